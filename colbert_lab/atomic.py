@@ -1,0 +1,75 @@
+"""Files and folders that are either whole or not there.
+
+A write goes to a temporary name in the same folder and takes its place with one rename, so a killed
+process or a full disk leaves the previous version intact.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary file name that replaces ``path`` when the block ends without an error.
+
+    Args:
+        path: the file to write; its folder is made when missing.
+
+    Yields:
+        The temporary path to write to, in the same folder (so that the rename stays on one file system).
+
+    Raises:
+        OSError: what the write raised (no space, no permission); ``path`` then still has its old content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``path`` when the block ends without an error.
+
+    An existing ``path`` is replaced only after the new folder is complete.
+
+    Args:
+        path: the folder to write.
+
+    Yields:
+        The temporary folder to fill.
+
+    Raises:
+        OSError: what the writes raised; an existing ``path`` is then untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        old = path.with_name(f".{path.name}.old")
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

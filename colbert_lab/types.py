@@ -1,0 +1,158 @@
+"""The nouns that travel between folders, and the one shape legend.
+
+Shape legend, used as suffixes of tensor names (``emb_NLD`` is documents x tokens x dimensions):
+
+    B  queries in a batch          N  texts in a batch (B x documents per query, flattened)
+    K  documents per query         Q  query tokens          L  tokens of a text, padded
+    D  embedding dimensions        T  tokens of many texts, packed end to end without padding
+    C  documents in a corpus
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Role = Literal["query", "document"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The documents of a collection.
+
+    Attributes:
+        ids: document ids, unique.
+        texts: document texts (title and text joined by one space), in the order of ``ids``.
+        fingerprint: hash of ids and texts; equal fingerprints mean equal documents in equal order.
+    """
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A corpus with judged queries: what an evaluation runs on.
+
+    Attributes:
+        dataset: name of the collection, for example ``scifact``.
+        name: name of the split, for example ``test``.
+        corpus: the documents that are searched.
+        queries: query id to text; every query here has judgments.
+        qrels: query id to {document id: grade}; grade 0 is judged not relevant.
+        fingerprint: hash of corpus, queries and qrels.
+        details: provenance worth keeping with a result (packages and versions, counts, what was cut).
+    """
+
+    dataset: str
+    name: str
+    corpus: Corpus
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    fingerprint: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoredLists:
+    """Teacher scores for candidate documents, the training data of distillation.
+
+    Attributes:
+        name: where they come from, for tables and logs.
+        query_ids: one id a list.
+        queries: the query texts, in the order of ``query_ids``.
+        corpus: the documents that lists point into.
+        documents: for each list, row numbers into ``corpus`` (int64 array of the list's length).
+        scores: for each list, raw teacher scores (float32 array of the same length), in the same order.
+        fingerprint: hash of everything above.
+        details: provenance (teacher, counts, settings).
+    """
+
+    name: str
+    query_ids: Sequence[str]
+    queries: Sequence[str]
+    corpus: Corpus
+    documents: Sequence[np.ndarray]
+    scores: Sequence[np.ndarray]
+    fingerprint: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of lists."""
+        return len(self.query_ids)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The retrieved documents of each query, best first.
+
+    Attributes:
+        query_ids: one id a row.
+        document_ids: for each query, ids from best to worst.
+        scores: for each query, the scores of those documents.
+    """
+
+    query_ids: Sequence[str]
+    document_ids: Sequence[Sequence[str]]
+    scores: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A padded batch of token ids.
+
+    Attributes:
+        input_ids_NL: token ids, int64.
+        attention_mask_NL: 1 where the encoder attends, int64.
+        score_mask_NL: True where the token's embedding takes part in MaxSim.
+    """
+
+    input_ids_NL: Tensor
+    attention_mask_NL: Tensor
+    score_mask_NL: Tensor
+
+    def to(self, device: Any) -> Tokens:
+        """The same tokens on another device."""
+        return Tokens(
+            self.input_ids_NL.to(device), self.attention_mask_NL.to(device), self.score_mask_NL.to(device)
+        )
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A padded batch of token embeddings.
+
+    Attributes:
+        emb_NLD: one vector a token.
+        mask_NL: True where the token takes part in MaxSim; the other vectors are to be ignored.
+    """
+
+    emb_NLD: Tensor
+    mask_NL: Tensor
+
+
+@dataclass(frozen=True)
+class PackedEmbeddings:
+    """Token embeddings of many texts without padding.
+
+    Attributes:
+        emb_TD: the scoring tokens of all texts, end to end.
+        lengths_N: number of scoring tokens of each text, int64.
+    """
+
+    emb_TD: Tensor
+    lengths_N: Tensor
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return int(self.lengths_N.numel())
