@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 Role = Literal["query", "document"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
-    """The documents of a collection.
+    """The documents of a collection. Compared by identity (compare fingerprints for content).
 
     Attributes:
         ids: document ids, unique.

@@ -1,0 +1,73 @@
+"""The command line: ``python -m colbert_lab``. Heavy imports wait until there is a config to run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from colbert_lab.errors import InputError
+
+PACKAGE = Path(__file__).resolve().parent
+# The wheel carries conf/ inside the package; a checkout has it beside the package.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
+
+
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+def _run(cfg: DictConfig) -> float | None:
+    from colbert_lab.run import run
+
+    try:
+        return run(cfg)
+    except InputError as error:
+        # Hydra would print a second line before it passed the error on.
+        stop(error)
+
+
+def one_line(error: Exception) -> str:
+    """A Hydra, OmegaConf or input error as one line that names key and cause."""
+    text = str(error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error)
+    if isinstance(error, InputError):
+        return str(error)
+    missing = re.search(r"Could not find '(?P<wanted>[^']+)'", str(error))
+    if missing:
+        group, _, _ = missing["wanted"].rpartition("/")
+        options = sorted(p.stem for p in (CONF / group).glob("*.yaml")) if group else []
+        return f"{missing['wanted']}: no such config" + (f"; there are {', '.join(options)}" if options else "")
+    outer = [line.strip() for line in str(error).splitlines() if line.strip()]
+    inner = [line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line]
+    return "; ".join(dict.fromkeys(line.rstrip(".;") for line in [*outer[:2], *inner[:1]]))
+
+
+def stop(error: Exception) -> NoReturn:
+    """End with one line and exit status 2; with a traceback when the user set HYDRA_FULL_ERROR=1."""
+    if WANTS_TRACE:
+        raise error
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main() -> None:
+    """Run the command line; mistakes of the user end in one line and exit status 2."""
+    logging.captureWarnings(True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
+    try:
+        _run()
+    except (HydraException, OmegaConfBaseException) as error:
+        stop(error)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The measurements of one run: which systems on which splits, recorded once and never twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig
+
+from colbert_lab.atomic import write_text
+from colbert_lab.metrics.evaluator import Evaluator, Result
+from colbert_lab.results.environment import hardware_label
+from colbert_lab.results.identity import config_hash, protocol_hash
+from colbert_lab.results.rankings import ranking_path, write_ranking
+from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
+from colbert_lab.results.run_directory import RunDirectory
+from colbert_lab.results.layout import Table, to_markdown
+from colbert_lab.results.tables import run_tables
+from colbert_lab.student.student import Student
+from colbert_lab.teachers.lists import describe
+from colbert_lab.teachers.scorer import Scorer, rank
+from colbert_lab.text.cut import cut_split
+from colbert_lab.text.splits import is_dev
+from colbert_lab.types import Split
+
+log = logging.getLogger(__name__)
+# Overrides that do not make a run another experiment, so they are no factors.
+NOT_FACTORS = ("seed", "name", "output_dir", "cache_dir", "reuse", "progress", "task", "tracking")
+
+
+class Measuring:
+    """Evaluates systems, writes rankings and records, and knows what is already there.
+
+    Args:
+        cfg: the checked config.
+        config: the same as plain values.
+        overrides: what the user gave on the command line.
+        splits: evaluation splits by name.
+        directory: the run's folder.
+        environment: commit and versions.
+
+    Raises:
+        InputError: the headline is not on a dev split, or a measure does not exist.
+    """
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        config: Mapping[str, Any],
+        overrides: Sequence[str],
+        splits: Mapping[str, Split],
+        directory: RunDirectory,
+        environment: Mapping[str, Any],
+    ) -> None:
+        self.cfg = cfg
+        self.splits = splits
+        self.path = directory.path
+        self.run_id = directory.run_id
+        self.environment = environment
+        self.hash = config_hash(config)
+        self.factors = factors(overrides)
+        self.evaluator = self._evaluator(splits)
+        self.results_file = self.path / "results.jsonl"
+        self.records = self._whole_records()
+        described = {
+            key: {
+                "dataset": split.dataset,
+                "split": split.name,
+                "fingerprint": split.fingerprint,
+                "documents": len(split.corpus),
+                "queries": len(split.queries),
+                "details": dict(split.details),
+            }
+            for key, split in splits.items()
+        }
+        write_text(self.path / "splits.json", json.dumps(described, indent=2) + "\n")
+
+    def _evaluator(self, splits: Mapping[str, Split]) -> Evaluator:
+        settings = self.cfg.evaluation
+        return Evaluator(
+            splits, list(settings.measures), settings.depth, settings.token_budget, settings.precision
+        )
+
+    def _whole_records(self) -> list[Record]:
+        """Records of evaluations that were written completely; what a crash left of others is removed."""
+        records = read_records(self.results_file) if self.results_file.is_file() else []
+        counts: dict[tuple[str, ...], int] = {}
+        for record in records:
+            counts[_group(record)] = counts.get(_group(record), 0) + 1
+        whole = [record for record in records if counts[_group(record)] == len(self.cfg.evaluation.measures)]
+        if len(whole) != len(records):
+            rewrite_records(self.results_file, whole)
+        return whole
+
+    def _missing(self, system: str, phase: str) -> list[str]:
+        done = {record.split for record in self.records if (record.system, record.phase) == (system, phase)}
+        return [key for key in self.splits if key not in done]
+
+    def baselines(self, data: Any) -> None:
+        """Rows beside the student: the configured baselines, and the teacher when it can score this text."""
+        systems: dict[str, Scorer] = dict(hydra.utils.instantiate(self.cfg.evaluation.baselines, _convert_="all") or {})
+        teacher = getattr(data, "teacher", None)
+        if teacher is not None:
+            systems["teacher"] = teacher
+        elif data is not None and self.splits:
+            log.info("no teacher row: the teacher scores are a file, which does not cover the evaluation splits")
+        for name, scorer in systems.items():
+            for key in self._missing(name, "baselines"):
+                split, start = self.splits[key], time.perf_counter()
+                queries = dict(split.queries)
+                ranking = rank(scorer, split.corpus, queries, self.cfg.evaluation.depth, f"{name} on {key}")
+                seconds = time.perf_counter() - start
+                result = self.evaluator.evaluate_ranking(key, ranking, {"scorer": describe(scorer)}, seconds)
+                self._keep(result, name, scorer.name, "baselines", None, None, 0.0)
+
+    def student(self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None) -> None:
+        """Evaluate a student on every split that is not measured yet.
+
+        Args:
+            student: the student.
+            phase: ``before``, ``evaluate``, or the phase it comes from.
+            step: optimizer steps of that phase.
+            seconds_train: training time so far, over all phases.
+            phase_identity: hash of the phase; None before training.
+        """
+        missing = self._missing("student", phase)
+        if not missing:
+            return
+        for result in self.evaluator.evaluate_student(student, phase, missing, self.cfg.progress):
+            self._keep(result, "student", self._student_name(), phase, phase_identity, step, seconds_train)
+
+    def _student_name(self) -> str:
+        settings = self.cfg.student
+        source = settings.checkpoint or settings.backbone
+        return str(source).removeprefix("package:").removesuffix("/model").rstrip("/").rsplit("/", 1)[-1]
+
+    def _keep(
+        self,
+        result: Result,
+        system: str,
+        system_name: str,
+        phase: str,
+        phase_identity: str | None,
+        step: int | None,
+        seconds_train: float,
+    ) -> None:
+        """Write the ranking first and the records last, so that records always have their ranking."""
+        write_ranking(ranking_path(self.path, system, phase, result.key), result.ranking, result.per_query)
+        if result.per_query.unjudged:
+            log.warning("%s: %d queries without judgments left out", result.key, result.per_query.unjudged)
+        new = [
+            Record(
+                schema=SCHEMA_VERSION,
+                run_id=self.run_id,
+                name=self.cfg.name,
+                config_hash=self.hash,
+                phase_hash=phase_identity,
+                factors=self.factors,
+                seed=self.cfg.seed,
+                step=step,
+                system=system,
+                system_name=system_name,
+                phase=phase,
+                dataset=result.split.dataset,
+                split=result.key,
+                split_fingerprint=result.split.fingerprint,
+                protocol_hash=protocol_hash(result.protocol),
+                mode=str(result.protocol["mode"]),
+                measure=measure,
+                value=result.per_query.mean(measure),
+                n_queries=len(result.per_query.query_ids),
+                commit=self.environment["commit"],
+                dirty=self.environment["dirty"],
+                seconds_train=round(seconds_train, 3),
+                seconds_eval=round(result.seconds, 3),
+                hardware=hardware_label(),
+                time=time.time(),
+            )
+            for measure in self.evaluator.measures
+        ]
+        append_records(self.results_file, new)
+        self.records += new
+        first = new[0]
+        log.info("%s on %s: %s %.4f (%.0f s)", phase if system == "student" else system_name, result.key,
+                 first.measure, first.value, result.seconds)
+
+    def while_training(self) -> Callable[[Student, int], Mapping[str, float]] | None:
+        """What is evaluated during training: a cut of the headline's dev split, or of the first dev split.
+
+        Returns:
+            None when there is no dev split; nothing is then evaluated while training.
+        """
+        key = next((key for key, split in self.splits.items() if is_dev(split)), None)
+        if key is None:
+            if self.splits:
+                log.info("no dev split: nothing is evaluated while training")
+            return None
+        settings = self.cfg.evaluation.during_training
+        small = cut_split(self.splits[key], _at_most(settings.documents, len(self.splits[key].corpus)),
+                          _at_most(settings.queries, len(self.splits[key].queries)))
+        name = f"{key}_small"
+        evaluator = self._evaluator({name: small})
+
+        def evaluate(student: Student, step: int) -> Mapping[str, float]:
+            result = evaluator.evaluate_student(student, f"step {step}", progress=False)[0]
+            return {f"{name}/{measure}": result.per_query.mean(measure) for measure in evaluator.measures}
+
+        return evaluate
+
+    def write_tables(self) -> list[Table]:
+        """The run's tables as of now, also written to table.md."""
+        tables = run_tables(self.path)
+        write_text(self.path / "table.md", to_markdown(tables))
+        return tables
+
+
+def headline(path: Path, wanted: str, phase: str) -> float | None:
+    """The value of ``evaluation.headline`` after the last phase, or None when it was not measured."""
+    split, _, measure = wanted.rpartition("/")
+    found = [
+        record.value
+        for record in read_records(path / "results.jsonl")
+        if (record.system, record.phase, record.split, record.measure) == ("student", phase, split, measure)
+    ]
+    return found[-1] if found else None
+
+
+def factors(overrides: Sequence[str]) -> dict[str, str]:
+    """The overrides that make a run what it is, as ``{key: value}``."""
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs if key.split(".")[0].split("@")[0] not in NOT_FACTORS}
+
+
+def _group(record: Record) -> tuple[str, ...]:
+    return (record.system, record.phase, record.split)
+
+
+def _at_most(wanted: int | None, available: int) -> int | None:
+    return None if wanted is None else min(wanted, available)

@@ -1,0 +1,129 @@
+"""Per-query results as Parquet: what was retrieved for each query, and how good it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colbert_lab.atomic import atomic_path
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.measures import PerQuery
+from colbert_lab.types import Ranking
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RANKING_COLUMNS = ("query_id", "document_ids", "scores")
+_METADATA = b"colbert_lab"
+
+
+def ranking_path(run_dir: Path, system: str, phase: str, split: str) -> Path:
+    """Where a run keeps a ranking.
+
+    Args:
+        run_dir: the run's folder.
+        system: ``student``, ``bm25``, ``teacher`` or ``dense``.
+        phase: for the student, ``before`` or the phase just trained; unused for other systems.
+        split: name of the split in ``evaluation.splits``.
+
+    Returns:
+        ``<phase>/rankings/<split>.parquet``, or ``baselines/rankings/<split>.<system>.parquet``.
+    """
+    if system == "student":
+        return run_dir / phase / "rankings" / f"{split}.parquet"
+    return run_dir / "baselines" / "rankings" / f"{split}.{system}.parquet"
+
+
+def write_ranking(path: Path, ranking: Ranking, per_query: PerQuery) -> None:
+    """Write one row a query: query_id, document_ids (list of string), scores (list of float32), each measure.
+
+    Judged queries come first, in their order; where the ranking does not hold one, its lists are null. Then
+    come queries without judgments, whose measures are null. The file is written atomically.
+
+    Args:
+        path: the file to write; an old one is replaced.
+        ranking: what was retrieved.
+        per_query: measures of the judged queries.
+
+    Raises:
+        OSError: what the write raised; an old file is then intact.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = {query: number for number, query in enumerate(ranking.query_ids)}
+    judged = set(per_query.query_ids)
+    queries = [*per_query.query_ids, *(query for query in ranking.query_ids if query not in judged)]
+    rows = [row.get(query) for query in queries]
+    documents = [None if r is None else list(ranking.document_ids[r]) for r in rows]
+    scores = [None if r is None else [float(score) for score in ranking.scores[r]] for r in rows]
+    columns = {
+        "query_id": pa.array(queries, pa.string()),
+        "document_ids": pa.array(documents, pa.list_(pa.string())),
+        "scores": pa.array(scores, pa.list_(pa.float32())),
+    }
+    missing = [None] * (len(queries) - len(per_query))
+    for measure, values in per_query.values.items():
+        columns[measure] = pa.array([*values.tolist(), *missing], pa.float64())
+    metadata = {_METADATA: json.dumps({"judged": len(per_query), "unjudged": per_query.unjudged}).encode()}
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_ranking(path: Path) -> tuple[Ranking, PerQuery]:
+    """Read a file of :func:`write_ranking`.
+
+    Args:
+        path: the Parquet file.
+
+    Returns:
+        The ranking, in the file's order of queries (judged ones first), and the measures.
+
+    Raises:
+        InputError: the file is missing, cut or of another layout; the message names it.
+    """
+    table = _read(path)
+    rows = zip(*(table.column(name).to_pylist() for name in RANKING_COLUMNS), strict=True)
+    held = [found for found in rows if found[1] is not None]
+    ranking = Ranking(
+        [q for q, _, _ in held], [docs for _, docs, _ in held], [scores for _, _, scores in held]
+    )
+    return ranking, _per_query(table)
+
+
+def read_per_query(path: Path) -> PerQuery:
+    """The measures of a file of :func:`write_ranking`, without reading its lists.
+
+    Args:
+        path: the Parquet file.
+
+    Raises:
+        InputError: the file is missing, cut or of another layout; the message names it.
+    """
+    return _per_query(_read(path, lists=False))
+
+
+def _read(path: Path, lists: bool = True) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+        absent = [name for name in RANKING_COLUMNS if name not in schema.names]
+        if absent or _METADATA not in (schema.metadata or {}):
+            raise InputError(f"{path}: not a ranking file of colbert_lab (missing: {absent or 'metadata'})")
+        names = [name for name in schema.names if lists or name not in RANKING_COLUMNS[1:]]
+        return pq.read_table(path, columns=names)
+    except (OSError, pa.ArrowInvalid) as problem:
+        raise InputError(f"{path}: cannot be read as a ranking: {problem}") from problem
+
+
+def _per_query(table: Any) -> PerQuery:
+    details = json.loads(table.schema.metadata[_METADATA])
+    n = details["judged"]
+    queries = tuple(table.column("query_id").to_pylist()[:n])
+    measures = [name for name in table.schema.names if name not in RANKING_COLUMNS]
+    values: dict[str, np.ndarray] = {name: table.column(name).slice(0, n).to_numpy() for name in measures}
+    return PerQuery(queries, values, details["unjudged"])

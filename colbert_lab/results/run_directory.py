@@ -1,0 +1,142 @@
+"""The folder of one run: who owns it, whether it is finished, and which is the newest.
+
+``status.json`` says ``running``, ``finished`` or ``failed``; a run whose process has died while ``running``
+was killed and can be resumed. Only a finished run counts as one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colbert_lab.atomic import write_text
+from colbert_lab.errors import InputError
+from colbert_lab.results.identity import run_id
+
+log = logging.getLogger(__name__)
+STATUS_FILE = "status.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on disk.
+
+    Attributes:
+        path: ``<output_dir>/<name>/<run id>``.
+        run_id: identity of the run.
+    """
+
+    path: Path
+    run_id: str
+
+    def status(self) -> dict[str, Any]:
+        """What ``status.json`` says; empty when there is none."""
+        path = self.path / STATUS_FILE
+        if not path.is_file():
+            return {}
+        status: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return status
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended well."""
+        return self.status().get("status") == "finished"
+
+    def start(self) -> None:
+        """Take the folder for this process and make it the newest run of its name.
+
+        Raises:
+            InputError: another process of this machine is executing the run.
+        """
+        before = self.status()
+        other = before.get("pid")
+        if (
+            before.get("status") == "running"
+            and before.get("host") == socket.gethostname()
+            and other != os.getpid()
+            and _alive(other)
+        ):
+            raise InputError(
+                f"the run {self.path} is being executed by process {other}; wait for it, or end it first"
+            )
+        self._write(status="running", started=time.time())
+        link, temporary = self.path.parent / "latest", self.path.parent / f".latest.{os.getpid()}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(self.path.name)
+        temporary.replace(link)
+
+    def end(self, status: str, error: str | None = None) -> None:
+        """Write how the run ended: ``finished``, or ``failed`` with the error."""
+        self._write(status=status, started=self.status().get("started"), ended=time.time(), error=error)
+
+    def _write(self, **values: Any) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        values |= {"pid": os.getpid(), "host": socket.gethostname()}
+        write_text(self.path / STATUS_FILE, json.dumps(values, indent=2) + "\n")
+
+
+def find_run(output_dir: Path, name: str, config_hash: str, seed: int, reuse: bool) -> RunDirectory:
+    """The folder that a command's run has or gets.
+
+    With ``reuse``, a finished run of the same config and seed is taken, else an unfinished one to resume, else
+    a new one. Without, an unfinished repetition is resumed and otherwise the next repetition begins
+    (``-r2``, ``-r3``).
+
+    Args:
+        output_dir: where runs are.
+        name: the run's name.
+        config_hash: identity of the config.
+        seed: the run's seed.
+        reuse: whether a finished run will do.
+
+    Raises:
+        InputError: ``output_dir`` cannot be written to.
+    """
+    parent = output_dir / name
+    check_writable(parent)
+    known: list[RunDirectory] = []
+    repeat = 1
+    while True:
+        identity = run_id(config_hash, seed, repeat)
+        directory = RunDirectory(parent / identity, identity)
+        if not directory.status():
+            break
+        known.append(directory)
+        repeat += 1
+    if reuse:
+        finished = [run for run in known if run.finished]
+        return finished[-1] if finished else known[-1] if known else directory
+    return known[-1] if known and not known[-1].finished else directory
+
+
+def check_writable(folder: Path, key: str = "output_dir") -> None:
+    """Make sure that files can be written below ``folder`` before any work is done.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test.{os.getpid()}"
+        probe.write_text("", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{key}: cannot write to {folder} ({error.strerror}); choose another with {key}=DIR"
+        ) from error
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,227 @@
+"""The final tables of a run, built from its folder alone: results.jsonl, splits.json and the rankings."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.measures import PerQuery, measure_title
+from colbert_lab.metrics.significance import Interval, bootstrap_interval
+from colbert_lab.results.layout import Table, print_tables, to_markdown
+from colbert_lab.results.rankings import ranking_path, read_per_query
+from colbert_lab.results.records import Record, read_records
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Table", "print_tables", "run_tables", "to_markdown"]
+
+SYSTEMS = ("bm25", "dense", "teacher", "student")
+SYSTEM_TITLES = {"bm25": "BM25"}
+DEV_NAMES = ("dev", "validation", "valid", "heldout")
+HEADLINE = "ndcg@10"
+LEVEL = 0.95
+SAME = 1e-9
+"""A recorded mean and the mean of the per-query file are the same number up to this."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One system on one split: recorded values, and the per-query values where they are on disk."""
+
+    system: str
+    phase: str
+    name: str
+    mode: str
+    records: dict[str, Record]
+    per_query: PerQuery | None
+
+    @property
+    def label(self) -> str:
+        if self.system == "student":
+            title = {"before": "student before", "evaluate": "student"}.get(self.phase, f"after {self.phase}")
+        else:
+            title = SYSTEM_TITLES.get(self.system, self.system)
+        # A trained student carries the same name as the untrained one, once is enough.
+        told = self.name and self.name.casefold() != title.casefold() and not title.startswith("after ")
+        return (
+            title + (f" ({self.name})" if told else "") + (f", {self.mode}" if self.mode != "exact" else "")
+        )
+
+    def values(self, measure: str) -> np.ndarray | None:
+        """Per-query values, if they belong to the recorded mean."""
+        record = self.records.get(measure)
+        if self.per_query is None or record is None or measure not in self.per_query.values:
+            return None
+        return (
+            self.per_query.values[measure]
+            if abs(self.per_query.mean(measure) - record.value) <= SAME
+            else None
+        )
+
+
+def run_tables(run_dir: Path) -> list[Table]:
+    """One table for each split of a run: test splits first, then dev splits.
+
+    Rows are BM25, dense, teacher, the student before training and after each phase; after each phase come the
+    paired differences to ``before`` and to the phase before it. Where several records say the same thing,
+    the last one counts.
+
+    Args:
+        run_dir: the run's folder.
+
+    Returns:
+        The tables; none when nothing was recorded.
+    """
+    records = read_records(run_dir / "results.jsonl")
+    known = _split_details(run_dir)
+    splits = dict.fromkeys(record.split for record in records)
+    ordered = sorted(splits, key=lambda split: str(known.get(split, {}).get("split", split)) in DEV_NAMES)
+    return [
+        _table(run_dir, split, [r for r in records if r.split == split], known.get(split, {}))
+        for split in ordered
+    ]
+
+
+def _table(run_dir: Path, split: str, records: list[Record], details: dict[str, Any]) -> Table:
+    measures = list(dict.fromkeys(record.measure for record in records))
+    rows, notes = _rows(run_dir, records)
+    cells: list[tuple[str, ...]] = []
+    verdicts: list[str] = []
+    headline = HEADLINE if HEADLINE in measures else measures[0]
+    seen: list[_Row] = []
+    for row in rows:
+        cells.append((row.label, *(_value_cell(row, measure) for measure in measures)))
+        if row.system != "student":
+            continue
+        students = [other for other in seen if other.mode == row.mode]
+        seen.append(row)
+        # Differences to the first student, and to the one just before where that is another.
+        for earlier in [students[0], *students[1:][-1:]] if students else ():
+            differences = [_difference(row, earlier, measure) for measure in measures]
+            cells.append((f"  {row.phase} vs {earlier.phase}", *(_difference_cell(d) for d in differences)))
+            found = differences[measures.index(headline)]
+            if earlier is students[0] and found is not None:
+                verdicts.append(_verdict(row.phase, earlier.phase, headline, split, found))
+            notes += _protocol_note(row, earlier, headline)
+    compared = len(seen) > 1
+    return Table(
+        title=_title(split, records, details),
+        columns=("system", *(measure_title(measure) for measure in measures)),
+        rows=tuple(cells),
+        verdicts=tuple(reversed(verdicts)),
+        notes=(*_how_to_read(compared), *dict.fromkeys(notes)),
+    )
+
+
+def _rows(run_dir: Path, records: list[Record]) -> tuple[list[_Row], list[str]]:
+    """The systems in the order of the table, and what to say about files that are missing or differ."""
+    groups: dict[tuple[str, str, str, str], dict[str, Record]] = {}
+    for record in records:
+        phase = record.phase if record.system == "student" else ""
+        groups.setdefault((record.system, phase, record.system_name, record.mode), {})[record.measure] = (
+            record
+        )
+    rows, notes = [], []
+    for (system, phase, name, mode), by_measure in groups.items():
+        path = ranking_path(run_dir, system, phase, records[0].split)
+        try:
+            row = _Row(system, phase, name, mode, by_measure, read_per_query(path))
+        except InputError:
+            row = _Row(system, phase, name, mode, by_measure, None)
+        if row.per_query is None:
+            notes.append(f"{row.label}: no interval, {path.relative_to(run_dir)} is missing or unreadable.")
+        elif any(row.values(measure) is None for measure in by_measure):
+            notes.append(
+                f"{row.label}: no interval where {path.relative_to(run_dir)} and results.jsonl differ."
+            )
+        rows.append(row)
+    order = {system: number for number, system in enumerate(SYSTEMS)}
+    rows.sort(key=lambda row: (order.get(row.system, 2.5), row.phase != "before"))
+    return rows, notes
+
+
+def _title(split: str, records: list[Record], details: dict[str, Any]) -> str:
+    dataset, name = records[0].dataset, details.get("split", split)
+    counts = [f"{records[-1].n_queries:,} queries"]
+    if "documents" in details:
+        counts.append(f"{details['documents']:,} documents")
+    return f"{dataset}, {split}{f' ({name})' if name != split else ''}: {', '.join(counts)}"
+
+
+def _split_details(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """What ``splits.json`` says of each split; empty when there is none (older runs)."""
+    try:
+        found: dict[str, dict[str, Any]] = json.loads((run_dir / "splits.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _value_cell(row: _Row, measure: str) -> str:
+    if measure not in row.records:
+        return "-"
+    values = row.values(measure)
+    text = f"{row.records[measure].value:.4f}"
+    if values is None or len(values) < 2:
+        return text
+    interval = _interval(values.tobytes())
+    return f"{text} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def _difference(row: _Row, earlier: _Row, measure: str) -> Interval | None:
+    after, before = row.values(measure), earlier.values(measure)
+    if after is None or before is None or row.per_query is None or earlier.per_query is None:
+        return None
+    if row.per_query.query_ids != earlier.per_query.query_ids:
+        return None
+    return _interval((after - before).tobytes())
+
+
+def _difference_cell(found: Interval | None) -> str:
+    if found is None:
+        return "-"
+    mark = "higher" if found.low > 0 else "lower" if found.high < 0 else "unclear"
+    if found.low == found.high == 0:
+        mark = "same"
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] {mark}"
+
+
+def _verdict(phase: str, earlier: str, measure: str, split: str, found: Interval) -> str:
+    bounds = f"[{found.low:+.4f}, {found.high:+.4f}]"
+    what = "excludes 0" if found.excludes_zero else "includes 0, so no difference is shown"
+    return (
+        f"{phase}: {measure_title(measure)} {found.mean:+.4f} {bounds} over {earlier} on {split} "
+        f"(n={found.n}): the interval {what}."
+    )
+
+
+def _protocol_note(row: _Row, earlier: _Row, measure: str) -> list[str]:
+    a, b = row.records.get(measure), earlier.records.get(measure)
+    if a is None or b is None or a.protocol_hash == b.protocol_hash:
+        return []
+    return [
+        f"{row.phase} and {earlier.phase} were measured under different protocols (lengths, prompts, depth)."
+    ]
+
+
+def _how_to_read(compared: bool) -> list[str]:
+    notes = [
+        f"[low, high]: {LEVEL:.0%} bootstrap interval over queries; another training seed is not part of it."
+    ]
+    if compared:
+        marks = "higher, lower: the interval excludes 0; unclear: it includes 0."
+        notes.append(f"A vs B: A minus B, paired by query. {marks}")
+    return notes
+
+
+@functools.lru_cache(maxsize=4096)
+def _interval(values: bytes) -> Interval:
+    """Bootstrap once for values that are asked for again (a run builds its tables more than once)."""
+    import numpy as np
+
+    return bootstrap_interval(np.frombuffer(values, dtype=np.float64), level=LEVEL)

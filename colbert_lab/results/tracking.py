@@ -1,0 +1,125 @@
+"""Weights & Biases: a mirror of what is on disk. One W&B run per phase, grouped by the run id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colbert_lab.errors import InputError
+from colbert_lab.results.records import Record
+from colbert_lab.results.layout import Table
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+MODES = ("auto", "online", "offline", "off")
+
+
+def open_wandb(
+    mode: str,
+    *,
+    project: str,
+    entity: str | None,
+    tags: Sequence[str],
+    directory: Path,
+    run_id: str,
+    phase: str,
+    name: str,
+    config: Mapping[str, Any],
+) -> wandb.Run | None:
+    """Start the W&B run of one phase.
+
+    Args:
+        mode: ``auto`` (online when logged in, otherwise offline), ``online``, ``offline`` or ``off``.
+        project: W&B project.
+        entity: W&B user or team; None is the default one.
+        tags: W&B tags.
+        directory: where offline files go.
+        run_id: groups the phases of one run.
+        phase: the phase's name (the W&B job type).
+        name: the run's name.
+        config: the resolved config.
+
+    Returns:
+        The W&B run, or None when tracking is off.
+
+    Raises:
+        InputError: an unknown mode, or ``online`` without being logged in.
+    """
+    if mode not in MODES:
+        raise InputError(f"tracking.mode={mode}: must be one of {', '.join(MODES)}")
+    if mode == "off":
+        return None
+    import wandb
+
+    if mode in ("auto", "online"):
+        known = logged_in()
+        if mode == "online" and not known:
+            raise InputError(
+                "tracking.mode=online: not logged in to W&B; run `wandb login`, or use tracking=offline"
+            )
+        mode = "online" if known else "offline"
+    directory.mkdir(parents=True, exist_ok=True)
+    run = wandb.init(
+        mode="online" if mode == "online" else "offline",
+        project=project,
+        entity=entity,
+        tags=list(tags),
+        dir=str(directory),
+        id=f"{run_id}-{phase}",
+        name=f"{name} {phase} {run_id}",
+        group=run_id,
+        job_type=phase,
+        config=dict(config),
+        resume="allow" if mode == "online" else None,
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    log.info("W&B (%s): %s", mode, run.url if mode == "online" else run.dir)
+    return run
+
+
+def logged_in() -> bool:
+    """Whether an API key is at hand (environment or netrc); no network is used."""
+    import wandb
+
+    return bool(wandb.setup().settings.api_key or _netrc_key())
+
+
+def _netrc_key() -> bool:
+    import netrc
+
+    import wandb
+
+    host = wandb.setup().settings.base_url.split("//")[-1].split("/")[0]
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False
+
+
+def log_results(run: wandb.Run | None, records: Sequence[Record], tables: Sequence[Table]) -> None:
+    """Write measures into the run's summary, and the tables as W&B tables.
+
+    Args:
+        run: the W&B run, or None.
+        records: what was measured; keys become ``<system or phase>/<split>/<measure>``.
+        tables: the tables on the screen.
+    """
+    if run is None:
+        return
+    import wandb
+
+    for record in records:
+        who = record.phase if record.system == "student" else record.system
+        run.summary[f"{who}/{record.split}/{record.measure}"] = record.value
+    for table in tables:
+        run.log(
+            {
+                f"tables/{table.title}": wandb.Table(
+                    columns=list(table.columns), data=[list(row) for row in table.rows]
+                )
+            }
+        )

@@ -1,0 +1,1 @@
+"""Search modes: from embeddings to rankings."""

@@ -1,0 +1,131 @@
+"""Exact search: MaxSim of every query with every document, in blocks of bounded memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from colbert_lab.student.encode import token_rows
+from colbert_lab.types import PackedEmbeddings
+
+BLOCK_VALUES = 16_777_216  # float32 similarities held at once: 64 MiB
+QUERY_TOKENS = 8_192  # query tokens in one matrix product
+
+
+def tie_ranks(ids: list[str]) -> Tensor:
+    """The order that decides between equal scores: trec_eval's, document id descending.
+
+    Returns:
+        int64 [C]; the document with the larger value wins a tie.
+    """
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    ranks = torch.empty(len(ids), dtype=torch.int64)
+    ranks[torch.tensor(order, dtype=torch.int64)] = torch.arange(len(ids))
+    return ranks
+
+
+def sort_keys(scores: Tensor, ties: Tensor) -> Tensor:
+    """One int64 per score whose order is (score, tie): float32 bits above, tie rank below.
+
+    Keys are all different, so top-k over them is exact and the same on every device.
+
+    Args:
+        scores: float32 [..., C], no NaN.
+        ties: int64 [C], below 2**32.
+    """
+    bits = (scores + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (ordered.long() << 32) | ties
+
+
+def score_of(keys: Tensor) -> Tensor:
+    """The float32 scores inside :func:`sort_keys`."""
+    ordered = (keys >> 32).int()
+    return (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32)
+
+
+def top_k(scores_BC: Tensor, ties_C: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best documents of each row, ties decided by ``ties_C`` (larger wins).
+
+    Returns:
+        Scores [B, k] and column numbers [B, k], best first; k is cut to the number of columns.
+    """
+    keys, columns = sort_keys(scores_BC, ties_C).topk(min(k, scores_BC.shape[1]), dim=1)
+    return score_of(keys), columns
+
+
+def search(
+    queries: PackedEmbeddings,
+    documents: PackedEmbeddings,
+    ties_C: Tensor,
+    k: int,
+    progress: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Exact MaxSim top-k.
+
+    Documents are taken in order of length so that a block is hardly padded; masked positions are -inf before
+    the maximum. Memory beyond the embeddings is about ``BLOCK_VALUES`` similarities and the running top k.
+
+    Args:
+        queries: B packed queries.
+        documents: C packed documents, on the device to search on; each has at least one token.
+        ties_C: see :func:`tie_ranks`.
+        k: how many documents to keep a query.
+        progress: title of a progress bar; None shows none.
+
+    Returns:
+        float32 scores [B, k'] and document rows [B, k'], best first, k' = min(k, C).
+    """
+    device = documents.emb_TD.device
+    parts = _query_parts(queries)
+    starts_C = torch.cumsum(documents.lengths_N, 0) - documents.lengths_N
+    order_C = torch.argsort(documents.lengths_N, stable=True)
+    blocks = _document_blocks(documents.lengths_N[order_C].tolist(), BLOCK_VALUES // QUERY_TOKENS)
+    best: list[Tensor | None] = [None] * len(parts)
+    rows: list[Tensor | None] = [None] * len(parts)
+    bar = tqdm(blocks, desc=progress, unit="block", disable=None if progress else True)
+    for block in bar:
+        chosen = order_C[block]
+        lengths = documents.lengths_N[chosen]
+        mask_NL = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).to(device)
+        padded = documents.emb_TD.new_zeros(mask_NL.numel(), documents.emb_TD.shape[1])
+        padded[mask_NL.flatten()] = documents.emb_TD[token_rows(starts_C[chosen], lengths).to(device)]
+        block_ties, block_rows = ties_C[chosen].to(device), chosen.to(device)
+        for p, (query_TD, owner_T, n_queries) in enumerate(parts):
+            sim_TNL = (query_TD.to(device) @ padded.T).view(-1, *mask_NL.shape)
+            best_TN = sim_TNL.masked_fill_(~mask_NL, -torch.inf).amax(dim=-1)
+            scores = best_TN.new_zeros(n_queries, len(chosen)).index_add_(0, owner_T.to(device), best_TN)
+            keys, columns = sort_keys(scores, block_ties), block_rows.expand(n_queries, -1)
+            seen, seen_rows = best[p], rows[p]
+            if seen is not None and seen_rows is not None:
+                keys, columns = torch.cat([seen, keys], dim=1), torch.cat([seen_rows, columns], dim=1)
+            kept, picked = keys.topk(min(k, keys.shape[1]), dim=1)
+            best[p], rows[p] = kept, columns.gather(1, picked)
+    return (
+        torch.cat([score_of(keys).cpu() for keys in best if keys is not None]),
+        torch.cat([columns.cpu() for columns in rows if columns is not None]),
+    )
+
+
+def _query_parts(queries: PackedEmbeddings) -> list[tuple[Tensor, Tensor, int]]:
+    """Cut queries into parts of at most QUERY_TOKENS tokens: embeddings, owner of each token, number of queries."""
+    parts, start, ends = [], 0, torch.cumsum(queries.lengths_N, 0).tolist()
+    first_token = 0
+    for n in range(len(ends)):
+        if n + 1 == len(ends) or ends[n + 1] - first_token > QUERY_TOKENS:
+            lengths = queries.lengths_N[start : n + 1]
+            owner_T = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+            parts.append((queries.emb_TD[first_token : ends[n]], owner_T, len(lengths)))
+            start, first_token = n + 1, ends[n]
+    return parts
+
+
+def _document_blocks(sorted_lengths: list[int], tokens: int) -> list[slice]:
+    """Cut documents in order of rising length into blocks of at most ``tokens`` padded tokens."""
+    blocks, start = [], 0
+    for end in range(1, len(sorted_lengths) + 1):
+        if end == len(sorted_lengths) or (end + 1 - start) * sorted_lengths[end] > tokens:
+            blocks.append(slice(start, end))
+            start = end
+    return blocks

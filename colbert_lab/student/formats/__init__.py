@@ -1,0 +1,1 @@
+"""Folders a student can be saved to and loaded from."""

@@ -1,0 +1,129 @@
+"""The student: a ColBERT model together with the tokenizer that feeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from colbert_lab.errors import InputError
+from colbert_lab.student.backbone import load_backbone, load_tokenizer
+from colbert_lab.student.colbert import ColBERT
+from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
+
+
+@dataclass(frozen=True)
+class Student:
+    """What is trained, saved, loaded and evaluated.
+
+    Attributes:
+        model: the network.
+        tokenizer: text to tokens, with this student's prompts, markers and lengths.
+    """
+
+    model: ColBERT
+    tokenizer: StudentTokenizer
+
+    def with_lengths(self, query_length: int | None, document_length: int | None) -> Student:
+        """The same weights reading other lengths (None keeps one); phases may differ in length."""
+        rules = self.tokenizer.rules
+        rules = replace(
+            rules,
+            query_length=query_length or rules.query_length,
+            document_length=document_length or rules.document_length,
+        )
+        return replace(self, tokenizer=StudentTokenizer(self.tokenizer.tokenizer, rules))
+
+
+def build_student(
+    *,
+    backbone: str,
+    dim: int,
+    bias: bool,
+    dropout: float | None,
+    attention: str,
+    query_length: int,
+    document_length: int,
+    query_marker: str | None,
+    document_marker: str | None,
+    expansion: str,
+    skiplist: str | Sequence[str],
+    query_prompt: str,
+    document_prompt: str,
+    extend_length: bool,
+    trust_remote_code: bool = False,
+) -> Student:
+    """Put an untrained head on a pretrained backbone.
+
+    The head is drawn from torch's global generator: seed it first.
+
+    Args:
+        backbone: hub id, local folder or ``package:NAME/FOLDER``.
+        dim: dimensions of a token embedding.
+        bias: whether the head has a bias (the published ColBERT heads have none).
+        dropout: the backbone's dropout rate while training; None keeps its own.
+        attention: attention implementation of transformers.
+        query_length: see :class:`TokenRules`, like the settings that follow.
+        document_length: see there.
+        query_marker: see there.
+        document_marker: see there.
+        expansion: see there.
+        skiplist: see there.
+        query_prompt: see there.
+        document_prompt: see there.
+        extend_length: see there.
+        trust_remote_code: run Python code that comes with a model; off unless asked for.
+
+    Raises:
+        InputError: a setting cannot be kept.
+    """
+    if dim < 1:
+        raise InputError(f"student.dim={dim}: must be at least 1")
+    if expansion == "unattended" and attention.startswith("flash"):
+        raise InputError(
+            f"student.expansion=unattended with student.attention={attention}: FlashAttention zeroes tokens that "
+            "are not attended, so expansion would score zeros; use expansion=attended or attention=sdpa"
+        )
+    rules = TokenRules(
+        query_length=query_length,
+        document_length=document_length,
+        query_marker=query_marker,
+        document_marker=document_marker,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+        extend_length=extend_length,
+        expansion=expansion,  # type: ignore[arg-type]  # checked by StudentTokenizer
+        skiplist=skiplist,
+    )
+    tokenizer = StudentTokenizer(load_tokenizer(backbone, trust_remote_code), rules)
+    network = load_backbone(
+        backbone, dropout=dropout, attention=attention, trust_remote_code=trust_remote_code
+    )
+    longest = getattr(network.config, "max_position_embeddings", None)
+    for role in ("query", "document"):
+        length = tokenizer.length(role)  # type: ignore[arg-type]
+        if longest is not None and length > longest:
+            raise InputError(
+                f"student.{role}_length={length} is beyond the {longest} positions of the backbone {backbone}"
+            )
+    vocabulary = len(tokenizer.tokenizer)
+    if vocabulary > network.get_input_embeddings().num_embeddings:
+        network.resize_token_embeddings(vocabulary, mean_resizing=False)
+    head = nn.Linear(network.config.hidden_size, dim, bias=bias)
+    return Student(ColBERT(network, head), tokenizer)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def pick_device(accelerator: str) -> torch.device:
+    """The torch device behind Lightning's accelerator name (``auto`` takes a GPU when there is one)."""
+    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda")
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return torch.device("mps")
+    return torch.device("cpu")

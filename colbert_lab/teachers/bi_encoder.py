@@ -1,0 +1,104 @@
+"""A bi-encoder (dense, single-vector) teacher: cosine similarity of pooled embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from colbert_lab.errors import InputError
+from colbert_lab.student.backbone import load_backbone, load_tokenizer
+from colbert_lab.student.encode import autocast
+from colbert_lab.student.student import pick_device
+from colbert_lab.tokens.tokenizer import length_sorted_batches
+from colbert_lab.types import Corpus
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class BiEncoder:
+    """A dense retriever.
+
+    Attributes:
+        model: hub id, local folder or ``package:NAME/FOLDER``.
+        pooling: ``mean`` over attended tokens, or ``cls`` for the first token.
+        max_length: most tokens of a text (256 in all-MiniLM-L6-v2's sentence_bert_config.json).
+        query_prompt: text put before queries.
+        document_prompt: text put before documents.
+        precision: ``32-true`` or ``bf16-mixed``.
+        accelerator: Lightning's accelerator name.
+        token_budget: most padded tokens a batch.
+    """
+
+    model: str
+    pooling: str = "mean"
+    max_length: int = 256
+    query_prompt: str = ""
+    document_prompt: str = ""
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    token_budget: int = 8192
+    system: ClassVar[str] = "dense"
+
+    @property
+    def name(self) -> str:
+        """What a table calls it: the model's own name."""
+        return f"dense ({self.model.removeprefix('package:').removesuffix('/model').rsplit('/', 1)[-1]})"
+
+    def index(self, corpus: Corpus) -> BiEncoderIndex:
+        """Embed the corpus."""
+        if self.pooling not in ("mean", "cls"):
+            raise InputError(f"teacher.pooling={self.pooling}: must be mean or cls")
+        tokenizer = load_tokenizer(self.model)
+        network = load_backbone(self.model).eval().to(pick_device(self.accelerator))
+        texts = [self.document_prompt + text for text in corpus.texts]
+        return BiEncoderIndex(self, network, tokenizer, self._embed(network, tokenizer, texts, self.name))
+
+    def _embed(
+        self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], progress: str | None
+    ) -> Tensor:
+        rows = tokenizer(texts, truncation=True, max_length=self.max_length, padding=False)["input_ids"]
+        emb_ND = torch.empty(len(texts), network.config.hidden_size)
+        bar = tqdm(total=sum(map(len, rows)), desc=progress, unit="tok", unit_scale=True,
+                   disable=None if progress else True)
+        with torch.inference_mode(), autocast(network.device, self.precision), bar:
+            for batch in length_sorted_batches([len(row) for row in rows], self.token_budget):
+                padded = tokenizer.pad({"input_ids": [rows[n] for n in batch]}, return_tensors="pt").to(network.device)
+                hidden_NLH = network(**padded).last_hidden_state.float()
+                if self.pooling == "mean":
+                    mask_NL1 = padded["attention_mask"].unsqueeze(-1).float()
+                    pooled_NH = (hidden_NLH * mask_NL1).sum(dim=1) / mask_NL1.sum(dim=1)
+                else:
+                    pooled_NH = hidden_NLH[:, 0]
+                emb_ND[torch.tensor(batch)] = F.normalize(pooled_NH, dim=-1).cpu()
+                bar.update(sum(len(rows[n]) for n in batch))
+        return emb_ND
+
+
+@dataclass(frozen=True, eq=False)
+class BiEncoderIndex:
+    """An embedded corpus.
+
+    Attributes:
+        scorer: the settings.
+        network: the encoder, for queries.
+        tokenizer: its tokenizer.
+        emb_CD: unit-length document embeddings.
+    """
+
+    scorer: BiEncoder
+    network: Any
+    tokenizer: Any
+    emb_CD: Tensor
+
+    def scores(self, queries: Sequence[str]) -> Tensor:
+        """Cosine similarity of all documents: float32 [B, C]."""
+        texts = [self.scorer.query_prompt + text for text in queries]
+        return self.scorer._embed(self.network, self.tokenizer, texts, None) @ self.emb_CD.T

@@ -1,0 +1,56 @@
+"""An ensemble teacher: the mean of its members' z-scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from colbert_lab.errors import InputError
+from colbert_lab.teachers.scorer import Index, Scorer, indexed, zscore
+from colbert_lab.types import Corpus
+
+
+class Ensemble:
+    """Mean of z-scores over the corpus, so that members of any scale count alike.
+
+    Args:
+        members: name to scorer; at least two.
+
+    Raises:
+        InputError: fewer than two members.
+    """
+
+    system: ClassVar[str] = "teacher"
+
+    def __init__(self, members: Mapping[str, Scorer]) -> None:
+        if len(members) < 2:
+            raise InputError("teacher.members: an ensemble needs at least two members; use the single one directly")
+        self.members = dict(members)
+
+    @property
+    def name(self) -> str:
+        """What a table calls it."""
+        return f"ensemble ({' + '.join(self.members)})"
+
+    def index(self, corpus: Corpus) -> EnsembleIndex:
+        """Index the corpus with every member."""
+        return EnsembleIndex([indexed(member, corpus) for member in self.members.values()])
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleIndex:
+    """The members' indexes of one corpus.
+
+    Attributes:
+        members: one index a member.
+    """
+
+    members: Sequence[Index]
+
+    def scores(self, queries: Sequence[str]) -> Tensor:
+        """Mean z-score of all documents: float32 [B, C]."""
+        return torch.stack([zscore(member.scores(queries)) for member in self.members]).mean(dim=0)

@@ -1,0 +1,123 @@
+"""Candidate lists and their teacher scores: the training data of distillation."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from colbert_lab.errors import InputError
+from colbert_lab.retrieval.exact import tie_ranks, top_k
+from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, indexed
+from colbert_lab.text.fingerprint import fingerprint
+from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
+from colbert_lab.types import Corpus, ScoredLists
+
+log = logging.getLogger(__name__)
+BUILD_VERSION = "1"  # raise when the same settings would give other lists
+
+
+def build_scored_lists(
+    name: str,
+    corpus: Corpus,
+    queries: Mapping[str, str],
+    *,
+    teacher: Scorer,
+    retrievers: Mapping[str, Scorer],
+    top: int,
+    random: int,
+    seed: int,
+    cache_dir: Path,
+) -> ScoredLists:
+    """Choose candidates for every query and score them with a teacher; cached on disk.
+
+    The candidates are the ``top`` best documents of every retriever and ``random`` others, without
+    repetition; they do not depend on the teacher, so runs that differ in the teacher read the same lists.
+
+    Args:
+        name: name of the collection, for tables and logs.
+        corpus: the documents.
+        queries: query id to text.
+        teacher: scores the candidates (raw scores are stored).
+        retrievers: name to scorer.
+        top: documents taken from each retriever.
+        random: documents drawn at random.
+        seed: of the random documents.
+        cache_dir: folder for finished lists.
+
+    Raises:
+        InputError: fewer than 2 candidates a query are asked for, or more than the corpus holds.
+    """
+    wanted = top * len(retrievers) + random
+    if wanted < 2:
+        raise InputError("data.top and data.random ask for fewer than 2 candidate documents a query")
+    if wanted > len(corpus):
+        raise InputError(f"data.top and data.random ask for up to {wanted} of only {len(corpus)} documents")
+    settings = {
+        "teacher": describe(teacher),
+        "retrievers": {key: describe(scorer) for key, scorer in sorted(retrievers.items())},
+        "top": top,
+        "random": random,
+        "seed": seed,
+    }
+    key = fingerprint([BUILD_VERSION, corpus.fingerprint, repr(settings)], queries.keys(), queries.values())
+    folder = cache_dir / "lists" / f"{name}-{key}"
+    if not folder.is_dir():
+        documents, scores = _score(corpus, queries, teacher, retrievers, top, random, seed)
+        built = ScoredLists(name, list(queries), list(queries.values()), corpus, documents, scores, key, settings)
+        write_scored_lists(built, folder)
+        log.info("scored %d lists of %s with %s: %s", len(queries), name, teacher.name, folder)
+    lists = read_scored_lists(str(folder))
+    return ScoredLists(
+        name, lists.query_ids, lists.queries, lists.corpus, lists.documents, lists.scores, key, settings
+    )
+
+
+def describe(scorer: Scorer) -> str:
+    """A stable text of a scorer's settings (what decides its scores)."""
+    members = getattr(scorer, "members", None)
+    if members is not None:
+        return "mean z-score of " + ", ".join(f"{key}={describe(member)}" for key, member in members.items())
+    return repr(scorer)
+
+
+def _score(
+    corpus: Corpus,
+    queries: Mapping[str, str],
+    teacher: Scorer,
+    retrievers: Mapping[str, Scorer],
+    top: int,
+    random: int,
+    seed: int,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    ties_C = tie_ranks(list(corpus.ids))
+    indexes = [indexed(retriever, corpus) for retriever in retrievers.values()]
+    judge = indexed(teacher, corpus)
+    ids, texts = list(queries), list(queries.values())
+    documents: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
+    bar = tqdm(total=len(ids), desc="teacher scores", unit="query", disable=None)
+    for start in range(0, len(ids), QUERIES_AT_ONCE):
+        block = texts[start : start + QUERIES_AT_ONCE]
+        found = [top_k(index.scores(block), ties_C, top)[1].numpy() for index in indexes]
+        judged_BC = judge.scores(block).numpy()
+        for b in range(len(block)):
+            chosen = dict.fromkeys(int(row) for rows in found for row in rows[b])
+            drawn = _generator(seed, ids[start + b]).permutation(len(corpus))
+            others = (int(row) for row in drawn if int(row) not in chosen)
+            rows = np.array([*chosen, *(next(others) for _ in range(random))], dtype=np.int64)
+            documents.append(rows)
+            scores.append(judged_BC[b, rows].astype(np.float32))
+        bar.update(len(block))
+    bar.close()
+    return documents, scores
+
+
+def _generator(seed: int, query_id: str) -> np.random.Generator:
+    """A generator that depends on the query alone, so adding queries changes no other list."""
+    digest = hashlib.sha256(f"{seed}:{query_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))

@@ -1,0 +1,97 @@
+"""Training data of a phase, as the ``data`` config group names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from colbert_lab.errors import InputError
+from colbert_lab.teachers.lists import build_scored_lists
+from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.text.collection import build_split
+from colbert_lab.text.cut import cut_split
+from colbert_lab.text.installed_docs import load_installed_docs, training_text
+from colbert_lab.text.scored_lists import read_scored_lists
+from colbert_lab.types import ScoredLists
+
+
+class ListSource(Protocol):
+    """Where a distillation phase gets its lists."""
+
+    @property
+    def teacher(self) -> Scorer | None:
+        """The teacher, when it can score other text too (for the teacher's row in the tables)."""
+        ...
+
+    def load(self, cache_dir: Path) -> ScoredLists:
+        """Read or build the lists."""
+        ...
+
+
+@dataclass(frozen=True)
+class InstalledDocsLists:
+    """Lists over the installed documentation (``data=installed_docs``).
+
+    Attributes:
+        teacher: scores the candidates.
+        retrievers: find the candidates.
+        documents: cut the training corpus to this many documents (those of the chosen queries first); None
+            takes all.
+        queries: how many training queries (in order of a hash of their ids); None takes all.
+        top: candidates from each retriever.
+        random: random candidates.
+        seed: of the random candidates.
+    """
+
+    teacher: Scorer | None
+    retrievers: Mapping[str, Scorer]
+    documents: int | None
+    queries: int | None
+    top: int
+    random: int
+    seed: int
+
+    def load(self, cache_dir: Path) -> ScoredLists:
+        """Build the lists, or read them from the cache."""
+        if self.teacher is None:
+            raise InputError("data.teacher: installed_docs needs a teacher (bm25, bi_encoder or ensemble)")
+        docs = load_installed_docs(cache_dir)
+        corpus, queries = training_text(docs)
+        qrels = {query: {docs.relevant[query]: 1} for query in queries}
+        split = build_split("installed_docs", "train", corpus, queries, qrels, {})
+        try:
+            split = cut_split(split, self.documents, self.queries)
+        except InputError as error:
+            raise InputError(f"data: {error}") from error
+        return build_scored_lists(
+            "installed_docs",
+            split.corpus,
+            split.queries,
+            teacher=self.teacher,
+            retrievers=self.retrievers,
+            top=self.top,
+            random=self.random,
+            seed=self.seed,
+            cache_dir=cache_dir,
+        )
+
+
+@dataclass(frozen=True)
+class ScoredListFiles:
+    """Ready lists on disk or on the hub (``data=scored_lists``).
+
+    Attributes:
+        path: a BEIR-layout folder when ``scores`` is given; otherwise a folder or hub dataset in the layout
+            of lightonai/ms-marco-en-bge-gemma.
+        scores: JSONL or Parquet file of lists, relative to ``path``.
+    """
+
+    path: str
+    scores: str | None
+    teacher: None = None
+
+    def load(self, cache_dir: Path) -> ScoredLists:
+        """Read and check the lists."""
+        return read_scored_lists(self.path, self.scores)

@@ -1,0 +1,227 @@
+"""Turn texts into the token batches a student reads, by role.
+
+A text becomes ``[CLS] marker prompt text [SEP]``, cut to the role's length, which is the total number of
+tokens (ColBERTv2's ``query_maxlen`` / ``doc_maxlen`` count the same way). Queries may be expanded with mask
+tokens up to their length (ColBERT, Khattab & Zaharia 2020, section 3.2).
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+
+from colbert_lab.errors import InputError
+from colbert_lab.types import Role, Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Expansion = Literal["none", "attended", "unattended"]
+
+
+@dataclass(frozen=True)
+class TokenRules:
+    """How a student reads text; stored with it and used in training and evaluation alike.
+
+    Attributes:
+        query_length: most tokens of a query: special tokens, marker, prompt and text together.
+        document_length: the same for a document.
+        query_marker: token put before every query, or None. Added to the vocabulary when it is unknown.
+        document_marker: the same for documents.
+        query_prompt: text put before every query; may be empty.
+        document_prompt: the same for documents.
+        extend_length: add the prompt's own number of tokens to the lengths, so that a prompt costs no text.
+        expansion: ``none``; or pad queries with mask tokens that score and that the encoder attends to
+            (``attended``) or does not (``unattended``, ColBERTv2's ``attend_to_mask_tokens: false``).
+        skiplist: document tokens that do not score: ``punctuation``, ``none``, or the tokens themselves.
+    """
+
+    query_length: int
+    document_length: int
+    query_marker: str | None
+    document_marker: str | None
+    query_prompt: str
+    document_prompt: str
+    extend_length: bool
+    expansion: Expansion
+    skiplist: str | Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a JSON file."""
+        values = asdict(self)
+        if not isinstance(self.skiplist, str):
+            values["skiplist"] = list(self.skiplist)
+        return values
+
+
+class StudentTokenizer:
+    """A Hugging Face tokenizer together with the rules of a student.
+
+    Args:
+        tokenizer: the backbone's tokenizer; markers that it lacks are added to it as special tokens.
+        rules: lengths, markers, prompts, expansion and skiplist.
+
+    Raises:
+        InputError: a rule cannot be kept (no mask token for expansion, no room for text, unknown value).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, rules: TokenRules) -> None:
+        if rules.expansion not in get_args(Expansion):
+            raise InputError(
+                f"student.expansion={rules.expansion}: must be one of {', '.join(get_args(Expansion))}"
+            )
+        if rules.expansion != "none" and tokenizer.mask_token_id is None:
+            raise InputError(
+                f"student.expansion={rules.expansion}: this tokenizer has no mask token; set student.expansion=none"
+            )
+        if tokenizer.pad_token_id is None:
+            if tokenizer.eos_token is None:
+                raise InputError("student.backbone: its tokenizer has neither a pad nor an EOS token to pad with")
+            tokenizer.pad_token = tokenizer.eos_token
+        self.tokenizer = tokenizer
+        self.rules = rules
+        known = tokenizer.get_vocab()
+        new = [m for m in (rules.query_marker, rules.document_marker) if m is not None and m not in known]
+        if new:
+            tokenizer.add_special_tokens({"additional_special_tokens": list(dict.fromkeys(new))})
+        special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+        self._leading = special.index(0)
+        self._n_special = sum(special)
+        self._marker: dict[Role, int | None] = {
+            "query": self._token_id(rules.query_marker),
+            "document": self._token_id(rules.document_marker),
+        }
+        self._prompt: dict[Role, str] = {"query": rules.query_prompt, "document": rules.document_prompt}
+        self._skiplist = torch.tensor(self._skiplist_ids(), dtype=torch.int64)
+        for role in get_args(Role):
+            self._check_room(role)
+
+    def _token_id(self, token: str | None) -> int | None:
+        return None if token is None else int(self.tokenizer.convert_tokens_to_ids(token))
+
+    def _skiplist_ids(self) -> list[int]:
+        skiplist = self.rules.skiplist
+        if isinstance(skiplist, str):
+            if skiplist not in ("punctuation", "none"):
+                raise InputError(
+                    f"student.skiplist={skiplist}: must be punctuation, none, or a list of tokens"
+                )
+            skiplist = list(string.punctuation) if skiplist == "punctuation" else []
+        ids = {int(self.tokenizer.convert_tokens_to_ids(token)) for token in skiplist}
+        return sorted(ids - {self.tokenizer.unk_token_id})
+
+    def prompt_tokens(self, role: Role) -> int:
+        """Number of tokens that the role's prompt takes (4 for ``search_query: `` with BERT's vocabulary)."""
+        return len(self.tokenizer(self._prompt[role], add_special_tokens=False)["input_ids"])
+
+    def length(self, role: Role) -> int:
+        """Most tokens of a text in this role, everything counted."""
+        length = self.rules.query_length if role == "query" else self.rules.document_length
+        return length + self.prompt_tokens(role) if self.rules.extend_length else length
+
+    def _check_room(self, role: Role) -> None:
+        marker = 0 if self._marker[role] is None else 1
+        taken = self._n_special + marker + self.prompt_tokens(role)
+        if self.length(role) <= taken:
+            raise InputError(
+                f"student.{role}_length={self.length(role)} leaves no room for text: special tokens take "
+                f"{self._n_special}, the marker {marker}, the prompt {self.prompt_tokens(role)}; "
+                f"use at least {taken + 1}"
+            )
+
+    def ids(self, texts: Sequence[str], role: Role) -> list[list[int]]:
+        """Token ids with prompt and marker, cut to the role's length, without padding or expansion.
+
+        Args:
+            texts: the texts, without prompt.
+            role: decides marker, prompt and length (never a column's name).
+        """
+        marker = self._marker[role]
+        room = self.length(role) - (marker is not None)
+        encoded = self.tokenizer(
+            [self._prompt[role] + text for text in texts],
+            truncation=True,
+            max_length=room,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        if marker is None:
+            return encoded
+        first = self._leading
+        return [[*row[:first], marker, *row[first:]] for row in encoded]
+
+    def pad(self, rows: Sequence[Sequence[int]], role: Role) -> Tokens:
+        """Pad token ids to the longest row (or, when queries are expanded, to their length) and mark what scores.
+
+        Args:
+            rows: token ids from :meth:`ids`.
+            role: queries are expanded; documents lose the tokens of the skiplist.
+
+        Returns:
+            Tokens of shape [N, L].
+
+        Raises:
+            InputError: a text has no scoring token; the message names its position in ``rows``.
+        """
+        expanded = role == "query" and self.rules.expansion != "none"
+        width = self.length(role) if expanded else max(len(row) for row in rows)
+        filler = self.tokenizer.mask_token_id if expanded else self.tokenizer.pad_token_id
+        ids_NL = torch.full((len(rows), width), int(filler), dtype=torch.int64)
+        real_NL = torch.zeros((len(rows), width), dtype=torch.bool)
+        for n, row in enumerate(rows):
+            ids_NL[n, : len(row)] = torch.tensor(row, dtype=torch.int64)
+            real_NL[n, : len(row)] = True
+        attended_NL = torch.ones_like(real_NL) if expanded and self.rules.expansion == "attended" else real_NL
+        if expanded:
+            score_NL = torch.ones_like(real_NL)
+        elif role == "document":
+            score_NL = real_NL & ~torch.isin(ids_NL, self._skiplist)
+        else:
+            score_NL = real_NL
+        empty = (~score_NL.any(dim=1)).nonzero().flatten().tolist()
+        if empty:
+            raise NoScoringTokenError(role, empty)
+        return Tokens(ids_NL, attended_NL.long(), score_NL)
+
+    def __call__(self, texts: Sequence[str], role: Role) -> Tokens:
+        """Tokenize and pad in one go: :meth:`ids` then :meth:`pad`."""
+        return self.pad(self.ids(texts, role), role)
+
+
+class NoScoringTokenError(InputError):
+    """A text has no token that takes part in MaxSim.
+
+    Attributes:
+        rows: positions of such texts in the batch.
+    """
+
+    def __init__(self, role: Role, rows: list[int], ids: Sequence[str] | None = None) -> None:
+        self.role = role
+        self.rows = rows
+        named = ", ".join((ids[r] if ids is not None else f"row {r}") for r in rows[:5])
+        super().__init__(
+            f"{len(rows)} {role} text(s) leave no scoring token ({named}): remove the empty ones, "
+            "or shorten student.skiplist"
+        )
+
+
+def length_sorted_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+    """Group texts of similar length, so that padding is rare and memory bounded.
+
+    Args:
+        lengths: number of tokens of each text.
+        token_budget: most padded tokens in a group (rows x longest row); a longer single text goes alone.
+
+    Yields:
+        Positions of the texts of one group; groups go from long to short, so that the largest comes first.
+    """
+    order = sorted(range(len(lengths)), key=lambda n: (-lengths[n], n))
+    start = 0
+    while start < len(order):
+        rows = max(1, token_budget // max(1, lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows

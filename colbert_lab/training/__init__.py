@@ -1,0 +1,1 @@
+"""One LightningModule, one LightningDataModule, and the phase that joins them."""

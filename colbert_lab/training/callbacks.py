@@ -1,0 +1,168 @@
+"""Lightning callbacks: logged points, progress bar, random state, evaluation while training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from tqdm.auto import tqdm
+
+from colbert_lab.training.data import ListBatch
+from colbert_lab.training.module import StudentModule
+
+
+class Points(Callback):
+    """Logs a point every ``log_every`` optimizer steps, with throughput, and counts what was processed.
+
+    Throughput is wall-clock over the training steps since the last point: ``queries_per_second`` and
+    ``tokens_per_second`` (tokens without padding). Counts are of this process.
+    """
+
+    def __init__(self) -> None:
+        self.queries = 0
+        self.tokens = 0
+        self.padded = 0
+        self.seconds = 0.0
+        self.latest: dict[str, float] = {}
+        self._since = (0, 0, 0.0)
+        self._started = 0.0
+        self._logged = -1
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Start the clock (evaluations between steps do not count)."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: StudentModule, outputs: Any, batch: ListBatch, batch_idx: int  # type: ignore[override]
+    ) -> None:
+        """Count; log when a point is due."""
+        self.seconds += time.perf_counter() - self._started
+        self.queries += len(batch.rows_BK)
+        self.tokens += batch.n_tokens
+        self.padded += batch.n_padded
+        step = trainer.global_step
+        due = step % pl_module.log_every == 0 or step == trainer.max_steps
+        if not due or step == self._logged or step == 0:
+            return
+        queries, tokens, seconds = self._since
+        spent = max(self.seconds - seconds, 1e-9)
+        self.latest = {
+            **pl_module.point(),
+            "train/queries_per_second": (self.queries - queries) / spent,
+            "train/tokens_per_second": (self.tokens - tokens) / spent,
+        }
+        self._since, self._logged = (self.queries, self.tokens, self.seconds), step
+        for logger in trainer.loggers:
+            logger.log_metrics(self.latest, step=step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts that a resumed phase goes on from."""
+        return {
+            "queries": self.queries,
+            "tokens": self.tokens,
+            "padded": self.padded,
+            "seconds": self.seconds,
+            "logged": self._logged,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the counts."""
+        self.queries, self.tokens = state_dict["queries"], state_dict["tokens"]
+        self.padded, self.seconds = state_dict["padded"], state_dict["seconds"]
+        self._since = (self.queries, self.tokens, self.seconds)
+        self._logged = state_dict["logged"]
+
+
+class PhaseBar(TQDMProgressBar):
+    """A progress bar with the phase's name, loss, queries/s, tokens/s and ETA."""
+
+    def __init__(self, phase: str, points: Points) -> None:
+        super().__init__()
+        self.phase = phase
+        self.points = points
+
+    def init_train_tqdm(self) -> tqdm:
+        """Lightning's bar, with throughput left to the metrics."""
+        bar = super().init_train_tqdm()
+        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        return bar
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Name the bar after the phase."""
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(self.phase)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
+        """The latest point."""
+        latest = self.points.latest
+        if not latest:
+            return {}
+        return {
+            "loss": f"{latest['train/loss']:.4f}",
+            "q/s": f"{latest['train/queries_per_second']:.1f}",
+            "tok/s": f"{latest['train/tokens_per_second']:.0f}",
+        }
+
+
+class RandomState(Callback):
+    """Keeps torch's random state in checkpoints, so that a resumed phase draws the same dropout masks.
+
+    It is restored when the first batch starts, because building and iterating a DataLoader draws from the
+    global generator.
+    """
+
+    def __init__(self) -> None:
+        self._restore: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after an optimizer step."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the state until the first batch."""
+        self._restore = state_dict
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Restore the state once."""
+        if self._restore is not None:
+            torch.set_rng_state(self._restore["cpu"].cpu())
+            if self._restore["cuda"]:
+                torch.cuda.set_rng_state_all([state.cpu() for state in self._restore["cuda"]])
+            self._restore = None
+
+
+class EvaluateWhileTraining(Callback):
+    """Evaluates every N optimizer steps on development splits.
+
+    Args:
+        every: optimizer steps between evaluations.
+        evaluate: called with the step; returns values by name, which are logged at that step.
+    """
+
+    def __init__(self, every: int, evaluate: Callable[[int], Mapping[str, float]]) -> None:
+        self.every = every
+        self.evaluate = evaluate
+        self._done = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step last evaluated."""
+        return {"done": self._done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Do not evaluate that step again."""
+        self._done = state_dict["done"]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Evaluate after an optimizer step that is due, once; the last step is evaluated by the run itself."""
+        step = trainer.global_step
+        if step == 0 or step % self.every or step == self._done or step == trainer.max_steps:
+            return
+        self._done = step
+        values = self.evaluate(step)
+        for logger in trainer.loggers:
+            logger.log_metrics(dict(values), step=step)

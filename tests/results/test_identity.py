@@ -1,0 +1,120 @@
+"""Identity of runs: what must change a hash, and what must not."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+
+from colbert_lab.results.identity import canonical_json, config_hash, phase_hash, protocol_hash, run_id
+
+CONFIG: dict[str, Any] = {
+    "task": "train",
+    "name": "kd",
+    "seed": 42,
+    "output_dir": "outputs",
+    "cache_dir": "~/.cache",
+    "progress": True,
+    "reuse": True,
+    "tracking": {"mode": "offline"},
+    "hydra": {"job": 1},
+    "trainer": {"accelerator": "cpu", "precision": "32-true", "num_workers": 0},
+    "phases": {"distill": {"optimizer": {"lr": 1e-5}, "seed": 3}},
+    "schedule": ["distill"],
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    config = copy.deepcopy(CONFIG)
+    *parents, last = path.split(".")
+    inner = config
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 1),
+        ("name", "x"),
+        ("output_dir", "/x"),
+        ("cache_dir", "/x"),
+        ("tracking", {"mode": "off"}),
+        ("progress", False),
+        ("reuse", False),
+        ("hydra", {}),
+        ("trainer.num_workers", 4),
+    ],
+)
+def test_what_does_not_count(path: str, value: Any) -> None:
+    assert config_hash(changed(path, value)) == config_hash(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("task", "evaluate"),
+        ("trainer.accelerator", "gpu"),
+        ("trainer.precision", "bf16-mixed"),
+        ("phases.distill.optimizer.lr", 2e-5),
+        ("phases.distill.seed", 4),  # only the top-level seed is left out
+        ("schedule", ["distill", "distill"]),
+        ("new", None),
+    ],
+)
+def test_what_counts(path: str, value: Any) -> None:
+    assert config_hash(changed(path, value)) != config_hash(CONFIG)
+
+
+def test_order_of_keys_does_not_count_and_the_config_is_left_alone() -> None:
+    config = {"trainer": {"num_workers": 4, "precision": "x"}, "seed": 1, "task": "train"}
+    assert config_hash(dict(reversed(config.items()))) == config_hash(config)
+    assert config == {"trainer": {"num_workers": 4, "precision": "x"}, "seed": 1, "task": "train"}
+    assert config_hash({"trainer": None}) != config_hash({})
+
+
+def test_the_hash_is_stable_over_versions() -> None:
+    """A change here makes every finished run unknown: only on purpose."""
+    assert config_hash({"a": [1, 2.5, "é", None, True], "seed": 1}).startswith("64e904af38")
+    assert len(config_hash({})) == 64
+
+
+def test_special_values() -> None:
+    hashes = {config_hash({"x": v}) for v in (math.nan, math.inf, -math.inf, "nan", "inf", None, 0, False)}
+    assert len(hashes) == 8
+    assert config_hash({"x": math.nan}) == config_hash({"x": float("nan")})
+    assert canonical_json((1, 2)) == canonical_json([1, 2])
+    with pytest.raises(TypeError, match="object"):
+        config_hash({"x": object()})
+    with pytest.raises(TypeError, match="strings"):
+        config_hash({"x": {1: 2}})
+
+
+def test_run_id() -> None:
+    assert run_id("0123456789abcdef", 7) == "0123456789-s7"
+    assert run_id("0123456789abcdef", 7, repeat=3) == "0123456789-s7-r3"
+    with pytest.raises(ValueError, match="repeat"):
+        run_id("0123456789", 7, repeat=0)
+    with pytest.raises(ValueError, match="hash"):
+        run_id("012", 7)
+
+
+def test_phase_hash_depends_on_everything() -> None:
+    hashes = {
+        phase_hash({"lr": 1}, 1, "data", "parent", "1"),
+        phase_hash({"lr": 2}, 1, "data", "parent", "1"),
+        phase_hash({"lr": 1}, 2, "data", "parent", "1"),
+        phase_hash({"lr": 1}, 1, "other", "parent", "1"),
+        phase_hash({"lr": 1}, 1, "data", None, "1"),
+        phase_hash({"lr": 1}, 1, "data", "parent", "2"),
+        phase_hash({"lr": 1}, 1, "dat", "aparent", "1"),
+    }
+    assert len(hashes) == 7
+
+
+def test_protocol_hash() -> None:
+    assert protocol_hash({"depth": 100, "mode": "exact"}) == protocol_hash({"mode": "exact", "depth": 100})
+    assert protocol_hash({"depth": 100}) != protocol_hash({"depth": 10})
+    assert len(protocol_hash({})) == 10

@@ -1,0 +1,58 @@
+"""A small phase over random text, for the training tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from colbert_lab.types import Corpus, ScoredLists
+from omegaconf import DictConfig, OmegaConf
+
+from tests.conftest import sentences
+
+TRAINER: dict[str, Any] = {
+    "accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "deterministic": True,
+}
+
+
+def make_lists(n: int = 12, documents: int = 40, length: int = 6, seed: int = 0) -> ScoredLists:
+    generator = np.random.default_rng(seed)
+    corpus = Corpus([f"d{i}" for i in range(documents)], sentences(documents, seed=seed), "corpus")
+    return ScoredLists(
+        name="random",
+        query_ids=[f"q{i}" for i in range(n)],
+        queries=sentences(n, seed=seed + 1, high=8),
+        corpus=corpus,
+        documents=[generator.choice(documents, size=length, replace=False) for _ in range(n)],
+        scores=[generator.normal(size=length).astype(np.float32) for _ in range(n)],
+        fingerprint="lists",
+    )
+
+
+def phase_settings(**changes: Any) -> DictConfig:
+    values: dict[str, Any] = {
+        "epochs": None,
+        "steps": 6,
+        "batch_size": 3,
+        "accumulation": 2,
+        "n_way": 4,
+        "query_length": None,
+        "document_length": None,
+        "objective": {
+            "distillation": {
+                "weight": 1.0,
+                "direction": "teacher_student",
+                "teacher": {"normalisation": "zscore", "temperature": 1.0},
+                "student": {"normalisation": "none", "temperature": 1.0},
+            },
+            "contrastive": {"weight": 0.0, "temperature": 0.05},
+        },
+        "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3},
+        "lr_schedule": {"name": "linear", "warmup": 0.2},
+        "gradient_clip": 1.0,
+        "token_budget": 64,
+        "evaluate_every": None,
+        "checkpoint_every": 2,
+        "log_every": 1,
+    }
+    return OmegaConf.create(values | changes)
