@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from colbert_lab.student.encode import token_rows
 from colbert_lab.types import PackedEmbeddings
 
-BLOCK_VALUES = 16_777_216  # float32 similarities held at once: 64 MiB
-QUERY_TOKENS = 8_192  # query tokens in one matrix product
+BLOCK_VALUES = 4_194_304  # float32 similarities held at once: 16 MiB, what stays in a CPU's cache
+QUERY_TOKENS = 2_048  # query tokens in one matrix product
 
 
 def tie_ranks(ids: list[str]) -> Tensor:
@@ -64,8 +63,7 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """Exact MaxSim top-k.
 
-    Documents are taken in order of length so that a block is hardly padded; masked positions are -inf before
-    the maximum. Memory beyond the embeddings is about ``BLOCK_VALUES`` similarities and the running top k.
+    Documents are taken in order of length so that a block is hardly padded. Memory beyond the embeddings is about ``BLOCK_VALUES`` similarities and the running top k.
 
     Args:
         queries: B packed queries.
@@ -88,13 +86,12 @@ def search(
     for block in bar:
         chosen = order_C[block]
         lengths = documents.lengths_N[chosen]
-        mask_NL = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).to(device)
-        padded = documents.emb_TD.new_zeros(mask_NL.numel(), documents.emb_TD.shape[1])
-        padded[mask_NL.flatten()] = documents.emb_TD[token_rows(starts_C[chosen], lengths).to(device)]
+        # Padding repeats a document's own last token: a copy cannot change a maximum, so no mask is needed.
+        position_NL = torch.minimum(torch.arange(int(lengths.max()))[None], lengths[:, None] - 1)
+        padded_TD = documents.emb_TD[(starts_C[chosen][:, None] + position_NL).flatten().to(device)]
         block_ties, block_rows = ties_C[chosen].to(device), chosen.to(device)
         for p, (query_TD, owner_T, n_queries) in enumerate(parts):
-            sim_TNL = (query_TD.to(device) @ padded.T).view(-1, *mask_NL.shape)
-            best_TN = sim_TNL.masked_fill_(~mask_NL, -torch.inf).amax(dim=-1)
+            best_TN = (query_TD.to(device) @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
             scores = best_TN.new_zeros(n_queries, len(chosen)).index_add_(0, owner_T.to(device), best_TN)
             keys, columns = sort_keys(scores, block_ties), block_rows.expand(n_queries, -1)
             seen, seen_rows = best[p], rows[p]

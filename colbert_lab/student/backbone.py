@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -83,7 +84,8 @@ def load_backbone(
     Args:
         model: as for :func:`locate`.
         dropout: every dropout rate of the backbone; None keeps the backbone's own.
-        attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``).
+        attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``), or
+            ``auto``, see :func:`pick_attention`.
         trust_remote_code: run Python code that comes with the model; off unless asked for.
 
     Raises:
@@ -97,7 +99,7 @@ def load_backbone(
             raise InputError(f"student.dropout={dropout}: the backbone {model} has no dropout rate; set it to null")
     with quiet_transformers():
         backbone = _from_pretrained(
-            AutoModel, model, trust_remote_code, attn_implementation=attention, dtype="float32", **overrides
+            AutoModel, model, trust_remote_code, attn_implementation=pick_attention(attention), dtype="float32", **overrides
         )
     return without_pooler(backbone)
 
@@ -106,7 +108,18 @@ def backbone_from_config(folder: Path, attention: str) -> PreTrainedModel:
     """A backbone of the shape in ``folder/config.json`` with weights yet to be loaded."""
     config = AutoConfig.from_pretrained(folder)
     with quiet_transformers():
-        return without_pooler(AutoModel.from_config(config, attn_implementation=attention))
+        return without_pooler(AutoModel.from_config(config, attn_implementation=pick_attention(attention)))
+
+
+def pick_attention(attention: str) -> str:
+    """What ``auto`` means here: ``sdpa`` with a GPU, ``eager`` without.
+
+    On a CPU with bf16, the backward pass of PyTorch 2.13's scaled_dot_product_attention made a MiniLM training
+    step 1.6 times slower than eager attention (3.7 s and 6.0 s, 25,641 tokens, 2 cores of an AMD EPYC).
+    """
+    if attention != "auto":
+        return attention
+    return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def without_pooler(backbone: PreTrainedModel) -> PreTrainedModel:

@@ -138,7 +138,7 @@ def test_lower_and_unclear(run_dir: Path, shift: float) -> None:
 
 
 def test_every_number_is_printed_whole(run_dir: Path) -> None:
-    for width in (100, 60, 30):
+    for width in (100, 97, 60, 30):
         text = printed(run_dir, width)
         for table in run_tables(run_dir):
             for row in table.rows:
