@@ -34,7 +34,7 @@ from colbert_lab.student.student import Student, build_student, count_parameters
 from colbert_lab.text.contamination import overlapping_queries
 from colbert_lab.text.scored_lists import without_queries
 from colbert_lab.text.splits import SplitRequest, load_splits
-from colbert_lab.training.phase import CODE_VERSION, PreparedPhase, finished_phase, prepare_phase, train_phase
+from colbert_lab.training.phase import CODE_VERSION, PhaseOutcome, PreparedPhase, finished_phase, prepare_phase, train_phase
 from colbert_lab.training.precision import pick_precision, prepare_torch
 from colbert_lab.types import ScoredLists, Split
 
@@ -93,13 +93,13 @@ class Prepared:
     Attributes:
         student: the student before training.
         splits: evaluation splits by name.
-        lists: training data by phase.
+        phases: what to train, by phase.
         data: the configured sources by phase.
     """
 
     student: Student
     splits: dict[str, Split]
-    lists: dict[str, ScoredLists]
+    phases: dict[str, PreparedPhase]
     data: dict[str, Any]
 
 
@@ -113,15 +113,17 @@ def _prepare(cfg: DictConfig, overrides: list[str]) -> Prepared:
     }
     documents = None if cfg.evaluation.full else cfg.evaluation.documents
     splits = load_splits(requests, documents=documents, cache_dir=cache_dir)
-    data, lists = {}, {}
+    data, lists, phases = {}, {}, {}
     for name in cfg.schedule if cfg.task == "train" else ():
         data[name] = hydra.utils.instantiate(cfg.phases[name].data, _convert_="all")
         lists[name] = _clean(cfg, data[name].load(cache_dir), splits, requests)
+    tokenizer = student.tokenizer
     for name in lists:
-        prepare_phase(
-            name, cfg.phases[name], lists[name], student, seed=cfg.seed, allow_flat_teacher=cfg.allow_flat_teacher
+        phases[name] = prepare_phase(
+            name, cfg.phases[name], lists[name], tokenizer, seed=cfg.seed, allow_flat_teacher=cfg.allow_flat_teacher
         )
-    return Prepared(student, splits, lists, data)
+        tokenizer = phases[name].tokenizer
+    return Prepared(student, splits, phases, data)
 
 
 def _student(cfg: DictConfig, overrides: list[str]) -> Student:
@@ -194,16 +196,13 @@ def _execute(
     for name in cfg.schedule:
         folder = path / name
         plain: dict[str, Any] = config["phases"][name]
-        identity = phase_hash(plain, cfg.seed, prepared.lists[name].fingerprint, parent, CODE_VERSION)
+        phase = prepared.phases[name]
+        identity = phase_hash(plain, cfg.seed, phase.lists.fingerprint, parent, CODE_VERSION)
         done = finished_phase(folder)
         wandb_run = None
         if done is None:
-            phase = prepare_phase(
-                name, cfg.phases[name], prepared.lists[name], student,
-                seed=cfg.seed, allow_flat_teacher=cfg.allow_flat_teacher,
-            )
             wandb_run = _open_wandb(cfg, config, directory, name)
-            student, done = _train(cfg, phase, folder, identity, measuring, wandb_run)
+            _, done = _train(cfg, phase, student, folder, identity, measuring, wandb_run)
         student = load_student(folder / "student", cfg.student.attention)
         student = replace(student, model=student.model.to(device))
         seconds += done.seconds
@@ -216,11 +215,18 @@ def _execute(
 
 
 def _train(
-    cfg: DictConfig, phase: PreparedPhase, folder: Path, identity: str, measuring: Measuring, wandb_run: Any
-) -> tuple[Student, Any]:
+    cfg: DictConfig,
+    phase: PreparedPhase,
+    student: Student,
+    folder: Path,
+    identity: str,
+    measuring: Measuring,
+    wandb_run: Any,
+) -> tuple[Student, PhaseOutcome]:
     log.info("%s: %d steps of %d x %d queries", phase.name, phase.max_steps, phase.settings.batch_size, phase.settings.accumulation)
     return train_phase(
         phase,
+        student.model,
         folder,
         trainer={key: cfg.trainer[key] for key in ("accelerator", "devices", "strategy", "precision", "deterministic")},
         num_workers=cfg.trainer.num_workers,
@@ -289,13 +295,19 @@ def _start_logging() -> logging.handlers.MemoryHandler:
     root.setLevel(logging.INFO)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(message)s"))
-    terminal.addFilter(lambda record: record.name.startswith("colbert_lab") or record.levelno >= logging.WARNING)
+    terminal.addFilter(_for_the_user)
     buffer = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
     root.addHandler(terminal)
     root.addHandler(buffer)
     for noisy in ("httpx", "bm25s", "datasets", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return buffer
+
+
+def _for_the_user(record: logging.LogRecord) -> bool:
+    """The terminal shows our own lines and other libraries' warnings; Python warnings go to run.log alone."""
+    ours = record.name.startswith("colbert_lab")
+    return ours or (record.levelno >= logging.WARNING and record.name != "py.warnings")
 
 
 def _log_to(path: Path, buffer: logging.handlers.MemoryHandler) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -25,16 +25,6 @@ class Student:
 
     model: ColBERT
     tokenizer: StudentTokenizer
-
-    def with_lengths(self, query_length: int | None, document_length: int | None) -> Student:
-        """The same weights reading other lengths (None keeps one); phases may differ in length."""
-        rules = self.tokenizer.rules
-        rules = replace(
-            rules,
-            query_length=query_length or rules.query_length,
-            document_length=document_length or rules.document_length,
-        )
-        return replace(self, tokenizer=StudentTokenizer(self.tokenizer.tokenizer, rules))
 
 
 def build_student(

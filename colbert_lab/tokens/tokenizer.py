@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -99,6 +99,15 @@ class StudentTokenizer:
         self._skiplist = torch.tensor(self._skiplist_ids(), dtype=torch.int64)
         for role in get_args(Role):
             self._check_room(role)
+
+    def with_lengths(self, query_length: int | None, document_length: int | None) -> StudentTokenizer:
+        """The same tokenizer with other lengths (None keeps one); phases may differ in length."""
+        rules = replace(
+            self.rules,
+            query_length=query_length or self.rules.query_length,
+            document_length=document_length or self.rules.document_length,
+        )
+        return StudentTokenizer(self.tokenizer, rules)
 
     def _token_id(self, token: str | None) -> int | None:
         return None if token is None else int(self.tokenizer.convert_tokens_to_ids(token))

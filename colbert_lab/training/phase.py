@@ -23,13 +23,15 @@ from colbert_lab.errors import InputError
 from colbert_lab.objectives.contrastive import Contrastive
 from colbert_lab.objectives.distillation import Distillation, Side, normalised_entropy
 from colbert_lab.objectives.mix import Mix
-from colbert_lab.student.formats.own import load_student, save_student
+from colbert_lab.student.colbert import ColBERT
+from colbert_lab.student.formats.own import save_student
 from colbert_lab.student.student import Student
 from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState
 from colbert_lab.training.checkpoints import checkpoint_callback, resume_point
 from colbert_lab.training.data import ListMicroBatches, PhaseData
 from colbert_lab.training.metrics_file import MetricsFile
 from colbert_lab.training.module import StudentModule
+from colbert_lab.tokens.tokenizer import StudentTokenizer
 from colbert_lab.types import ScoredLists
 
 log = logging.getLogger(__name__)
@@ -138,7 +140,7 @@ class PreparedPhase:
         name: the slot's name.
         settings: the phase's settings.
         lists: its data.
-        student: the student it starts from, with the phase's lengths.
+        tokenizer: the student's tokenizer with the phase's lengths.
         batches: micro-batch k.
         objective: what it minimises.
         max_steps: optimizer steps.
@@ -148,7 +150,7 @@ class PreparedPhase:
     name: str
     settings: DictConfig
     lists: ScoredLists
-    student: Student
+    tokenizer: StudentTokenizer
     batches: ListMicroBatches
     objective: Mix
     max_steps: int
@@ -156,9 +158,23 @@ class PreparedPhase:
 
 
 def prepare_phase(
-    name: str, settings: DictConfig, lists: ScoredLists, student: Student, *, seed: int, allow_flat_teacher: bool
+    name: str,
+    settings: DictConfig,
+    lists: ScoredLists,
+    tokenizer: StudentTokenizer,
+    *,
+    seed: int,
+    allow_flat_teacher: bool,
 ) -> PreparedPhase:
     """Check everything about a phase that can be checked before training.
+
+    Args:
+        name: the slot's name.
+        settings: the phase's settings.
+        lists: its data.
+        tokenizer: of the student that the phase will start from.
+        seed: the run's seed.
+        allow_flat_teacher: go on although the teacher has nothing to teach.
 
     Raises:
         InputError: a setting or the data cannot be worked with.
@@ -167,10 +183,10 @@ def prepare_phase(
         if settings[key] < 1:
             raise InputError(f"phases.{name}.{key}={settings[key]}: must be at least 1")
     objective = objective_from(settings.objective)
-    student = student.with_lengths(settings.query_length, settings.document_length)
+    tokenizer = tokenizer.with_lengths(settings.query_length, settings.document_length)
     batches = ListMicroBatches(
         lists,
-        student.tokenizer,
+        tokenizer,
         batch_size=settings.batch_size,
         n_way=settings.n_way,
         token_budget=settings.token_budget,
@@ -181,11 +197,12 @@ def prepare_phase(
     entropy = teacher_entropy(batches, objective)
     if objective.distillation_weight > 0:
         check_teacher(name, lists, entropy, allow_flat_teacher)
-    return PreparedPhase(name, settings, lists, student, batches, objective, max_steps, entropy)
+    return PreparedPhase(name, settings, lists, tokenizer, batches, objective, max_steps, entropy)
 
 
 def train_phase(
     phase: PreparedPhase,
+    model: ColBERT,
     folder: Path,
     *,
     trainer: Mapping[str, Any],
@@ -199,7 +216,8 @@ def train_phase(
     """Train a prepared phase, going on from its newest checkpoint when there is one.
 
     Args:
-        phase: what to train.
+        phase: how to train.
+        model: what to train; changed in place.
         folder: the phase's folder in the run directory.
         trainer: arguments of Lightning's Trainer (accelerator, devices, strategy, precision, deterministic).
         num_workers: processes that tokenize ahead.
@@ -213,6 +231,7 @@ def train_phase(
         The trained student and what the phase did.
     """
     settings, name = phase.settings, phase.name
+    student = Student(model, phase.tokenizer)
     pl.seed_everything(seed, verbose=False)
     resume = resume_point(folder / "checkpoints")
     step = resume.step if resume else 0
@@ -221,12 +240,12 @@ def train_phase(
     points = Points()
     callbacks: list[pl.Callback] = [points, RandomState()]
     if evaluate is not None and settings.evaluate_every:
-        callbacks.append(EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(phase.student, at)))
+        callbacks.append(EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(student, at)))
     if progress:
         callbacks.append(PhaseBar(name, points))
     callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every))
     module = StudentModule(
-        phase.student.model,
+        model,
         phase.objective,
         optimizer=hydra.utils.instantiate(settings.optimizer, _convert_="all"),
         lr_schedule=settings.lr_schedule.name,
@@ -266,13 +285,9 @@ def train_phase(
         padded_tokens=points.padded,
         teacher_entropy=phase.entropy,
     )
-    student = Student(phase.student.model.cpu(), phase.student.tokenizer)
+    student = Student(model.cpu(), phase.tokenizer)
     save_student(student, folder / "student")
     write_text(folder / DONE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return student, outcome
 
-
-def trained_student(folder: Path, attention: str) -> Student:
-    """The student of a finished phase."""
-    return load_student(folder / "student", attention)

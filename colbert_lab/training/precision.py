@@ -20,9 +20,18 @@ def pick_precision(accelerator: str) -> str:
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
+        return "bf16-mixed" if _cpu_has_bf16() else "32-true"
     return "32-true"
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 matrices itself (AVX512-BF16, AMX, or Arm's BF16 extension)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        found = capabilities()
+        return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    # Before torch 2.12 there is no public query.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def prepare_torch(threads: int | None) -> None:

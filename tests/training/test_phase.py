@@ -31,7 +31,7 @@ def train(
     torch.manual_seed(0)
     student = build_student(**student_settings)
     settings = phase_settings(evaluate_every=1 if stop_at else None, **changes)
-    phase = prepare_phase("distill", settings, make_lists(), student, seed=seed, allow_flat_teacher=False)
+    phase = prepare_phase("distill", settings, make_lists(), student.tokenizer, seed=seed, allow_flat_teacher=False)
 
     def evaluate(_: Student, step: int) -> Mapping[str, float]:
         if step == stop_at:
@@ -39,7 +39,7 @@ def train(
         return {"dev": 0.0}
 
     trained, outcome = train_phase(
-        phase, folder, trainer=trainer or TRAINER, num_workers=0, phase_hash="x", seed=seed, loggers=[],
+        phase, student.model, folder, trainer=trainer or TRAINER, num_workers=0, phase_hash="x", seed=seed, loggers=[],
         evaluate=evaluate, progress=False,
     )
     return trained.model.state_dict(), outcome
@@ -155,14 +155,14 @@ def test_finished_phase_keeps_counts_and_no_checkpoints(student_settings: dict[s
 def test_bad_settings(student_settings: dict[str, Any], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         prepare_phase(
-            "distill", phase_settings(**changes), make_lists(), build_student(**student_settings),
+            "distill", phase_settings(**changes), make_lists(), build_student(**student_settings).tokenizer,
             seed=0, allow_flat_teacher=False,
         )
 
 
 def test_epochs_become_steps(student_settings: dict[str, Any]) -> None:
     phase = prepare_phase(
-        "distill", phase_settings(steps=None, epochs=3.0), make_lists(), build_student(**student_settings),
+        "distill", phase_settings(steps=None, epochs=3.0), make_lists(), build_student(**student_settings).tokenizer,
         seed=0, allow_flat_teacher=False,
     )
     assert phase.max_steps == 3 * 4 // 2

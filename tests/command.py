@@ -1,0 +1,48 @@
+"""Run the command line inside the test process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+from colbert_lab.__main__ import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did.
+
+    Attributes:
+        status: exit status.
+        out: standard output.
+        err: standard error.
+    """
+
+    status: int
+    out: str
+    err: str
+
+
+def command(*arguments: str) -> Outcome:
+    """``python -m colbert_lab ...`` without the cost of a new process."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with (
+        patch.object(sys, "argv", ["colbert_lab", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def the_run(output_dir: Path, name: str) -> Path:
+    """The newest run of a name."""
+    return (output_dir / name / "latest").resolve()
