@@ -13,7 +13,9 @@ import hydra.utils
 from omegaconf import DictConfig
 
 from colbert_lab.atomic import write_text
+from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import Evaluator, Result
+from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash, protocol_hash
 from colbert_lab.results.rankings import ranking_path, write_ranking
@@ -25,12 +27,37 @@ from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.scorer import Scorer, rank
 from colbert_lab.text.cut import cut_split
-from colbert_lab.text.splits import is_dev
+from colbert_lab.text.splits import DEV_NAMES, is_dev
 from colbert_lab.types import Split
 
 log = logging.getLogger(__name__)
 # Overrides that do not make a run another experiment, so they are no factors.
 NOT_FACTORS = ("seed", "name", "output_dir", "cache_dir", "reuse", "progress", "task", "tracking")
+
+
+def check_measures(settings: DictConfig, splits: Mapping[str, Split]) -> None:
+    """Check ``evaluation`` before anything is computed or written.
+
+    Args:
+        settings: the ``evaluation`` part of the config.
+        splits: the loaded splits.
+
+    Raises:
+        InputError: an unknown measure, or a headline that is not measured or not on a dev split.
+    """
+    for measure in settings.measures:
+        if parse_measure(measure)[1] > settings.depth:
+            raise InputError(f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}")
+    if settings.headline is None:
+        return
+    key, _, measure = settings.headline.rpartition("/")
+    name = f"evaluation.headline={settings.headline}"
+    if measure not in settings.measures:
+        raise InputError(f"{name}: {measure} is not among evaluation.measures ({', '.join(settings.measures)})")
+    if key not in settings.splits:
+        raise InputError(f"{name}: evaluation.splits has no {key}; there are {', '.join(settings.splits)}")
+    if key in splits and not is_dev(splits[key]):
+        raise InputError(f"{name}: nothing selects on test; name a dev split ({', '.join(DEV_NAMES)})")
 
 
 class Measuring:
@@ -43,9 +70,6 @@ class Measuring:
         splits: evaluation splits by name.
         directory: the run's folder.
         environment: commit and versions.
-
-    Raises:
-        InputError: the headline is not on a dev split, or a measure does not exist.
     """
 
     def __init__(

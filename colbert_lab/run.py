@@ -21,13 +21,13 @@ from pytorch_lightning.loggers import WandbLogger
 
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError, some_ids
-from colbert_lab.measuring import Measuring, headline
+from colbert_lab.measuring import Measuring, check_measures, headline
 from colbert_lab.results.environment import describe
 from colbert_lab.results.identity import config_hash, phase_hash
 from colbert_lab.results.run_directory import RunDirectory, find_run
 from colbert_lab.results.layout import print_tables
 from colbert_lab.results.tables import run_tables
-from colbert_lab.results.tracking import log_results, open_wandb
+from colbert_lab.results.tracking import log_results, open_wandb, resolve_mode
 from colbert_lab.settings import checked
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, build_student, count_parameters, pick_device
@@ -55,9 +55,9 @@ def run(cfg: DictConfig) -> float | None:
         InputError: anything the user can mend; nothing is then left that looks finished.
     """
     buffer = _start_logging()
-    if cfg.trainer.precision == "auto":
-        cfg.trainer.precision = pick_precision(cfg.trainer.accelerator)
+    cfg.trainer.precision = pick_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     cfg = checked(cfg)
+    resolve_mode(cfg.tracking.mode)
     if cfg.task not in TASKS:
         raise InputError(f"task={cfg.task}: must be one of {', '.join(TASKS)}")
     overrides = _overrides()
@@ -113,6 +113,7 @@ def _prepare(cfg: DictConfig, overrides: list[str]) -> Prepared:
     }
     documents = None if cfg.evaluation.full else cfg.evaluation.documents
     splits = load_splits(requests, documents=documents, cache_dir=cache_dir)
+    check_measures(cfg.evaluation, splits)
     data, lists, phases = {}, {}, {}
     for name in cfg.schedule if cfg.task == "train" else ():
         data[name] = hydra.utils.instantiate(cfg.phases[name].data, _convert_="all")

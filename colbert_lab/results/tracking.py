@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from colbert_lab.errors import InputError
 from colbert_lab.results.records import Record
@@ -49,22 +49,14 @@ def open_wandb(
     Raises:
         InputError: an unknown mode, or ``online`` without being logged in.
     """
-    if mode not in MODES:
-        raise InputError(f"tracking.mode={mode}: must be one of {', '.join(MODES)}")
-    if mode == "off":
+    resolved = resolve_mode(mode)
+    if resolved == "off":
         return None
     import wandb
 
-    if mode in ("auto", "online"):
-        known = logged_in()
-        if mode == "online" and not known:
-            raise InputError(
-                "tracking.mode=online: not logged in to W&B; run `wandb login`, or use tracking=offline"
-            )
-        mode = "online" if known else "offline"
     directory.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
-        mode="online" if mode == "online" else "offline",
+        mode=resolved,
         project=project,
         entity=entity,
         tags=list(tags),
@@ -74,11 +66,28 @@ def open_wandb(
         group=run_id,
         job_type=phase,
         config=dict(config),
-        resume="allow" if mode == "online" else None,
+        resume="allow" if resolved == "online" else None,
         settings=wandb.Settings(silent=True, console="off"),
     )
-    log.info("W&B (%s): %s", mode, run.url if mode == "online" else run.dir)
+    log.info("W&B (%s): %s", resolved, run.url if resolved == "online" else run.dir)
     return run
+
+
+def resolve_mode(mode: str) -> Literal["online", "offline", "off"]:
+    """What ``tracking.mode`` means here; ``auto`` is online when logged in, otherwise offline.
+
+    Raises:
+        InputError: an unknown mode, or ``online`` without being logged in.
+    """
+    if mode not in MODES:
+        raise InputError(f"tracking.mode={mode}: must be one of {', '.join(MODES)}")
+    if mode == "off" or mode == "offline":
+        return mode
+    if logged_in():
+        return "online"
+    if mode == "online":
+        raise InputError("tracking.mode=online: not logged in to W&B; run `wandb login`, or use tracking=offline")
+    return "offline"
 
 
 def logged_in() -> bool:

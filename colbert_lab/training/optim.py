@@ -26,11 +26,23 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def warmup_steps(warmup: float, max_steps: int) -> int:
-    """Steps of linear warm-up: below 1 a share of all steps (rounded up, as in transformers), else a count."""
-    if warmup < 0:
-        raise InputError(f"lr_schedule.warmup={warmup}: must be 0 or more")
-    return math.ceil(warmup * max_steps) if warmup < 1 else int(warmup)
+def warmup_steps(name: str, warmup: float, max_steps: int) -> int:
+    """Steps of linear warm-up of a schedule.
+
+    Args:
+        name: ``linear``, ``cosine`` or ``constant``.
+        warmup: below 1 a share of ``max_steps`` (rounded up, as in transformers), else a number of steps.
+        max_steps: optimizer steps of the phase.
+
+    Raises:
+        InputError: an unknown schedule, or a warm-up that is negative or longer than the phase.
+    """
+    if name not in SCHEDULES:
+        raise InputError(f"lr_schedule.name={name}: must be one of {', '.join(SCHEDULES)}")
+    steps = math.ceil(warmup * max_steps) if warmup < 1 else int(warmup)
+    if not 0 <= steps <= max_steps:
+        raise InputError(f"lr_schedule.warmup={warmup}: must be between 0 and the {max_steps} steps of the phase")
+    return steps
 
 
 def make_scheduler(optimizer: Optimizer, name: str, warmup: float, max_steps: int) -> LRScheduler:
@@ -38,17 +50,10 @@ def make_scheduler(optimizer: Optimizer, name: str, warmup: float, max_steps: in
 
     Args:
         optimizer: whose learning rates to drive.
-        name: ``linear``, ``cosine`` or ``constant``.
-        warmup: below 1 a share of ``max_steps``, else a number of steps.
-        max_steps: optimizer steps of the phase.
-
-    Raises:
-        InputError: an unknown schedule, or a warm-up longer than the phase.
+        name: see :func:`warmup_steps`, like the settings that follow.
+        warmup: see there.
+        max_steps: see there.
     """
-    if name not in SCHEDULES:
-        raise InputError(f"lr_schedule.name={name}: must be one of {', '.join(SCHEDULES)}")
-    steps = warmup_steps(warmup, max_steps)
-    if steps > max_steps:
-        raise InputError(f"lr_schedule.warmup={warmup}: longer than the phase of {max_steps} steps")
+    steps = warmup_steps(name, warmup, max_steps)
     full = "constant_with_warmup" if name == "constant" else name
     return get_scheduler(full, optimizer, num_warmup_steps=steps, num_training_steps=max_steps)  # type: ignore[no-any-return]

