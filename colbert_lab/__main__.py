@@ -42,7 +42,9 @@ def one_line(error: Exception) -> str:
     if missing:
         group, _, _ = missing["wanted"].rpartition("/")
         options = sorted(p.stem for p in (CONF / group).glob("*.yaml")) if group else []
-        return f"{missing['wanted']}: no such config" + (f"; there are {', '.join(options)}" if options else "")
+        return f"{missing['wanted']}: no such config" + (
+            f"; there are {', '.join(options)}" if options else ""
+        )
     outer = [line.strip() for line in str(error).splitlines() if line.strip()]
     inner = [line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line]
     return "; ".join(dict.fromkeys(line.rstrip(".;") for line in [*outer[:2], *inner[:1]]))

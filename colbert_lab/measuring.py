@@ -18,10 +18,10 @@ from colbert_lab.metrics.evaluator import Evaluator, Result
 from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash, protocol_hash
+from colbert_lab.results.layout import Table, to_markdown
 from colbert_lab.results.rankings import ranking_path, write_ranking
 from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
 from colbert_lab.results.run_directory import RunDirectory
-from colbert_lab.results.layout import Table, to_markdown
 from colbert_lab.results.tables import run_tables
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
@@ -47,13 +47,17 @@ def check_measures(settings: DictConfig, splits: Mapping[str, Split]) -> None:
     """
     for measure in settings.measures:
         if parse_measure(measure)[1] > settings.depth:
-            raise InputError(f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}")
+            raise InputError(
+                f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}"
+            )
     if settings.headline is None:
         return
     key, _, measure = settings.headline.rpartition("/")
     name = f"evaluation.headline={settings.headline}"
     if measure not in settings.measures:
-        raise InputError(f"{name}: {measure} is not among evaluation.measures ({', '.join(settings.measures)})")
+        raise InputError(
+            f"{name}: {measure} is not among evaluation.measures ({', '.join(settings.measures)})"
+        )
     if key not in settings.splits:
         raise InputError(f"{name}: evaluation.splits has no {key}; there are {', '.join(settings.splits)}")
     if key in splits and not is_dev(splits[key]):
@@ -127,12 +131,16 @@ class Measuring:
 
     def baselines(self, data: Any) -> None:
         """Rows beside the student: the configured baselines, and the teacher when it can score this text."""
-        systems: dict[str, Scorer] = dict(hydra.utils.instantiate(self.cfg.evaluation.baselines, _convert_="all") or {})
+        systems: dict[str, Scorer] = dict(
+            hydra.utils.instantiate(self.cfg.evaluation.baselines, _convert_="all") or {}
+        )
         teacher = getattr(data, "teacher", None)
         if teacher is not None:
             systems["teacher"] = teacher
         elif data is not None and self.splits:
-            log.info("no teacher row: the teacher scores are a file, which does not cover the evaluation splits")
+            log.info(
+                "no teacher row: the teacher scores are a file, which does not cover the evaluation splits"
+            )
         for name, scorer in systems.items():
             for key in self._missing(name, "baselines"):
                 split, start = self.splits[key], time.perf_counter()
@@ -142,7 +150,9 @@ class Measuring:
                 result = self.evaluator.evaluate_ranking(key, ranking, {"scorer": describe(scorer)}, seconds)
                 self._keep(result, name, scorer.name, "baselines", None, None, 0.0)
 
-    def student(self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None) -> None:
+    def student(
+        self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None
+    ) -> None:
         """Evaluate a student on every split that is not measured yet.
 
         Args:
@@ -210,8 +220,14 @@ class Measuring:
         append_records(self.results_file, new)
         self.records += new
         first = new[0]
-        log.info("%s on %s: %s %.4f (%.0f s)", phase if system == "student" else system_name, result.key,
-                 first.measure, first.value, result.seconds)
+        log.info(
+            "%s on %s: %s %.4f (%.0f s)",
+            phase if system == "student" else system_name,
+            result.key,
+            first.measure,
+            first.value,
+            result.seconds,
+        )
 
     def while_training(self) -> Callable[[Student, int], Mapping[str, float]] | None:
         """What is evaluated during training: a cut of the headline's dev split, or of the first dev split.
@@ -225,8 +241,11 @@ class Measuring:
                 log.info("no dev split: nothing is evaluated while training")
             return None
         settings = self.cfg.evaluation.during_training
-        small = cut_split(self.splits[key], _at_most(settings.documents, len(self.splits[key].corpus)),
-                          _at_most(settings.queries, len(self.splits[key].queries)))
+        small = cut_split(
+            self.splits[key],
+            _at_most(settings.documents, len(self.splits[key].corpus)),
+            _at_most(settings.queries, len(self.splits[key].queries)),
+        )
         name = f"{key}_small"
         evaluator = self._evaluator({name: small})
 

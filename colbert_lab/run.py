@@ -14,7 +14,6 @@ from typing import Any
 
 import hydra.utils
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
@@ -24,8 +23,8 @@ from colbert_lab.errors import InputError, some_ids
 from colbert_lab.measuring import Measuring, check_measures, headline
 from colbert_lab.results.environment import describe
 from colbert_lab.results.identity import config_hash, phase_hash
-from colbert_lab.results.run_directory import RunDirectory, find_run
 from colbert_lab.results.layout import print_tables
+from colbert_lab.results.run_directory import RunDirectory, find_run
 from colbert_lab.results.tables import run_tables
 from colbert_lab.results.tracking import log_results, open_wandb, resolve_mode
 from colbert_lab.settings import checked
@@ -34,7 +33,14 @@ from colbert_lab.student.student import Student, build_student, count_parameters
 from colbert_lab.text.contamination import overlapping_queries
 from colbert_lab.text.scored_lists import without_queries
 from colbert_lab.text.splits import SplitRequest, load_splits
-from colbert_lab.training.phase import CODE_VERSION, PhaseOutcome, PreparedPhase, finished_phase, prepare_phase, train_phase
+from colbert_lab.training.phase import (
+    CODE_VERSION,
+    PhaseOutcome,
+    PreparedPhase,
+    finished_phase,
+    prepare_phase,
+    train_phase,
+)
 from colbert_lab.training.precision import pick_precision, prepare_torch
 from colbert_lab.types import ScoredLists, Split
 
@@ -121,7 +127,12 @@ def _prepare(cfg: DictConfig, overrides: list[str]) -> Prepared:
     tokenizer = student.tokenizer
     for name in lists:
         phases[name] = prepare_phase(
-            name, cfg.phases[name], lists[name], tokenizer, seed=cfg.seed, allow_flat_teacher=cfg.allow_flat_teacher
+            name,
+            cfg.phases[name],
+            lists[name],
+            tokenizer,
+            seed=cfg.seed,
+            allow_flat_teacher=cfg.allow_flat_teacher,
         )
         tokenizer = phases[name].tokenizer
     return Prepared(student, splits, phases, data)
@@ -161,7 +172,9 @@ def _clean(
         elif requests[key].split == "auto":
             del splits[key]
             log.warning(
-                "evaluation.splits.%s: its queries are trained on (%s), so selection is off", key, some_ids(found)
+                "evaluation.splits.%s: its queries are trained on (%s), so selection is off",
+                key,
+                some_ids(found),
             )
         elif cfg.allow_contamination:
             log.warning("evaluation.splits.%s: %s training queries are in it", key, some_ids(found))
@@ -182,8 +195,12 @@ def _execute(
     write_text(path / "environment.json", json.dumps(environment, indent=2) + "\n")
     measuring = Measuring(cfg, config, overrides, prepared.splits, directory, environment)
     log.info(
-        "run %s: %s, %d parameters, %s on %s", directory.run_id, " -> ".join(cfg.schedule) or cfg.task,
-        count_parameters(prepared.student.model), cfg.trainer.precision, pick_device(cfg.trainer.accelerator),
+        "run %s: %s, %d parameters, %s on %s",
+        directory.run_id,
+        " -> ".join(cfg.schedule) or cfg.task,
+        count_parameters(prepared.student.model),
+        cfg.trainer.precision,
+        pick_device(cfg.trainer.accelerator),
     )
     device = pick_device(cfg.trainer.accelerator)
     student = replace(prepared.student, model=prepared.student.model.to(device))
@@ -224,12 +241,21 @@ def _train(
     measuring: Measuring,
     wandb_run: Any,
 ) -> tuple[Student, PhaseOutcome]:
-    log.info("%s: %d steps of %d x %d queries", phase.name, phase.max_steps, phase.settings.batch_size, phase.settings.accumulation)
+    log.info(
+        "%s: %d steps of %d x %d queries",
+        phase.name,
+        phase.max_steps,
+        phase.settings.batch_size,
+        phase.settings.accumulation,
+    )
     return train_phase(
         phase,
         student.model,
         folder,
-        trainer={key: cfg.trainer[key] for key in ("accelerator", "devices", "strategy", "precision", "deterministic")},
+        trainer={
+            key: cfg.trainer[key]
+            for key in ("accelerator", "devices", "strategy", "precision", "deterministic")
+        },
         num_workers=cfg.trainer.num_workers,
         phase_hash=identity,
         seed=cfg.seed,
@@ -253,7 +279,9 @@ def _open_wandb(cfg: DictConfig, config: dict[str, Any], directory: RunDirectory
     )
 
 
-def _track(cfg: DictConfig, config: dict[str, Any], directory: RunDirectory, phase: str, measuring: Measuring) -> None:
+def _track(
+    cfg: DictConfig, config: dict[str, Any], directory: RunDirectory, phase: str, measuring: Measuring
+) -> None:
     wandb_run = _open_wandb(cfg, config, directory, phase)
     tables = measuring.write_tables()
     if wandb_run is not None:
@@ -271,10 +299,14 @@ def _check_schedule(cfg: DictConfig) -> None:
     if cfg.task != "train":
         return
     if not cfg.schedule:
-        raise InputError("schedule: nothing to train; choose +experiment=NAME (see --help), or set schedule=[phase]")
+        raise InputError(
+            "schedule: nothing to train; choose +experiment=NAME (see --help), or set schedule=[phase]"
+        )
     unknown = [name for name in cfg.schedule if name not in cfg.phases]
     if unknown:
-        raise InputError(f"schedule: no phase slot named {unknown[0]}; there are {', '.join(cfg.phases) or 'none'}")
+        raise InputError(
+            f"schedule: no phase slot named {unknown[0]}; there are {', '.join(cfg.phases) or 'none'}"
+        )
     if len(set(cfg.schedule)) != len(cfg.schedule):
         raise InputError("schedule: a phase is listed twice; give the second run of it a slot of its own")
 

@@ -19,11 +19,52 @@ torch.set_num_threads(int(os.environ.get("COLBERT_LAB_TEST_THREADS", "2")))
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
-WORDS = (
-    "a an the of to in is are red green blue stone river fish bird sky tree leaf wing fin water fire light dark "
-    "small large old new fast slow warm cold what where how which finds holds swims flies grows falls search_query "
-    "search_document"
-).split()
+WORDS = [
+    "a",
+    "an",
+    "the",
+    "of",
+    "to",
+    "in",
+    "is",
+    "are",
+    "red",
+    "green",
+    "blue",
+    "stone",
+    "river",
+    "fish",
+    "bird",
+    "sky",
+    "tree",
+    "leaf",
+    "wing",
+    "fin",
+    "water",
+    "fire",
+    "light",
+    "dark",
+    "small",
+    "large",
+    "old",
+    "new",
+    "fast",
+    "slow",
+    "warm",
+    "cold",
+    "what",
+    "where",
+    "how",
+    "which",
+    "finds",
+    "holds",
+    "swims",
+    "flies",
+    "grows",
+    "falls",
+    "search_query",
+    "search_document",
+]
 
 
 def make_tiny_bert(folder: Path, hidden: int = 32, layers: int = 2) -> Path:
@@ -100,7 +141,12 @@ def sentences(n: int, seed: int = 0, low: int = 3, high: int = 18) -> list[str]:
     return [" ".join(WORDS[draw(len(WORDS))] for _ in range(low + draw(high - low))) for _ in range(n)]
 
 
-def write_beir(folder: Path, documents: dict[str, str], queries: dict[str, str], qrels: dict[str, list[tuple[str, str, int]]]) -> Path:
+def write_beir(
+    folder: Path,
+    documents: dict[str, str],
+    queries: dict[str, str],
+    qrels: dict[str, list[tuple[str, str, int]]],
+) -> Path:
     """A BEIR-layout folder."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     rows = [json.dumps({"_id": key, "title": "", "text": text}) for key, text in documents.items()]

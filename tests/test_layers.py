@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import colbert_lab
 import pytest
+
+import colbert_lab
 
 PACKAGE = Path(colbert_lab.__file__).parent
 FREE = {"errors", "atomic", "types"}  # anyone may import these
@@ -62,7 +63,9 @@ def test_only_the_entry_and_the_phase_see_the_config() -> None:
     seeing = {"__main__.py", "run.py", "measuring.py", "settings.py", "phase.py"}
     for path in FILES:
         if path.name not in seeing:
-            assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), path
+            assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (
+                path
+            )
 
 
 def test_results_need_no_torch() -> None:

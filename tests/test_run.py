@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from colbert_lab.results.records import TIMES, read_records
 from colbert_lab.results.wandb_file import read_wandb_file
 from colbert_lab.training.metrics_file import read_metrics
-from safetensors.torch import load_file
-
 from tests.command import command, the_run
 from tests.toy import student_overrides, toy_overrides, write_toy
 
@@ -37,7 +37,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_bert: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[str]]:
+def finished(
+    tiny_bert: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str, list[str]]:
     """A finished run with W&B offline: its folder, what it printed, and its arguments."""
     outputs = tmp_path_factory.mktemp("outputs")
     arguments = [*toy_overrides(tiny_bert, toy, outputs), "tracking=offline"]
@@ -67,7 +69,15 @@ def test_a_run_measures_everything_before_and_after(finished: tuple[Path, str, l
     }
     assert {record.measure for record in records} >= {"ndcg@10", "mrr@10", "recall@10"}
     assert {record.n_queries for record in records if record.split == "test"} == {12}
-    for text in ("BM25", "student before", "after distill", "distill vs before", "nDCG@10", "MRR@10", "Recall@10"):
+    for text in (
+        "BM25",
+        "student before",
+        "after distill",
+        "distill vs before",
+        "nDCG@10",
+        "MRR@10",
+        "Recall@10",
+    ):
         assert text in out
     assert "nDCG@10" in (run / "table.md").read_text(encoding="utf-8")
 
@@ -75,9 +85,22 @@ def test_a_run_measures_everything_before_and_after(finished: tuple[Path, str, l
 def test_the_run_directory_is_complete(finished: tuple[Path, str, list[str]]) -> None:
     run, _, _ = finished
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
-    expected = {"config.yaml", "environment.json", "run.log", "results.jsonl", "splits.json", "table.md", "distill"}
+    expected = {
+        "config.yaml",
+        "environment.json",
+        "run.log",
+        "results.jsonl",
+        "splits.json",
+        "table.md",
+        "distill",
+    }
     assert expected <= {path.name for path in run.iterdir()}
-    assert {path.name for path in (run / "distill").iterdir()} == {"metrics.csv", "phase.json", "student", "rankings"}
+    assert {path.name for path in (run / "distill").iterdir()} == {
+        "metrics.csv",
+        "phase.json",
+        "student",
+        "rankings",
+    }
     assert {path.name for path in (run / "distill" / "rankings").iterdir()} == {"test.parquet", "dev.parquet"}
 
 
@@ -97,12 +120,16 @@ def test_wandb_holds_config_loss_curve_and_measures(finished: tuple[Path, str, l
     assert logged.job_type == "distill"
     assert logged.config["phases"]["distill"]["steps"] == 6
     curve = [row["train/loss"] for row in logged.history if "train/loss" in row]
-    on_disk = [float(r["value"]) for r in read_metrics(run / "distill" / "metrics.csv") if r["name"] == "train/loss"]
+    on_disk = [
+        float(r["value"]) for r in read_metrics(run / "distill" / "metrics.csv") if r["name"] == "train/loss"
+    ]
     assert curve == pytest.approx(on_disk)
     assert len(curve) == 6
     for record in read_records(run / "results.jsonl"):
         who = record.phase if record.system == "student" else record.system
-        assert logged.summary[f"{who}/{record.split}/{record.measure}"] == pytest.approx(record.value, abs=1e-12)
+        assert logged.summary[f"{who}/{record.split}/{record.measure}"] == pytest.approx(
+            record.value, abs=1e-12
+        )
 
 
 def test_a_finished_run_is_shown_again(finished: tuple[Path, str, list[str]]) -> None:
@@ -131,6 +158,7 @@ def test_another_seed_gives_other_numbers(finished: tuple[Path, str, list[str]])
     assert command(*arguments, "seed=7").status == 0
     other = the_run(run.parents[1], "toy")
     assert other.name == run.name.replace("-s42", "-s7")
+
     def student(folder: Path) -> list[float]:
         return [row["value"] for row in values(folder) if row["system"] == "student"]
 
@@ -180,7 +208,11 @@ def test_without_evaluation_a_run_trains(tiny_bert: Path, toy: Path, tmp_path: P
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
-    arguments = [*toy_overrides(tiny_bert, toy, tmp_path / "cut"), "phases.distill.steps=400", "trainer.threads=1"]
+    arguments = [
+        *toy_overrides(tiny_bert, toy, tmp_path / "cut"),
+        "phases.distill.steps=400",
+        "trainer.threads=1",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "colbert_lab", *arguments],
         stdout=subprocess.DEVNULL,

@@ -1,1 +1,1 @@
-
+"""How good a ranking is: measures, their significance, the evaluator."""

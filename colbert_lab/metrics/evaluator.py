@@ -53,7 +53,12 @@ class Evaluator:
     """
 
     def __init__(
-        self, splits: Mapping[str, Split], measures: Sequence[str], depth: int, token_budget: int, precision: str
+        self,
+        splits: Mapping[str, Split],
+        measures: Sequence[str],
+        depth: int,
+        token_budget: int,
+        precision: str,
     ) -> None:
         for measure in measures:
             if parse_measure(measure)[1] > depth:
@@ -103,14 +108,18 @@ class Evaluator:
                 precision=self.precision,
                 ids=query_ids,
             )
-            scores, rows = search(queries, documents, ties_C, self.depth, progress=bar and f"{bar} {key} search")
+            scores, rows = search(
+                queries, documents, ties_C, self.depth, progress=bar and f"{bar} {key} search"
+            )
             ids = split.corpus.ids
             ranking = Ranking(query_ids, [[ids[r] for r in row] for row in rows.tolist()], scores.tolist())
             protocol = {"encoder_precision": self.precision, **student.tokenizer.rules.to_dict()}
             results.append(self._measure(key, split, ranking, protocol, time.perf_counter() - start))
         return results
 
-    def evaluate_ranking(self, key: str, ranking: Ranking, protocol: Mapping[str, Any], seconds: float) -> Result:
+    def evaluate_ranking(
+        self, key: str, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
+    ) -> Result:
         """Measure a ranking that another system made (BM25, a teacher)."""
         return self._measure(key, self.splits[key], ranking, protocol, seconds)
 

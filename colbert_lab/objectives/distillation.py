@@ -80,7 +80,9 @@ class Distillation:
         """Check the settings, so that a typo stops the run before anything is computed."""
         key = "objective.distillation"
         if self.direction not in get_args(Direction):
-            raise InputError(f"{key}.direction={self.direction}: must be one of {', '.join(get_args(Direction))}")
+            raise InputError(
+                f"{key}.direction={self.direction}: must be one of {', '.join(get_args(Direction))}"
+            )
         for name, side in (("teacher", self.teacher), ("student", self.student)):
             if side.normalisation not in get_args(Normalisation):
                 raise InputError(

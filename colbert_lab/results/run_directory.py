@@ -59,6 +59,7 @@ class RunDirectory:
         if (
             before.get("status") == "running"
             and before.get("host") == socket.gethostname()
+            and isinstance(other, int)
             and other != os.getpid()
             and _alive(other)
         ):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.records import Record
 from colbert_lab.results.layout import Table
+from colbert_lab.results.records import Record
 
 if TYPE_CHECKING:
     import wandb
@@ -81,12 +81,14 @@ def resolve_mode(mode: str) -> Literal["online", "offline", "off"]:
     """
     if mode not in MODES:
         raise InputError(f"tracking.mode={mode}: must be one of {', '.join(MODES)}")
-    if mode == "off" or mode == "offline":
-        return mode
+    if mode in ("off", "offline"):
+        return "off" if mode == "off" else "offline"
     if logged_in():
         return "online"
     if mode == "online":
-        raise InputError("tracking.mode=online: not logged in to W&B; run `wandb login`, or use tracking=offline")
+        raise InputError(
+            "tracking.mode=online: not logged in to W&B; run `wandb login`, or use tracking=offline"
+        )
     return "offline"
 
 

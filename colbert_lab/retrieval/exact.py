@@ -63,7 +63,8 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """Exact MaxSim top-k.
 
-    Documents are taken in order of length so that a block is hardly padded. Memory beyond the embeddings is about ``BLOCK_VALUES`` similarities and the running top k.
+    Documents are taken in order of length so that a block is hardly padded. Memory beyond the embeddings is
+    about ``BLOCK_VALUES`` similarities and the running top k.
 
     Args:
         queries: B packed queries.

@@ -52,7 +52,11 @@ def locate(model: str, key: str = "student.backbone") -> str:
         package, _, folder = model.removeprefix(PACKAGE_PREFIX).partition("/")
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            extra = 'the extra "demo": pip install "colbert-lab[demo]"' if package == DEMO_PACKAGE else "it with pip"
+            extra = (
+                'the extra "demo": pip install "colbert-lab[demo]"'
+                if package == DEMO_PACKAGE
+                else "it with pip"
+            )
             raise InputError(f"{key}={model}: the package {package} is not installed; install {extra}")
         path = Path(spec.submodule_search_locations[0]) / folder
         if not path.is_dir():
@@ -96,10 +100,17 @@ def load_backbone(
         config = _from_pretrained(AutoConfig, model, trust_remote_code)
         overrides = {key: dropout for key in DROPOUT_KEYS if hasattr(config, key)}
         if not overrides:
-            raise InputError(f"student.dropout={dropout}: the backbone {model} has no dropout rate; set it to null")
+            raise InputError(
+                f"student.dropout={dropout}: the backbone {model} has no dropout rate; set it to null"
+            )
     with quiet_transformers():
         backbone = _from_pretrained(
-            AutoModel, model, trust_remote_code, attn_implementation=pick_attention(attention), dtype="float32", **overrides
+            AutoModel,
+            model,
+            trust_remote_code,
+            attn_implementation=pick_attention(attention),
+            dtype="float32",
+            **overrides,
         )
     return without_pooler(backbone)
 

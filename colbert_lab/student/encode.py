@@ -55,14 +55,22 @@ def encode(
     kept: list[tuple[list[int], torch.Tensor, torch.Tensor]] = []
     training = student.model.training
     student.model.eval()
-    bar = tqdm(total=sum(map(len, rows)), desc=progress, unit="tok", unit_scale=True, disable=None if progress else True)
+    bar = tqdm(
+        total=sum(map(len, rows)),
+        desc=progress,
+        unit="tok",
+        unit_scale=True,
+        disable=None if progress else True,
+    )
     try:
         with torch.inference_mode(), autocast(device, precision), bar:
             for batch in batches:
                 try:
                     tokens = student.tokenizer.pad([rows[n] for n in batch], role)
                 except NoScoringTokenError as error:
-                    names = [ids[batch[r]] if ids is not None else f"text {batch[r]}" for r in range(len(batch))]
+                    names = [
+                        ids[batch[r]] if ids is not None else f"text {batch[r]}" for r in range(len(batch))
+                    ]
                     raise NoScoringTokenError(role, error.rows, names) from None
                 embeddings = student.model(tokens.to(device))
                 packed_TD = embeddings.emb_NLD[embeddings.mask_NL].cpu()

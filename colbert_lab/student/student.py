@@ -93,7 +93,7 @@ def build_student(
     )
     longest = getattr(network.config, "max_position_embeddings", None)
     for role in ("query", "document"):
-        length = tokenizer.length(role)  # type: ignore[arg-type]
+        length = tokenizer.length(role)
         if longest is not None and length > longest:
             raise InputError(
                 f"student.{role}_length={length} is beyond the {longest} positions of the backbone {backbone}"

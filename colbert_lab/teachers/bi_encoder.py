@@ -62,15 +62,26 @@ class BiEncoder:
         return BiEncoderIndex(self, network, tokenizer, self._embed(network, tokenizer, texts, self.name))
 
     def _embed(
-        self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], progress: str | None
+        self,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: list[str],
+        progress: str | None,
     ) -> Tensor:
         rows = tokenizer(texts, truncation=True, max_length=self.max_length, padding=False)["input_ids"]
         emb_ND = torch.empty(len(texts), network.config.hidden_size)
-        bar = tqdm(total=sum(map(len, rows)), desc=progress, unit="tok", unit_scale=True,
-                   disable=None if progress else True)
+        bar = tqdm(
+            total=sum(map(len, rows)),
+            desc=progress,
+            unit="tok",
+            unit_scale=True,
+            disable=None if progress else True,
+        )
         with torch.inference_mode(), autocast(network.device, self.precision), bar:
             for batch in length_sorted_batches([len(row) for row in rows], self.token_budget):
-                padded = tokenizer.pad({"input_ids": [rows[n] for n in batch]}, return_tensors="pt").to(network.device)
+                padded = tokenizer.pad({"input_ids": [rows[n] for n in batch]}, return_tensors="pt").to(
+                    network.device
+                )
                 hidden_NLH = network(**padded).last_hidden_state.float()
                 if self.pooling == "mean":
                     mask_NL1 = padded["attention_mask"].unsqueeze(-1).float()

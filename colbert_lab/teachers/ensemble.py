@@ -28,7 +28,9 @@ class Ensemble:
 
     def __init__(self, members: Mapping[str, Scorer]) -> None:
         if len(members) < 2:
-            raise InputError("teacher.members: an ensemble needs at least two members; use the single one directly")
+            raise InputError(
+                "teacher.members: an ensemble needs at least two members; use the single one directly"
+            )
         self.members = dict(members)
 
     @property

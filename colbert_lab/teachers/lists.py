@@ -68,7 +68,9 @@ def build_scored_lists(
     folder = cache_dir / "lists" / f"{name}-{key}"
     if not folder.is_dir():
         documents, scores = _score(corpus, queries, teacher, retrievers, top, random, seed)
-        built = ScoredLists(name, list(queries), list(queries.values()), corpus, documents, scores, key, settings)
+        built = ScoredLists(
+            name, list(queries), list(queries.values()), corpus, documents, scores, key, settings
+        )
         write_scored_lists(built, folder)
         log.info("scored %d lists of %s with %s: %s", len(queries), name, teacher.name, folder)
     lists = read_scored_lists(str(folder))

@@ -37,6 +37,10 @@ class Scorer(Protocol):
         """What a table calls it."""
         ...
 
+    def __hash__(self) -> int:
+        """Equal settings hash alike."""
+        ...
+
     def index(self, corpus: Corpus) -> Index:
         """Make a corpus ready for scoring."""
         ...
@@ -48,7 +52,9 @@ def indexed(scorer: Scorer, corpus: Corpus) -> Index:
     return scorer.index(corpus)
 
 
-def rank(scorer: Scorer, corpus: Corpus, queries: dict[str, str], k: int, progress: str | None = None) -> Ranking:
+def rank(
+    scorer: Scorer, corpus: Corpus, queries: dict[str, str], k: int, progress: str | None = None
+) -> Ranking:
     """The k best documents of each query under a scorer; ties by document id descending, as in trec_eval.
 
     Args:
@@ -72,4 +78,6 @@ def rank(scorer: Scorer, corpus: Corpus, queries: dict[str, str], k: int, progre
 def zscore(scores_BC: Tensor) -> Tensor:
     """Scores of each query brought to mean 0 and deviation 1 over the corpus; a constant row becomes zeros."""
     centred = scores_BC - scores_BC.mean(dim=1, keepdim=True)
-    return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+    return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(
+        torch.finfo(torch.float32).tiny
+    )

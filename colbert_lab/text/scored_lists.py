@@ -75,7 +75,9 @@ def without_queries(lists: ScoredLists, query_ids: set[str]) -> ScoredLists:
     """
     kept = [row for row, query_id in enumerate(lists.query_ids) if query_id not in query_ids]
     if not kept:
-        raise InputError(f"{lists.name}: every list belongs to a held-out query; choose other data or another split")
+        raise InputError(
+            f"{lists.name}: every list belongs to a held-out query; choose other data or another split"
+        )
     return replace(
         lists,
         query_ids=[lists.query_ids[row] for row in kept],

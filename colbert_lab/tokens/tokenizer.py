@@ -80,7 +80,9 @@ class StudentTokenizer:
             )
         if tokenizer.pad_token_id is None:
             if tokenizer.eos_token is None:
-                raise InputError("student.backbone: its tokenizer has neither a pad nor an EOS token to pad with")
+                raise InputError(
+                    "student.backbone: its tokenizer has neither a pad nor an EOS token to pad with"
+                )
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer = tokenizer
         self.rules = rules
@@ -151,7 +153,7 @@ class StudentTokenizer:
         """
         marker = self._marker[role]
         room = self.length(role) - (marker is not None)
-        encoded = self.tokenizer(
+        encoded: list[list[int]] = self.tokenizer(
             [self._prompt[role] + text for text in texts],
             truncation=True,
             max_length=room,

@@ -37,9 +37,15 @@ class Points(Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: StudentModule, outputs: Any, batch: ListBatch, batch_idx: int  # type: ignore[override]
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: ListBatch,
+        batch_idx: int,
     ) -> None:
         """Count; log when a point is due."""
+        assert isinstance(pl_module, StudentModule)
         self.seconds += time.perf_counter() - self._started
         self.queries += len(batch.rows_BK)
         self.tokens += batch.n_tokens
@@ -88,7 +94,9 @@ class PhaseBar(TQDMProgressBar):
     def init_train_tqdm(self) -> tqdm:
         """Lightning's bar, with throughput left to the metrics."""
         bar = super().init_train_tqdm()
-        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        bar.bar_format = (
+            "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        )
         return bar
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -96,7 +104,7 @@ class PhaseBar(TQDMProgressBar):
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description(self.phase)
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
         """The latest point."""
         latest = self.points.latest
         if not latest:

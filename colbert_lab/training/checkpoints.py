@@ -40,11 +40,15 @@ def resume_point(folder: Path) -> ResumePoint | None:
     Returns:
         None when there is nothing to resume from.
     """
-    found = [(int(match[1]), path) for path in folder.glob("*.ckpt") if (match := PATTERN.fullmatch(path.name))]
+    found = [
+        (int(match[1]), path) for path in folder.glob("*.ckpt") if (match := PATTERN.fullmatch(path.name))
+    ]
     for _, path in sorted(found, reverse=True):
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             return ResumePoint(path, int(saved["global_step"]))
-        except Exception as error:  # noqa: BLE001 - whatever a damaged file raises
-            log.warning("checkpoint %s cannot be read (%s); trying the one before", path, str(error).splitlines()[0])
+        except Exception as error:
+            log.warning(
+                "checkpoint %s cannot be read (%s); trying the one before", path, str(error).splitlines()[0]
+            )
     return None

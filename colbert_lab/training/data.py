@@ -121,7 +121,9 @@ class ListMicroBatches(Dataset[ListBatch]):
         chosen = [int(row) for row in self.rows(k)]
         generator = np.random.default_rng([self.entropy, 1, k])
         picks = [pick_documents(self.lists.scores[row], self.n_way, generator) for row in chosen]
-        documents = np.stack([self.lists.documents[row][pick] for row, pick in zip(chosen, picks, strict=True)])
+        documents = np.stack(
+            [self.lists.documents[row][pick] for row, pick in zip(chosen, picks, strict=True)]
+        )
         scores = np.stack([self.lists.scores[row][pick] for row, pick in zip(chosen, picks, strict=True)])
         return chosen, documents, scores
 
@@ -209,6 +211,8 @@ class PhaseData(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def transfer_batch_to_device(self, batch: ListBatch, device: torch.device, dataloader_idx: int) -> ListBatch:
+    def transfer_batch_to_device(
+        self, batch: ListBatch, device: torch.device, dataloader_idx: int
+    ) -> ListBatch:
         """Move a batch."""
         return batch.to(device)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from lightning_fabric.loggers.logger import rank_zero_experiment
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.loggers.logger import Logger
 
 from colbert_lab.atomic import write_text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -72,18 +72,21 @@ class StudentModule(pl.LightningModule):
         if self.objective.distillation_weight > 0:
             distillation = self.objective.distillation(scores_BK, batch.teacher_BK)
             loss = loss + self.objective.distillation_weight * distillation
-            self.means["distillation"].update(distillation.detach())
+            self._mean("distillation").update(distillation.detach())
         if self.objective.contrastive_weight > 0:
             contrastive = self.objective.contrastive(maxsim(queries, documents), batch.rows_BK[:, 0])
             loss = loss + self.objective.contrastive_weight * contrastive
-            self.means["contrastive"].update(contrastive.detach())
-        self.means["loss"].update(loss.detach())
+            self._mean("contrastive").update(contrastive.detach())
+        self._mean("loss").update(loss.detach())
         target_BK = torch.zeros_like(batch.rows_BK, dtype=torch.bool)
         target_BK[:, 0] = True
         owner_BK = torch.arange(len(target_BK), device=self.device)[:, None].expand_as(target_BK)
         owner_BK = owner_BK + batch_idx * len(target_BK)
         self.list_mrr.update(scores_BK.detach().flatten(), target_BK.flatten(), owner_BK.flatten())
         return loss
+
+    def _mean(self, name: str) -> MeanMetric:
+        return cast(MeanMetric, self.means[name])
 
     def point(self) -> dict[str, float]:
         """Means since the last point, and a fresh start for the next.
@@ -93,17 +96,21 @@ class StudentModule(pl.LightningModule):
             ``train/teacher_best_mrr`` and ``train/lr``.
         """
         values = {}
-        for name, metric in self.means.items():
-            if metric.update_count:  # type: ignore[truthy-function]
-                values[f"train/{name}"] = float(metric.compute())  # type: ignore[operator]
-                metric.reset()  # type: ignore[operator]
+        for name in MEANS:
+            metric = self._mean(name)
+            if metric.update_count:
+                values[f"train/{name}"] = float(metric.compute())
+                metric.reset()
         values["train/teacher_best_mrr"] = float(self.list_mrr.compute())
         self.list_mrr.reset()
-        values["train/lr"] = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         return values
 
     def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by the global norm, and keep the norm for the next point.
 
@@ -114,7 +121,7 @@ class StudentModule(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
-        self.means["gradient_norm"].update(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        self._mean("gradient_norm").update(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its per-step schedule."""

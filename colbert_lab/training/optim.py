@@ -41,7 +41,9 @@ def warmup_steps(name: str, warmup: float, max_steps: int) -> int:
         raise InputError(f"lr_schedule.name={name}: must be one of {', '.join(SCHEDULES)}")
     steps = math.ceil(warmup * max_steps) if warmup < 1 else int(warmup)
     if not 0 <= steps <= max_steps:
-        raise InputError(f"lr_schedule.warmup={warmup}: must be between 0 and the {max_steps} steps of the phase")
+        raise InputError(
+            f"lr_schedule.warmup={warmup}: must be between 0 and the {max_steps} steps of the phase"
+        )
     return steps
 
 

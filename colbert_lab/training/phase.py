@@ -26,13 +26,13 @@ from colbert_lab.objectives.mix import Mix
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.student.formats.own import save_student
 from colbert_lab.student.student import Student
+from colbert_lab.tokens.tokenizer import StudentTokenizer
 from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState
 from colbert_lab.training.checkpoints import checkpoint_callback, resume_point
 from colbert_lab.training.data import ListMicroBatches, PhaseData
 from colbert_lab.training.metrics_file import MetricsFile
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import warmup_steps
-from colbert_lab.tokens.tokenizer import StudentTokenizer
 from colbert_lab.types import ScoredLists
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,9 @@ def count_steps(name: str, settings: DictConfig, per_epoch: int) -> int:
         raise InputError(f"phases.{name}: set exactly one of steps and epochs (the other null)")
     total = steps if steps is not None else math.floor(epochs * per_epoch / settings.accumulation)
     if total < 1:
-        raise InputError(f"phases.{name}: no optimizer step to take; raise steps or epochs, or lower batch_size")
+        raise InputError(
+            f"phases.{name}: no optimizer step to take; raise steps or epochs, or lower batch_size"
+        )
     return int(total)
 
 
@@ -295,7 +297,7 @@ def train_phase(
         log_every_n_steps=settings.log_every,
         default_root_dir=folder,
     )
-    fit.fit(module, data, ckpt_path=resume and str(resume.path), weights_only=True)
+    fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
     if fit.global_step != phase.max_steps:
         raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
     outcome = PhaseOutcome(
@@ -312,4 +314,3 @@ def train_phase(
     write_text(folder / DONE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return student, outcome
-

@@ -7,7 +7,6 @@ import torch
 from colbert_lab.errors import InputError
 from colbert_lab.student.student import pick_device
 
-
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from colbert_lab.errors import InputError
 from colbert_lab.objectives.contrastive import Contrastive
 from colbert_lab.objectives.distillation import Distillation, Side

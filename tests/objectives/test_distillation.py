@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from colbert_lab.errors import InputError
 from colbert_lab.objectives.distillation import Distillation, Side, normalise_scores, normalised_entropy
-from torch import Tensor
 
 NORMALISATIONS = ("none", "minmax", "zscore")
 
 
 def scores(seed: int, rows: int = 4, columns: int = 6, scale: float = 3.0) -> Tensor:
-    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
+    return (
+        torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
+    )
 
 
 def loop_distribution(row: list[float], side: Side) -> list[float]:
@@ -42,7 +45,9 @@ def test_loss_and_gradient_equal_a_float64_loop(direction: Any, student: Any, te
     objective = Distillation(Side(teacher, 0.7), Side(student, 1.3), direction)
     student_BK, teacher_BK = scores(1).requires_grad_(), scores(2)
     loss = objective(student_BK, teacher_BK)
-    assert float(loss.detach()) == pytest.approx(loop_loss(student_BK.detach(), teacher_BK, objective), abs=1e-12)
+    assert float(loss.detach()) == pytest.approx(
+        loop_loss(student_BK.detach(), teacher_BK, objective), abs=1e-12
+    )
     loss.backward()
     assert student_BK.grad is not None
     step = 1e-6
@@ -64,7 +69,9 @@ def test_default_direction_is_what_torch_kl_div_computes() -> None:
 
 
 def test_directions_differ() -> None:
-    one, other = (Distillation(Side(), Side(), d)(scores(1), scores(2)) for d in ("teacher_student", "student_teacher"))  # type: ignore[arg-type]
+    one, other = (
+        Distillation(Side(), Side(), d)(scores(1), scores(2)) for d in ("teacher_student", "student_teacher")
+    )
     assert abs(float(one - other)) > 0.1
 
 
@@ -92,13 +99,17 @@ def test_no_gradient_reaches_the_teacher() -> None:
 def test_float16_scores_are_not_computed_in_float16() -> None:
     student_BK = scores(1).half()
     exact = Distillation(Side(), Side())(student_BK.double(), scores(2))
-    assert float(Distillation(Side(), Side())(student_BK, scores(2).float())) == pytest.approx(float(exact), rel=1e-5)
+    assert float(Distillation(Side(), Side())(student_BK, scores(2).float())) == pytest.approx(
+        float(exact), rel=1e-5
+    )
 
 
 def test_entropy_of_uniform_one_hot_and_between() -> None:
     side = Side("none", 1.0)
     assert float(normalised_entropy(torch.zeros(1, 16), side)) == pytest.approx(1.0)
-    assert float(normalised_entropy(torch.tensor([[1000.0] + [0.0] * 15]), side)) == pytest.approx(0.0, abs=1e-6)
+    assert float(normalised_entropy(torch.tensor([[1000.0] + [0.0] * 15]), side)) == pytest.approx(
+        0.0, abs=1e-6
+    )
     p = [0.5, 0.25, 0.25]
     expected = -sum(x * math.log(x) for x in p) / math.log(3)
     assert float(normalised_entropy(torch.tensor([p]).log(), side)) == pytest.approx(expected, rel=1e-5)

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import Tensor
+
 from colbert_lab.retrieval import exact
 from colbert_lab.retrieval.exact import score_of, search, sort_keys, tie_ranks, top_k
 from colbert_lab.types import PackedEmbeddings
-from torch import Tensor
 
 
 def packed(n: int, seed: int, dim: int = 4) -> PackedEmbeddings:
@@ -14,12 +15,17 @@ def packed(n: int, seed: int, dim: int = 4) -> PackedEmbeddings:
 
 
 def naive(queries: PackedEmbeddings, documents: PackedEmbeddings) -> Tensor:
-    q, d = queries.emb_TD.split(queries.lengths_N.tolist()), documents.emb_TD.split(documents.lengths_N.tolist())
+    q, d = (
+        queries.emb_TD.split(queries.lengths_N.tolist()),
+        documents.emb_TD.split(documents.lengths_N.tolist()),
+    )
     return torch.stack([torch.stack([(a @ b.T).amax(dim=1).sum() for b in d]) for a in q])
 
 
 @pytest.mark.parametrize(("block", "query_tokens"), [(4_194_304, 2048), (200, 10), (1, 1)])
-def test_equals_a_naive_loop_for_any_block_size(block: int, query_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equals_a_naive_loop_for_any_block_size(
+    block: int, query_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exact, "BLOCK_VALUES", block)
     monkeypatch.setattr(exact, "QUERY_TOKENS", query_tokens)
     queries, documents = packed(7, 0), packed(40, 1)
@@ -55,6 +61,7 @@ def test_top_k_is_the_stable_order() -> None:
     scores = torch.randint(0, 4, (5, 50), generator=torch.Generator().manual_seed(0)).float()
     values, columns = top_k(scores, torch.arange(50), 20)
     for b in range(5):
-        expected = sorted(range(50), key=lambda n, b=b: (-float(scores[b, n]), -n))[:20]
+        row = scores[b].tolist()
+        expected = sorted(range(50), key=lambda n, row=row: (-row[n], -n))[:20]  # type: ignore[misc]
         assert columns[b].tolist() == expected
     torch.testing.assert_close(values, scores.gather(1, columns))

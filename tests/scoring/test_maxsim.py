@@ -1,13 +1,18 @@
 import pytest
 import torch
-from colbert_lab.scoring.maxsim import maxsim, maxsim_lists
-from colbert_lab.types import Embeddings
 from torch import Tensor
 
+from colbert_lab.scoring.maxsim import maxsim, maxsim_lists
+from colbert_lab.types import Embeddings
 
-def random_embeddings(n: int, tokens: int, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.float32) -> Embeddings:
+
+def random_embeddings(
+    n: int, tokens: int, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Embeddings:
     generator = torch.Generator().manual_seed(seed)
-    emb = torch.nn.functional.normalize(torch.randn(n, tokens, dim, generator=generator, dtype=torch.float64), dim=-1)
+    emb = torch.nn.functional.normalize(
+        torch.randn(n, tokens, dim, generator=generator, dtype=torch.float64), dim=-1
+    )
     mask = torch.rand(n, tokens, generator=generator) > 0.3
     mask[:, 0] = True
     return Embeddings(emb.to(dtype), mask)
@@ -29,7 +34,9 @@ def loop(queries: Embeddings, documents: Embeddings) -> Tensor:
 
 def test_equals_a_float64_loop() -> None:
     queries, documents = random_embeddings(3, 5, seed=1), random_embeddings(4, 9, seed=2)
-    torch.testing.assert_close(maxsim(queries, documents).double(), loop(queries, documents), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        maxsim(queries, documents).double(), loop(queries, documents), atol=1e-5, rtol=0
+    )
 
 
 def test_lists_are_the_right_entries_of_all_pairs() -> None:
@@ -42,13 +49,18 @@ def test_lists_are_the_right_entries_of_all_pairs() -> None:
 def test_a_document_below_zero_keeps_its_real_maximum() -> None:
     query = Embeddings(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[True]]))
     # Its best real similarity is -0.6; the padded position would score 0.
-    document = Embeddings(torch.tensor([[[-1.0, 0.0], [-0.6, 0.8], [0.0, 0.0]]]), torch.tensor([[True, True, False]]))
+    document = Embeddings(
+        torch.tensor([[[-1.0, 0.0], [-0.6, 0.8], [0.0, 0.0]]]), torch.tensor([[True, True, False]])
+    )
     assert float(maxsim(query, document)) == pytest.approx(-0.6)
     assert float(maxsim_lists(query, document)) == pytest.approx(-0.6)
 
 
 def test_gradients_equal_finite_differences() -> None:
-    queries, documents = random_embeddings(2, 3, seed=3, dtype=torch.float64), random_embeddings(4, 5, seed=4, dtype=torch.float64)
+    queries, documents = (
+        random_embeddings(2, 3, seed=3, dtype=torch.float64),
+        random_embeddings(4, 5, seed=4, dtype=torch.float64),
+    )
 
     def score(q: Tensor, d: Tensor) -> Tensor:
         return maxsim_lists(Embeddings(q, queries.mask_NL), Embeddings(d, documents.mask_NL))

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from colbert_lab.errors import InputError
 from colbert_lab.scoring.maxsim import maxsim
 from colbert_lab.student.encode import encode
 from colbert_lab.student.formats.own import load_student, save_student
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.types import Embeddings, PackedEmbeddings
-from safetensors.torch import load_file, save_file
-
 from tests.conftest import sentences
 
 
@@ -64,15 +64,18 @@ def test_a_saved_student_scores_the_same(student: Student, tmp_path: Path) -> No
     save_student(student, tmp_path / "student")
     again = load_student(tmp_path / "student")
     for role in ("query", "document"):
-        ours = encode(student, sentences(6), role, token_budget=64)  # type: ignore[arg-type]
-        theirs = encode(again, sentences(6), role, token_budget=64)  # type: ignore[arg-type]
+        ours = encode(student, sentences(6), role, token_budget=64)
+        theirs = encode(again, sentences(6), role, token_budget=64)
         assert torch.equal(ours.emb_TD, theirs.emb_TD)
     assert again.tokenizer.rules == student.tokenizer.rules
 
 
 def test_added_markers_and_prompts_survive_saving(student_settings: dict[str, Any], tmp_path: Path) -> None:
     settings = student_settings | {
-        "query_marker": "[Q] ", "document_marker": "[D] ", "query_prompt": "search_query: ", "extend_length": True,
+        "query_marker": "[Q] ",
+        "document_marker": "[D] ",
+        "query_prompt": "search_query: ",
+        "extend_length": True,
     }
     student = build_student(**settings)
     save_student(student, tmp_path / "student")

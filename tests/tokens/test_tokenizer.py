@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from colbert_lab.errors import InputError
 from colbert_lab.student.backbone import load_tokenizer
 from colbert_lab.tokens.tokenizer import (
@@ -34,7 +35,13 @@ def words(tokenizer: StudentTokenizer, row: list[int]) -> list[str]:
 
 def test_marker_follows_cls_and_role_decides_it(tiny_bert: Path) -> None:
     tokenizer = make(tiny_bert)
-    assert words(tokenizer, tokenizer.ids(["red fish"], "query")[0]) == ["[CLS]", "[unused0]", "red", "fish", "[SEP]"]
+    assert words(tokenizer, tokenizer.ids(["red fish"], "query")[0]) == [
+        "[CLS]",
+        "[unused0]",
+        "red",
+        "fish",
+        "[SEP]",
+    ]
     assert words(tokenizer, tokenizer.ids(["red fish"], "document")[0])[1] == "[unused1]"
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from colbert_lab.types import Corpus, ScoredLists
 from omegaconf import DictConfig, OmegaConf
 
+from colbert_lab.types import Corpus, ScoredLists
 from tests.conftest import sentences
 
 TRAINER: dict[str, Any] = {
-    "accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "deterministic": True,
+    "accelerator": "cpu",
+    "devices": 1,
+    "strategy": "auto",
+    "precision": "32-true",
+    "deterministic": True,
 }
 
 

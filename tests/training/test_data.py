@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from colbert_lab.errors import InputError
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.training.data import FromMicroBatch, ListMicroBatches, pick_documents
-
 from tests.training.support import make_lists
 
 
@@ -17,7 +17,13 @@ def student(student_settings: dict[str, Any]) -> Student:
 
 
 def make(student: Student, **changes: Any) -> ListMicroBatches:
-    settings: dict[str, Any] = {"batch_size": 4, "n_way": 4, "token_budget": 64, "seed": 1, "phase": "distill"}
+    settings: dict[str, Any] = {
+        "batch_size": 4,
+        "n_way": 4,
+        "token_budget": 64,
+        "seed": 1,
+        "phase": "distill",
+    }
     return ListMicroBatches(make_lists(), student.tokenizer, **(settings | changes))
 
 
@@ -54,7 +60,9 @@ def test_rows_point_at_the_right_documents_and_scores(student: Student) -> None:
     everything = [row for chunk in batch.documents for row in chunk.input_ids_NL.tolist()]
     pad = student.tokenizer.tokenizer.pad_token_id
     for b, row in enumerate(chosen):
-        raw = dict(zip(batches.lists.documents[row].tolist(), batches.lists.scores[row].tolist(), strict=True))
+        raw = dict(
+            zip(batches.lists.documents[row].tolist(), batches.lists.scores[row].tolist(), strict=True)
+        )
         for k in range(4):
             text = batches.lists.corpus.texts[int(documents_BK[b, k])]
             ids = [t for t in everything[int(batch.rows_BK[b, k])] if t != pad]
@@ -71,7 +79,9 @@ def test_chunks_hold_each_document_once_and_hardly_pad(student: Student) -> None
     widest = max(chunk.input_ids_NL.shape[1] for chunk in batch.documents)
     narrowest = min(chunk.input_ids_NL.shape[1] for chunk in batch.documents)
     assert narrowest < widest <= student.tokenizer.length("document")
-    real = sum(int(chunk.attention_mask_NL.sum()) for chunk in batch.documents) + int(batch.queries.attention_mask_NL.sum())
+    real = sum(int(chunk.attention_mask_NL.sum()) for chunk in batch.documents) + int(
+        batch.queries.attention_mask_NL.sum()
+    )
     assert batch.n_tokens == real
     assert batch.n_padded >= batch.n_tokens
 
@@ -103,8 +113,13 @@ def test_a_document_without_scoring_token_is_named(student_settings: dict[str, A
     texts[int(lists.documents[0][0])] = ""
     corpus = replace(lists.corpus, texts=texts)
     batches = ListMicroBatches(
-        replace(lists, corpus=corpus), student.tokenizer,
-        batch_size=12, n_way=6, token_budget=64, seed=0, phase="distill",
+        replace(lists, corpus=corpus),
+        student.tokenizer,
+        batch_size=12,
+        n_way=6,
+        token_budget=64,
+        seed=0,
+        phase="distill",
     )
     with pytest.raises(InputError, match=corpus.ids[int(lists.documents[0][0])]):
         batches[0]

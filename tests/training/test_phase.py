@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+
 from colbert_lab.errors import InputError
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.training.checkpoints import resume_point
 from colbert_lab.training.metrics_file import read_metrics
 from colbert_lab.training.phase import PhaseOutcome, finished_phase, prepare_phase, train_phase
-
 from tests.training.support import TRAINER, make_lists, phase_settings
 
 
@@ -31,7 +31,9 @@ def train(
     torch.manual_seed(0)
     student = build_student(**student_settings)
     settings = phase_settings(evaluate_every=1 if stop_at else None, **changes)
-    phase = prepare_phase("distill", settings, make_lists(), student.tokenizer, seed=seed, allow_flat_teacher=False)
+    phase = prepare_phase(
+        "distill", settings, make_lists(), student.tokenizer, seed=seed, allow_flat_teacher=False
+    )
 
     def evaluate(_: Student, step: int) -> Mapping[str, float]:
         if step == stop_at:
@@ -39,8 +41,16 @@ def train(
         return {"dev": 0.0}
 
     trained, outcome = train_phase(
-        phase, student.model, folder, trainer=trainer or TRAINER, num_workers=0, phase_hash="x", seed=seed, loggers=[],
-        evaluate=evaluate, progress=False,
+        phase,
+        student.model,
+        folder,
+        trainer=trainer or TRAINER,
+        num_workers=0,
+        phase_hash="x",
+        seed=seed,
+        loggers=[],
+        evaluate=evaluate,
+        progress=False,
     )
     return trained.model.state_dict(), outcome
 
@@ -67,8 +77,14 @@ def test_a_stopped_phase_ends_with_the_same_weights(
     assert finished_phase(tmp_path / "cut") is None
     resumed, outcome = train(student_settings, tmp_path / "cut")
     assert equal(whole, resumed)
-    assert (outcome.steps, outcome.queries, outcome.tokens) == (expected.steps, expected.queries, expected.tokens)
-    steps = [row["step"] for row in read_metrics(tmp_path / "cut" / "metrics.csv") if row["name"] == "train/loss"]
+    assert (outcome.steps, outcome.queries, outcome.tokens) == (
+        expected.steps,
+        expected.queries,
+        expected.tokens,
+    )
+    steps = [
+        row["step"] for row in read_metrics(tmp_path / "cut" / "metrics.csv") if row["name"] == "train/loss"
+    ]
     assert steps == [str(step) for step in range(1, 7)]
 
 
@@ -112,7 +128,9 @@ def test_dropout_is_on_while_training(student_settings: dict[str, Any], tmp_path
 
 def test_training_brings_the_loss_down(student_settings: dict[str, Any], tmp_path: Path) -> None:
     train(student_settings, tmp_path / "a", steps=40, checkpoint_every=100)
-    losses = [float(r["value"]) for r in read_metrics(tmp_path / "a" / "metrics.csv") if r["name"] == "train/loss"]
+    losses = [
+        float(r["value"]) for r in read_metrics(tmp_path / "a" / "metrics.csv") if r["name"] == "train/loss"
+    ]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
@@ -122,19 +140,28 @@ def test_contrastive_term_is_added_by_weight(student_settings: dict[str, Any], t
     objective.distillation.weight = 0.7
     train(student_settings, tmp_path / "a", steps=1, accumulation=1, objective=objective)
     rows = {row["name"]: float(row["value"]) for row in read_metrics(tmp_path / "a" / "metrics.csv")}
-    assert rows["train/loss"] == pytest.approx(0.7 * rows["train/distillation"] + 0.3 * rows["train/contrastive"], rel=1e-5)
+    assert rows["train/loss"] == pytest.approx(
+        0.7 * rows["train/distillation"] + 0.3 * rows["train/contrastive"], rel=1e-5
+    )
 
 
 def test_bf16_trains(student_settings: dict[str, Any], tmp_path: Path) -> None:
     exact, _ = train(student_settings | {"dropout": 0.0}, tmp_path / "32", steps=2)
-    lowered, _ = train(student_settings | {"dropout": 0.0}, tmp_path / "16", steps=2, trainer=TRAINER | {"precision": "bf16-mixed"})
+    lowered, _ = train(
+        student_settings | {"dropout": 0.0},
+        tmp_path / "16",
+        steps=2,
+        trainer=TRAINER | {"precision": "bf16-mixed"},
+    )
     assert not equal(exact, lowered)
     for name in exact:
         assert lowered[name].dtype == torch.float32
         torch.testing.assert_close(exact[name], lowered[name], atol=5e-3, rtol=0)
 
 
-def test_finished_phase_keeps_counts_and_no_checkpoints(student_settings: dict[str, Any], tmp_path: Path) -> None:
+def test_finished_phase_keeps_counts_and_no_checkpoints(
+    student_settings: dict[str, Any], tmp_path: Path
+) -> None:
     _, outcome = train(student_settings, tmp_path / "a")
     assert finished_phase(tmp_path / "a") == outcome
     assert outcome.queries == 6 * 2 * 3
@@ -155,14 +182,22 @@ def test_finished_phase_keeps_counts_and_no_checkpoints(student_settings: dict[s
 def test_bad_settings(student_settings: dict[str, Any], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         prepare_phase(
-            "distill", phase_settings(**changes), make_lists(), build_student(**student_settings).tokenizer,
-            seed=0, allow_flat_teacher=False,
+            "distill",
+            phase_settings(**changes),
+            make_lists(),
+            build_student(**student_settings).tokenizer,
+            seed=0,
+            allow_flat_teacher=False,
         )
 
 
 def test_epochs_become_steps(student_settings: dict[str, Any]) -> None:
     phase = prepare_phase(
-        "distill", phase_settings(steps=None, epochs=3.0), make_lists(), build_student(**student_settings).tokenizer,
-        seed=0, allow_flat_teacher=False,
+        "distill",
+        phase_settings(steps=None, epochs=3.0),
+        make_lists(),
+        build_student(**student_settings).tokenizer,
+        seed=0,
+        allow_flat_teacher=False,
     )
     assert phase.max_steps == 3 * 4 // 2

@@ -1,9 +1,9 @@
 """colbert_lab's own student folder: safetensors weights, one JSON of settings, the tokenizer.
 
-    config.json           the backbone's Hugging Face configuration
-    model.safetensors     all weights: ``backbone.*`` and ``head.*``
-    colbert_lab.json      format version, token rules, head shape
-    tokenizer files       as Hugging Face writes them
+config.json           the backbone's Hugging Face configuration
+model.safetensors     all weights: ``backbone.*`` and ``head.*``
+colbert_lab.json      format version, token rules, head shape
+tokenizer files       as Hugging Face writes them
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def save_student(student: Student, folder: Path) -> None:
     with atomic_folder(folder) as temporary:
         student.model.backbone.config.save_pretrained(temporary)
         student.tokenizer.tokenizer.save_pretrained(temporary)
-        weights = {name: value.detach().cpu().contiguous() for name, value in student.model.state_dict().items()}
+        weights = {
+            name: value.detach().cpu().contiguous() for name, value in student.model.state_dict().items()
+        }
         save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
         head = student.model.head
         settings = {

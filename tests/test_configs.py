@@ -1,0 +1,112 @@
+"""Every committed config composes, and every committed experiment trains two steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from colbert_lab.__main__ import CONF
+from colbert_lab.results.records import read_records
+from colbert_lab.settings import checked
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from tests.command import command, the_run
+
+EXPERIMENTS = sorted(
+    str(path.relative_to(CONF / "experiment").with_suffix("")) for path in (CONF / "experiment").rglob("*.yaml")
+)
+GROUPS = ("student", "prompts", "trainer", "tracking")
+OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The installed documentation is read once for all tests here."""
+    return tmp_path_factory.mktemp("cache")
+
+
+SMALL: dict[str, Any] = {
+    "epochs": "null", "steps": 2, "batch_size": 2, "n_way": 4, "checkpoint_every": 1, "evaluate_every": 1, "log_every": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: Path) -> None:
+    cfg = composed(f"+experiment={experiment}")
+    small = [f"phases.{phase}.{key}={value}" for phase in cfg.schedule for key, value in SMALL.items()]
+    outcome = command(
+        f"+experiment={experiment}",
+        *small,
+        "data.documents=60",
+        "data.queries=16",
+        "evaluation.documents=60",
+        "evaluation.splits.test.queries=12",
+        "evaluation.splits.dev.queries=12",
+        "evaluation.during_training.documents=30",
+        "evaluation.during_training.queries=6",
+        "tracking=off",
+        "progress=false",
+        f"output_dir={tmp_path}",
+        f"cache_dir={cache}",
+    )
+    assert outcome.status == 0, outcome.err
+    records = read_records(the_run(tmp_path, cfg.name) / "results.jsonl")
+    assert {record.phase for record in records} == {"baselines", "before", *cfg.schedule}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_composes(option: str) -> None:
+    checked(composed("+experiment=colbert_zero_kd", option))
+
+
+def test_a_phase_reads_the_data_of_the_run() -> None:
+    cfg = checked(composed("+experiment=colbert_zero_kd", "data=scored_lists", "data.path=DIR", "data.scores=FILE"))
+    assert cfg.phases.distill.data == cfg.data
+    assert cfg.phases.distill.data.path == "DIR"
+
+
+def test_a_phase_may_have_data_of_its_own() -> None:
+    cfg = checked(
+        composed(
+            "+experiment=colbert_zero_kd", "data@phases.distill.data=scored_lists", "phases.distill.data.path=OWN"
+        )
+    )
+    assert cfg.phases.distill.data.path == "OWN"
+    assert cfg.data._target_.endswith("InstalledDocsLists")
+
+
+def test_two_phases_share_and_differ() -> None:
+    cfg = checked(
+        composed(
+            "+experiment=colbert_zero_kd",
+            "+phase@phases.polish=distill",
+            "schedule=[distill,polish]",
+            "data@phases.polish.data=scored_lists",
+            "phases.polish.data.path=OWN",
+            "data=scored_lists",
+            "data.path=SHARED",
+        )
+    )
+    assert (cfg.phases.distill.data.path, cfg.phases.polish.data.path) == ("SHARED", "OWN")
+
+
+@pytest.mark.parametrize("teacher", ["bm25", "bi_encoder", "ensemble"])
+def test_the_teacher_is_a_choice(teacher: str) -> None:
+    cfg = checked(composed("+experiment=colbert_zero_kd", f"teacher@data.teacher={teacher}"))
+    assert cfg.phases.distill.data.teacher == cfg.data.teacher
+    names = {"bm25": "BM25", "bi_encoder": "BiEncoder", "ensemble": "Ensemble"}
+    assert cfg.data.teacher._target_.endswith(names[teacher])
+
+
+def test_help_tells_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = command("--help")
+    assert outcome.status == 0
+    for text in ("+experiment=colbert_zero_kd", "data=scored_lists", "evaluation=beir", "experiment: colbert_zero_kd"):
+        assert text in outcome.out
