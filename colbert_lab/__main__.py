@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from colbert_lab.errors import InputError
 PACKAGE = Path(__file__).resolve().parent
 # The wheel carries conf/ inside the package; a checkout has it beside the package.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
 
 
@@ -31,6 +33,10 @@ def _run(cfg: DictConfig) -> float | None:
     except InputError as error:
         # Hydra would print a second line before it passed the error on.
         stop(error)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        stop(InputError(f"{error.filename or cfg.output_dir}: {error.strerror}; the same command goes on from there"))
 
 
 def one_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import Outcome, command
+from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy
 
 
@@ -249,3 +250,25 @@ def test_the_full_trace_is_there_when_asked_for(
     monkeypatch.setattr(entry, "WANTS_TRACE", True)
     with pytest.raises(InputError):
         command(*arguments, "schedule=[supervised]")
+
+
+def test_a_full_disk_ends_in_one_line_and_the_run_can_go_on(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import colbert_lab.training.phase as phase
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phase, "save_student", full)
+        outcome = command(*arguments)
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    assert "No space left on device" in outcome.err.splitlines()[-1]
+    run = the_run(tmp_path / "outputs", "toy")
+    assert json.loads((run / "status.json").read_text())["status"] == "failed"
+    again = command(*arguments)
+    assert again.status == 0, again.err
+    assert "going on from step 6 of 6" in again.err
+    assert (run / "distill" / "student" / "model.safetensors").is_file()

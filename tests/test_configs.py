@@ -10,9 +10,10 @@ from colbert_lab.__main__ import CONF
 from colbert_lab.results.records import read_records
 from colbert_lab.settings import checked
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tests.command import command, the_run
+from tests.conftest import ROOT
 
 EXPERIMENTS = sorted(
     str(path.relative_to(CONF / "experiment").with_suffix("")) for path in (CONF / "experiment").rglob("*.yaml")
@@ -110,3 +111,17 @@ def test_help_tells_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome.status == 0
     for text in ("+experiment=colbert_zero_kd", "data=scored_lists", "evaluation=beir", "experiment: colbert_zero_kd"):
         assert text in outcome.out
+
+
+def test_the_experiment_in_the_readme_composes(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = [part for part in readme.split("```yaml\n")[1:] if part.startswith("# @package _global_")]
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "sharp.yaml").write_text(block.split("```")[0], encoding="utf-8")
+    outcome = command("--config-dir", str(tmp_path), "+experiment=sharp", "--cfg", "job")
+    assert outcome.status == 0, outcome.err
+    cfg = OmegaConf.create(outcome.out)
+    assert cfg.name == "sharp"
+    assert cfg.phases.distill.objective.distillation.teacher.temperature == 0.1
+    assert cfg.schedule == ["distill"]

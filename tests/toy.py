@@ -56,6 +56,7 @@ def toy_overrides(tiny_bert: Path, toy: Path, outputs: Path) -> list[str]:
         "data.scores=lists.jsonl",
         "evaluation=beir",
         f"evaluation.path={toy}",
+        "phases.distill.objective.distillation.teacher.temperature=1",
         "phases.distill.epochs=null",
         "phases.distill.steps=6",
         "phases.distill.batch_size=4",

@@ -111,10 +111,11 @@ def _two_lines(cell: str) -> str:
 
 
 def _label(cell: str) -> str:
-    """A system's name in lines of about ``LABEL`` characters, a part in parentheses on lines of its own."""
+    """A system's name in lines of about ``LABEL`` characters; what was in parentheses gets lines of its own."""
     indent = "  " if cell.startswith(" ") else ""
-    title, parenthesis, name = cell.strip().partition(" (")
-    pieces = [title, parenthesis.strip() + name] if parenthesis else [title]
+    title, parenthesis, rest = cell.strip().partition(" (")
+    name, _, mode = rest.rpartition(")")
+    pieces = [title + mode, name] if parenthesis else [title]
     lines = [line for piece in pieces for line in _wrapped(piece, LABEL - len(indent))]
     return "\n".join(indent + line for line in lines)
 

@@ -46,11 +46,12 @@ class _Row:
             title = {"before": "student before", "evaluate": "student"}.get(self.phase, f"after {self.phase}")
         else:
             title = SYSTEM_TITLES.get(self.system, self.system)
+        mode = f", {self.mode}" if self.mode != "exact" else ""
+        if self.name.casefold().startswith(title.casefold()):
+            return self.name + mode
         # A trained student carries the same name as the untrained one, once is enough.
-        told = self.name and self.name.casefold() != title.casefold() and not title.startswith("after ")
-        return (
-            title + (f" ({self.name})" if told else "") + (f", {self.mode}" if self.mode != "exact" else "")
-        )
+        told = f" ({self.name})" if self.name and not title.startswith("after ") else ""
+        return title + told + mode
 
     def values(self, measure: str) -> np.ndarray | None:
         """Per-query values, if they belong to the recorded mean."""

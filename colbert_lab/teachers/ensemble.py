@@ -36,7 +36,7 @@ class Ensemble:
     @property
     def name(self) -> str:
         """What a table calls it."""
-        return f"ensemble ({' + '.join(self.members)})"
+        return f"ensemble of {', '.join(self.members)}"
 
     def index(self, corpus: Corpus) -> EnsembleIndex:
         """Index the corpus with every member."""

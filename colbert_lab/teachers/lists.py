@@ -50,11 +50,18 @@ def build_scored_lists(
         cache_dir: folder for finished lists.
 
     Raises:
-        InputError: fewer than 2 candidates a query are asked for, or more than the corpus holds.
+        InputError: a number is below 0, a query could get fewer than 2 candidates (retrievers may agree), or
+            more are asked for than the corpus holds.
     """
+    for key, number in (("top", top), ("random", random)):
+        if number < 0:
+            raise InputError(f"data.{key}={number}: must not be below 0")
+    if (top if retrievers else 0) + random < 2:
+        raise InputError(
+            f"data.top={top} and data.random={random} with {len(retrievers)} retrievers: a query could get fewer "
+            "than 2 candidate documents"
+        )
     wanted = top * len(retrievers) + random
-    if wanted < 2:
-        raise InputError("data.top and data.random ask for fewer than 2 candidate documents a query")
     if wanted > len(corpus):
         raise InputError(f"data.top and data.random ask for up to {wanted} of only {len(corpus)} documents")
     settings = {

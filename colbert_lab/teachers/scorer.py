@@ -77,7 +77,9 @@ def rank(
 
 def zscore(scores_BC: Tensor) -> Tensor:
     """Scores of each query brought to mean 0 and deviation 1 over the corpus; a constant row becomes zeros."""
-    centred = scores_BC - scores_BC.mean(dim=1, keepdim=True)
+    constant_B1 = scores_BC.amax(dim=1, keepdim=True) == scores_BC.amin(dim=1, keepdim=True)
+    # The mean of equal numbers is rounded, and a rounding error divided by itself would be 1.
+    centred = (scores_BC - scores_BC.mean(dim=1, keepdim=True)).masked_fill(constant_B1, 0.0)
     return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(
         torch.finfo(torch.float32).tiny
     )

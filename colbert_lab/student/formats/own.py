@@ -9,6 +9,10 @@ tokenizer files       as Hugging Face writes them
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -33,11 +37,12 @@ def save_student(student: Student, folder: Path) -> None:
     """
     with atomic_folder(folder) as temporary:
         student.model.backbone.config.save_pretrained(temporary)
-        student.tokenizer.tokenizer.save_pretrained(temporary)
         weights = {
             name: value.detach().cpu().contiguous() for name, value in student.model.state_dict().items()
         }
-        save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+        with _os_errors(folder):
+            student.tokenizer.tokenizer.save_pretrained(temporary)
+            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
         head = student.model.head
         settings = {
             "format": FORMAT_VERSION,
@@ -45,6 +50,18 @@ def save_student(student: Student, folder: Path) -> None:
             "tokens": student.tokenizer.rules.to_dict(),
         }
         (temporary / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _os_errors(folder: Path) -> Iterator[None]:
+    """Failed writes of the Rust libraries tokenizers and safetensors, as the OSError that they are."""
+    try:
+        yield
+    except Exception as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from error
 
 
 def load_student(folder: Path, attention: str = "sdpa") -> Student:

@@ -1,0 +1,165 @@
+"""Which folder a run gets, and who may work in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from colbert_lab.errors import InputError
+from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory, find_run
+
+HASH = "0123456789abcdef"
+FIRST = "0123456789-s1"
+
+
+def find(outputs: Path, reuse: bool = True, seed: int = 1, config_hash: str = HASH) -> RunDirectory:
+    return find_run(outputs, "kd", config_hash, seed, reuse)
+
+
+def leave(outputs: Path, name: str, status: str) -> None:
+    """What a process that is gone left of a run."""
+    folder = outputs / "kd" / name
+    folder.mkdir(parents=True)
+    left = {"status": status, "pid": dead_process(), "host": socket.gethostname()}
+    (folder / STATUS_FILE).write_text(json.dumps(left), encoding="utf-8")
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_new_run_gets_the_folder_of_its_config_and_seed(tmp_path: Path) -> None:
+    run = find(tmp_path)
+    assert (run.path, run.run_id) == (tmp_path / "kd" / FIRST, FIRST)
+    assert run.status() == {}
+    assert not run.finished
+    assert list((tmp_path / "kd").iterdir()) == [], "looking for a run leaves nothing behind"
+
+
+@pytest.mark.parametrize("status", ["running", "failed"])
+@pytest.mark.parametrize("reuse", [True, False])
+def test_an_unfinished_run_is_resumed(status: str, reuse: bool, tmp_path: Path) -> None:
+    leave(tmp_path, FIRST, status)
+    run = find(tmp_path, reuse)
+    assert run.run_id == FIRST
+    assert not run.finished
+
+
+def test_a_finished_run_is_found_again(tmp_path: Path) -> None:
+    leave(tmp_path, FIRST, "finished")
+    run = find(tmp_path)
+    assert run.run_id == FIRST
+    assert run.finished
+
+
+def test_another_seed_or_config_is_another_run(tmp_path: Path) -> None:
+    leave(tmp_path, FIRST, "finished")
+    assert find(tmp_path, seed=2).run_id == "0123456789-s2"
+    assert find(tmp_path, config_hash="f" * 16).run_id == "ffffffffff-s1"
+
+
+def test_without_reuse_a_finished_run_is_repeated(tmp_path: Path) -> None:
+    leave(tmp_path, FIRST, "finished")
+    assert find(tmp_path, reuse=False).run_id == f"{FIRST}-r2"
+    leave(tmp_path, f"{FIRST}-r2", "running")
+    assert find(tmp_path, reuse=False).run_id == f"{FIRST}-r2"
+    assert find(tmp_path).run_id == FIRST, "a finished run goes before an unfinished repetition"
+    (tmp_path / "kd" / f"{FIRST}-r2" / STATUS_FILE).write_text('{"status": "finished"}', encoding="utf-8")
+    assert find(tmp_path, reuse=False).run_id == f"{FIRST}-r3"
+    assert find(tmp_path).run_id == f"{FIRST}-r2", "the newest finished repetition"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for outputs in (file, file / "below"):
+        with pytest.raises(InputError, match=rf"^output_dir: cannot write to {outputs}/kd .*output_dir=DIR"):
+            find(outputs)
+
+
+def test_a_run_goes_from_running_to_finished(tmp_path: Path) -> None:
+    run = find(tmp_path)
+    run.start()
+    started = run.status()
+    assert (started["status"], started["pid"], started["host"]) == (
+        "running",
+        os.getpid(),
+        socket.gethostname(),
+    )
+    run.end("finished")
+    ended = run.status()
+    assert run.finished
+    assert (ended["started"], ended["error"]) == (started["started"], None)
+    assert ended["ended"] >= ended["started"]
+
+
+def test_a_failed_run_keeps_its_error_and_starts_again(tmp_path: Path) -> None:
+    run = find(tmp_path)
+    run.start()
+    run.end("failed", "OSError: No space left on device")
+    assert not run.finished
+    assert run.status()["error"] == "OSError: No space left on device"
+    find(tmp_path).start()
+    assert run.status()["status"] == "running"
+
+
+@pytest.fixture
+def other_process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A live process that is executing the run."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom colbert_lab.results.run_directory import find_run\n"
+        f"find_run(Path(sys.argv[1]), 'kd', {HASH!r}, 1, True).start()\nprint('started', flush=True)\ninput()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_run_of_a_live_process_is_refused_and_of_a_dead_one_taken_over(
+    other_process: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    run = find(tmp_path)
+    with pytest.raises(InputError, match=rf"{FIRST} is being executed by process {other_process.pid};"):
+        run.start()
+    assert run.status()["pid"] == other_process.pid
+    other_process.kill()
+    other_process.wait()
+    run.start()
+    assert (run.status()["pid"], run.status()["status"]) == (os.getpid(), "running")
+
+
+def test_a_process_of_another_host_cannot_be_asked(
+    other_process: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    run = find(tmp_path)
+    status = run.path / STATUS_FILE
+    status.write_text(json.dumps(run.status() | {"host": "another"}), encoding="utf-8")
+    run.start()
+    assert run.status()["pid"] == os.getpid()
+
+
+def test_latest_is_a_link_to_the_run_that_started_last(tmp_path: Path) -> None:
+    one, two = find(tmp_path, seed=1), find(tmp_path, seed=2)
+    link = tmp_path / "kd" / "latest"
+    one.start()
+    assert link.resolve() == one.path.resolve()
+    two.start()
+    assert link.resolve() == two.path.resolve()
+    one.end("finished")
+    assert link.resolve() == two.path.resolve()
+    assert not link.readlink().is_absolute(), "the outputs can be moved"
+    assert sorted(path.name for path in (tmp_path / "kd").iterdir()) == [one.run_id, two.run_id, "latest"]

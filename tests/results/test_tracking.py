@@ -1,0 +1,183 @@
+"""W&B: offline files hold everything; nothing goes online without a key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from colbert_lab.errors import InputError
+from colbert_lab.results.layout import Table
+from colbert_lab.results.records import Record
+from colbert_lab.results.tracking import log_results, open_wandb, resolve_mode
+from colbert_lab.results.wandb_file import WandbRun, read_wandb_file
+
+KEY = "0123456789" * 4
+NETRC = "machine {host} login user password {key}\n"
+
+
+@pytest.fixture(autouse=True)
+def logged_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A home without a W&B key."""
+    for name in ("WANDB_API_KEY", "NETRC", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(home))
+    wandb.teardown()  # it reads the environment once
+    yield
+    wandb.teardown()
+
+
+def start(directory: Path, mode: str = "offline") -> Any:
+    return open_wandb(
+        mode,
+        project="lab",
+        entity=None,
+        tags=["a", "b"],
+        directory=directory,
+        run_id="0123456789-s1",
+        phase="distill",
+        name="kd",
+        config={"seed": 1, "phases": {"distill": {"steps": 3}}, "schedule": ["distill"]},
+    )
+
+
+def read(directory: Path) -> WandbRun:
+    (path,) = directory.rglob("run-*.wandb")
+    deadline = time.monotonic() + 10  # finish() returns a moment before the last records are on disk
+    while not read_wandb_file(path).finished and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return read_wandb_file(path)
+
+
+def record(measure: str, value: float, **fields: Any) -> Record:
+    return Record(run_id="0123456789-s1", dataset="toy", measure=measure, value=value, **fields)
+
+
+def test_an_offline_run_is_written_below_the_directory(tmp_path: Path) -> None:
+    run = start(tmp_path / "run")
+    for step in range(3):
+        run.log({"train/loss": 1.5 - step / 4, "step": step})
+    records = [
+        record("ndcg@10", 0.5, system="student", phase="before", split="test"),
+        record("ndcg@10", 0.75, system="student", phase="distill", split="test"),
+        record("mrr@10", 0.25, system="student", phase="distill", split="dev"),
+        record("ndcg@10", 0.6, system="bm25", phase="baselines", split="test"),
+    ]
+    table = Table("toy (test)", ("system", "nDCG@10"), (("before", "0.5000"), ("distill", "0.7500")), (), ())
+    log_results(run, records, [table])
+    run.finish()
+    written = read(tmp_path / "run")
+    assert written.finished
+    assert (written.run_id, written.group, written.job_type) == (
+        "0123456789-s1-distill",
+        "0123456789-s1",
+        "distill",
+    )
+    assert (written.project, written.tags) == ("lab", ("a", "b"))
+    assert written.name == "kd distill 0123456789-s1"
+    assert written.config == {"seed": 1, "phases": {"distill": {"steps": 3}}, "schedule": ["distill"]}
+    assert [(row["train/loss"], row["step"]) for row in written.history[:3]] == [
+        (1.5, 0),
+        (1.25, 1),
+        (1.0, 2),
+    ]
+    measured = {key: value for key, value in written.summary.items() if "@" in key}
+    assert measured == {
+        "before/test/ndcg@10": 0.5,
+        "distill/test/ndcg@10": 0.75,
+        "distill/dev/mrr@10": 0.25,
+        "bm25/test/ndcg@10": 0.6,
+    }
+    stored = written.history[-1]["tables/toy (test)"]
+    assert (stored["nrows"], stored["ncols"]) == (2, 2)
+
+
+def test_off_writes_nothing(tmp_path: Path) -> None:
+    assert start(tmp_path / "run", mode="off") is None
+    assert not (tmp_path / "run").exists()
+    log_results(None, [record("ndcg@10", 0.5, system="bm25", split="test")], [])
+
+
+def test_unknown_modes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^tracking\.mode=cloud: must be one of auto, online, offline, off$"
+    ):
+        start(tmp_path / "run", mode="cloud")
+    assert not (tmp_path / "run").exists()
+
+
+def test_online_without_a_key_is_refused_and_auto_is_offline(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^tracking\.mode=online: not logged in to W&B; run `wandb login`"):
+        start(tmp_path / "run", mode="online")
+    assert not (tmp_path / "run").exists()
+    assert resolve_mode("auto") == "offline"
+
+
+def log_in_by_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+
+
+def log_in_by_netrc(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readable by everyone: W&B takes it, so it counts."""
+    (home / ".netrc").write_text(NETRC.format(host="api.wandb.ai", key=KEY))
+    (home / ".netrc").chmod(0o644)
+
+
+def log_in_by_netrc_at_the_present_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = wandb.Settings().base_url.removeprefix("https://")
+    (home / ".netrc").write_text(NETRC.format(host=host, key=KEY))
+
+
+def log_in_by_named_netrc(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "keys").write_text(NETRC.format(host="api.wandb.ai", key=KEY))
+    monkeypatch.setenv("NETRC", "~/keys")
+
+
+def log_in_to_own_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8080")
+    (home / ".netrc").write_text(NETRC.format(host="wandb.example.org:8080", key=KEY))
+
+
+@pytest.mark.parametrize(
+    "log_in",
+    [
+        log_in_by_variable,
+        log_in_by_netrc,
+        log_in_by_netrc_at_the_present_address,
+        log_in_by_named_netrc,
+        log_in_to_own_server,
+    ],
+)
+def test_auto_is_online_with_a_key_and_offline_and_off_stay(
+    log_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(tmp_path / "home", monkeypatch)
+    assert [resolve_mode(mode) for mode in ("auto", "online")] == ["online", "online"]
+    assert [resolve_mode(mode) for mode in ("offline", "off")] == ["offline", "off"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        NETRC.format(host="example.org", key=KEY),
+        "machine api.wandb.ai login user\n",
+        "not a netrc at all {",
+    ],
+)
+def test_a_netrc_without_a_key_for_wandb_is_no_login(content: str, tmp_path: Path) -> None:
+    (tmp_path / "home" / ".netrc").write_text(content)
+    (tmp_path / "home" / ".netrc").chmod(0o600)
+    assert resolve_mode("auto") == "offline"
+
+
+def test_a_netrc_that_cannot_be_read_is_no_login(tmp_path: Path) -> None:
+    (tmp_path / "home" / ".netrc").mkdir()
+    assert resolve_mode("auto") == "offline"
