@@ -129,15 +129,15 @@ class Measuring:
         done = {record.split for record in self.records if (record.system, record.phase) == (system, phase)}
         return [key for key in self.splits if key not in done]
 
-    def baselines(self, data: Any) -> None:
+    def baselines(self, data: Sequence[Any]) -> None:
         """Rows beside the student: the configured baselines, and the teacher when it can score this text."""
         systems: dict[str, Scorer] = dict(
             hydra.utils.instantiate(self.cfg.evaluation.baselines, _convert_="all") or {}
         )
-        teacher = getattr(data, "teacher", None)
-        if teacher is not None:
-            systems["teacher"] = teacher
-        elif data is not None and self.splits:
+        teachers = [source.teacher for source in data if source.teacher is not None]
+        if teachers:
+            systems["teacher"] = teachers[0]
+        elif data and self.splits:
             log.info(
                 "no teacher row: the teacher scores are a file, which does not cover the evaluation splits"
             )

@@ -40,9 +40,9 @@ class StudentSettings:
 class PromptSettings:
     """See :class:`colbert_lab.tokens.tokenizer.TokenRules`."""
 
-    query: str = MISSING
-    document: str = MISSING
-    extend_length: bool = MISSING
+    query: str | None = MISSING
+    document: str | None = MISSING
+    extend_length: bool | None = MISSING
 
 
 @dataclass
@@ -69,6 +69,8 @@ class ContrastiveSettings:
 
     weight: float = MISSING
     temperature: float = MISSING
+    learnable: bool = MISSING
+    false_negative_ratio: float | None = MISSING
 
 
 @dataclass
@@ -92,11 +94,12 @@ class PhaseSettings:
     """One named slot of ``phases``; see ``conf/phase``."""
 
     data: Any = None
+    prompts: PromptSettings | None = None
     epochs: float | None = MISSING
     steps: int | None = MISSING
     batch_size: int = MISSING
     accumulation: int = MISSING
-    n_way: int = MISSING
+    n_way: int | None = MISSING
     query_length: int | None = MISSING
     document_length: int | None = MISSING
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
@@ -104,6 +107,7 @@ class PhaseSettings:
     lr_schedule: LrScheduleSettings = field(default_factory=LrScheduleSettings)
     gradient_clip: float | None = MISSING
     token_budget: int = MISSING
+    recompute: Any = MISSING
     evaluate_every: int | None = MISSING
     checkpoint_every: int = MISSING
     log_every: int = MISSING
@@ -152,6 +156,7 @@ class TrainerSettings:
 
     accelerator: str = MISSING
     devices: Any = MISSING
+    num_nodes: int = MISSING
     strategy: str = MISSING
     precision: str = MISSING
     num_workers: int = MISSING
@@ -181,6 +186,7 @@ class Settings:
     reuse: bool = MISSING
     allow_flat_teacher: bool = MISSING
     allow_contamination: bool = MISSING
+    allow_prompt_mismatch: bool = MISSING
     progress: bool = MISSING
     schedule: list[str] = MISSING
     phases: dict[str, PhaseSettings] = field(default_factory=dict)
@@ -193,7 +199,7 @@ class Settings:
 
 
 def checked(cfg: DictConfig) -> DictConfig:
-    """The config with every key and type checked, and a phase's missing ``data`` filled with ``${data}``.
+    """The config with every key and type checked, and a phase's missing ``data`` and ``prompts`` filled in.
 
     Raises:
         InputError: an unknown key, a value of the wrong type, or a mandatory value that is missing.
@@ -203,6 +209,8 @@ def checked(cfg: DictConfig) -> DictConfig:
         for phase in config.phases.values():
             if phase.data is None:
                 phase.data = OmegaConf.to_container(config.data, resolve=False)
+            if phase.prompts is None:
+                phase.prompts = config.prompts
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
             raise InputError(f"no value for {', '.join(missing)}: set it, for example {missing[0]}=...")

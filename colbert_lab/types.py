@@ -10,9 +10,10 @@ Shape legend, used as suffixes of tensor names (``emb_NLD`` is documents x token
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,6 +91,110 @@ class ScoredLists:
     def __len__(self) -> int:
         """Number of lists."""
         return len(self.query_ids)
+
+    @property
+    def fewest(self) -> int:
+        """Documents of the shortest list."""
+        return min(map(len, self.documents))
+
+    @property
+    def scored(self) -> bool:
+        """Lists always have scores."""
+        return True
+
+    def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
+        """The teacher's best document of a list, and a random draw of the others.
+
+        Stored lists are often sorted by score, so taking the first n would show near-positives only.
+        """
+        scores = self.scores[row]
+        best = int(scores.argmax())
+        others = [n for n in range(len(scores)) if n != best]
+        pick = [best, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
+        rows = self.documents[row][pick].tolist()
+        return Example(
+            self.query_ids[row],
+            self.queries[row],
+            [self.corpus.ids[n] for n in rows],
+            [self.corpus.texts[n] for n in rows],
+            scores[pick],
+        )
+
+    def training_queries(self) -> Iterator[tuple[str, str]]:
+        """Id and text of every query."""
+        return iter(zip(self.query_ids, self.queries, strict=True))
+
+    def without(self, query_ids: Collection[str]) -> ScoredLists:
+        """The lists of all other queries; the fingerprint tells what was left out."""
+        kept = [row for row, query_id in enumerate(self.query_ids) if query_id not in query_ids]
+        digest = hashlib.sha256("\n".join([self.fingerprint, *sorted(query_ids)]).encode()).hexdigest()
+        return replace(
+            self,
+            query_ids=[self.query_ids[row] for row in kept],
+            queries=[self.queries[row] for row in kept],
+            documents=[self.documents[row] for row in kept],
+            scores=[self.scores[row] for row in kept],
+            fingerprint=digest[:16],
+        )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query with some of its documents: one row of a training batch.
+
+    Attributes:
+        query_id: id of the query, for messages.
+        query: its text.
+        document_ids: ids of the documents, for messages.
+        documents: their texts; the positive (or the teacher's best) first.
+        scores: raw teacher scores in the same order, float32; None without a teacher.
+    """
+
+    query_id: str
+    query: str
+    document_ids: Sequence[str]
+    documents: Sequence[str]
+    scores: np.ndarray | None
+
+
+class Examples(Protocol):
+    """Training data of one source, by row."""
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content."""
+        ...
+
+    @property
+    def fewest(self) -> int:
+        """Documents of the shortest row, the positive included."""
+        ...
+
+    @property
+    def scored(self) -> bool:
+        """Whether rows have teacher scores."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
+        """A row with its positive and ``n_way - 1`` others, drawn without replacement."""
+        ...
+
+    def training_queries(self) -> Iterator[tuple[str, str]]:
+        """Id and text of every query."""
+        ...
+
+    def without(self, query_ids: Collection[str]) -> Examples:
+        """The rows of all other queries."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,29 @@ def _netrc_key() -> bool:
     return found is not None and bool(found[2])
 
 
+def log_student(run: wandb.Run | None, folder: Path, run_id: str, phase: str, parent: str | None) -> None:
+    """Log a trained student as an artifact, with the student it started from as its input.
+
+    Args:
+        run: the phase's W&B run, or None.
+        folder: the student's folder.
+        run_id: the run.
+        phase: the phase.
+        parent: the phase before it in this run; None for the first.
+    """
+    if run is None:
+        return
+    import wandb
+
+    if parent is not None and not run.offline:
+        run.use_artifact(f"student-{run_id}-{parent}:latest")
+    artifact = wandb.Artifact(
+        f"student-{run_id}-{phase}", type="student", metadata={"run_id": run_id, "phase": phase, "parent": parent}
+    )
+    artifact.add_dir(str(folder), policy="immutable")  # nothing is copied
+    run.log_artifact(artifact)
+
+
 def log_results(run: wandb.Run | None, records: Sequence[Record], tables: Sequence[Table]) -> None:
     """Write measures into the run's summary, and the tables as W&B tables.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,23 +10,26 @@ from typing import Protocol
 from colbert_lab.errors import InputError
 from colbert_lab.teachers.lists import build_scored_lists
 from colbert_lab.teachers.scorer import Scorer
-from colbert_lab.text.collection import build_split
-from colbert_lab.text.cut import cut_split
-from colbert_lab.text.installed_docs import load_installed_docs, training_text
+from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.scored_lists import read_scored_lists
-from colbert_lab.types import ScoredLists
+from colbert_lab.types import Examples
 
 
-class ListSource(Protocol):
-    """Where a distillation phase gets its lists."""
+class Source(Protocol):
+    """Where a phase gets its training data."""
 
     @property
     def teacher(self) -> Scorer | None:
         """The teacher, when it can score other text too (for the teacher's row in the tables)."""
         ...
 
-    def load(self, cache_dir: Path) -> ScoredLists:
-        """Read or build the lists."""
+    @property
+    def weights(self) -> Sequence[float] | None:
+        """Relative frequency of the sources; None for proportional to size."""
+        ...
+
+    def load(self, cache_dir: Path) -> list[Examples]:
+        """Read or build the training data, one entry a source."""
         ...
 
 
@@ -52,20 +55,14 @@ class InstalledDocsLists:
     top: int
     random: int
     seed: int
+    weights: None = None
 
-    def load(self, cache_dir: Path) -> ScoredLists:
+    def load(self, cache_dir: Path) -> list[Examples]:
         """Build the lists, or read them from the cache."""
         if self.teacher is None:
             raise InputError("data.teacher: installed_docs needs a teacher (bm25, bi_encoder or ensemble)")
-        docs = load_installed_docs(cache_dir)
-        corpus, queries = training_text(docs)
-        qrels = {query: {docs.relevant[query]: 1} for query in queries}
-        split = build_split("installed_docs", "train", corpus, queries, qrels, {})
-        try:
-            split = cut_split(split, self.documents, self.queries)
-        except InputError as error:
-            raise InputError(f"data: {error}") from error
-        return build_scored_lists(
+        split = training_split(cache_dir, self.documents, self.queries)
+        lists = build_scored_lists(
             "installed_docs",
             split.corpus,
             split.queries,
@@ -76,6 +73,7 @@ class InstalledDocsLists:
             seed=self.seed,
             cache_dir=cache_dir,
         )
+        return [lists]
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,8 @@ class ScoredListFiles:
     path: str
     scores: str | None
     teacher: None = None
+    weights: None = None
 
-    def load(self, cache_dir: Path) -> ScoredLists:
+    def load(self, cache_dir: Path) -> list[Examples]:
         """Read and check the lists."""
-        return read_scored_lists(self.path, self.scores)
+        return [read_scored_lists(self.path, self.scores)]

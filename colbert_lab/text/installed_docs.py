@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from colbert_lab.atomic import atomic_folder
 from colbert_lab.errors import InputError
 from colbert_lab.text.collection import build_corpus, build_split
-from colbert_lab.text.cut import cut_together
+from colbert_lab.text.cut import cut_split, cut_together
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs_build import SPLITS, Row, build_rows
 from colbert_lab.text.source_files import (
@@ -155,6 +155,27 @@ def training_text(docs: InstalledDocs) -> tuple[Corpus, dict[str, str]]:
     return build_corpus(
         [docs.corpus.ids[row] for row in rows], [docs.corpus.texts[row] for row in rows]
     ), queries
+
+
+def training_split(cache_dir: Path, documents: int | None, queries: int | None) -> Split:
+    """The training part of the documentation of this environment, cut to size.
+
+    Args:
+        cache_dir: see :func:`load_installed_docs`.
+        documents: how many documents to keep; None keeps all.
+        queries: how many queries to keep; None keeps all.
+
+    Raises:
+        InputError: the cut is not possible.
+    """
+    docs = load_installed_docs(cache_dir)
+    corpus, texts = training_text(docs)
+    qrels = {query: {docs.relevant[query]: 1} for query in texts}
+    split = build_split(DATASET, "train", corpus, texts, qrels, {})
+    try:
+        return cut_split(split, documents, queries)
+    except InputError as error:
+        raise InputError(f"data: {error}") from error
 
 
 def _write(docs: InstalledDocs, rows: Sequence[Row], folder: Path) -> None:

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,27 +64,6 @@ def read_scored_lists(path: str | Path, scores: str | Path | None = None) -> Sco
         name, source, key = f"{folder.resolve().name}/{file.stem}", str(file), f"data.scores: {file}"
     parsed = (parse_row(row, where) for where, row in rows)
     return _join(name, source, key, parsed, corpus, queries)
-
-
-def without_queries(lists: ScoredLists, query_ids: set[str]) -> ScoredLists:
-    """The lists of all other queries.
-
-    Raises:
-        InputError: none would be left.
-    """
-    kept = [row for row, query_id in enumerate(lists.query_ids) if query_id not in query_ids]
-    if not kept:
-        raise InputError(
-            f"{lists.name}: every list belongs to a held-out query; choose other data or another split"
-        )
-    return replace(
-        lists,
-        query_ids=[lists.query_ids[row] for row in kept],
-        queries=[lists.queries[row] for row in kept],
-        documents=[lists.documents[row] for row in kept],
-        scores=[lists.scores[row] for row in kept],
-        fingerprint=fingerprint([lists.fingerprint, "without"], sorted(query_ids)),
-    )
 
 
 def write_scored_lists(lists: ScoredLists, path: Path) -> None:

@@ -102,14 +102,10 @@ class StudentTokenizer:
         for role in get_args(Role):
             self._check_room(role)
 
-    def with_lengths(self, query_length: int | None, document_length: int | None) -> StudentTokenizer:
-        """The same tokenizer with other lengths (None keeps one); phases may differ in length."""
-        rules = replace(
-            self.rules,
-            query_length=query_length or self.rules.query_length,
-            document_length=document_length or self.rules.document_length,
-        )
-        return StudentTokenizer(self.tokenizer, rules)
+    def with_rules(self, **changes: Any) -> StudentTokenizer:
+        """The same tokenizer with other rules (None keeps one); phases may differ in lengths and prompts."""
+        kept = {name: value for name, value in changes.items() if value is not None}
+        return StudentTokenizer(self.tokenizer, replace(self.rules, **kept))
 
     def _token_id(self, token: str | None) -> int | None:
         return None if token is None else int(self.tokenizer.convert_tokens_to_ids(token))
@@ -134,10 +130,15 @@ class StudentTokenizer:
         length = self.rules.query_length if role == "query" else self.rules.document_length
         return length + self.prompt_tokens(role) if self.rules.extend_length else length
 
+    def room(self, role: Role) -> int:
+        """Tokens that are left for the text itself."""
+        marker = 0 if self._marker[role] is None else 1
+        return self.length(role) - self._n_special - marker - self.prompt_tokens(role)
+
     def _check_room(self, role: Role) -> None:
         marker = 0 if self._marker[role] is None else 1
         taken = self._n_special + marker + self.prompt_tokens(role)
-        if self.length(role) <= taken:
+        if self.room(role) < 1:
             raise InputError(
                 f"student.{role}_length={self.length(role)} leaves no room for text: special tokens take "
                 f"{self._n_special}, the marker {marker}, the prompt {self.prompt_tokens(role)}; "

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from tqdm.auto import tqdm
 
-from colbert_lab.training.data import ListBatch
+from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
 
 
@@ -41,7 +41,7 @@ class Points(Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: ListBatch,
+        batch: Batch,
         batch_idx: int,
     ) -> None:
         """Count; log when a point is due."""

@@ -1,4 +1,4 @@
-"""THE data module: micro-batch number k is a pure function of (lists, seed, phase, k).
+"""THE data module: micro-batch number k is a pure function of (sources, seed, phase, k, rank).
 
 No state is kept between batches, so a resumed phase starts at the micro-batch where it stopped and reads
 exactly what the uninterrupted one would have read.
@@ -6,7 +6,9 @@ exactly what the uninterrupted one would have read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,21 +17,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from colbert_lab.errors import InputError, some_ids
+from colbert_lab.errors import InputError
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.tokens.tokenizer import NoScoringTokenError, StudentTokenizer, length_sorted_batches
-from colbert_lab.types import ScoredLists, Tokens
+from colbert_lab.training.sampler import SourceSampler
+from colbert_lab.types import Example, Examples, Role, Tokens
 
 
 @dataclass(frozen=True)
-class ListBatch:
-    """B queries with K scored documents each, ready for the student.
+class Batch:
+    """B queries with K documents each, ready for the student.
 
     Attributes:
         queries: [B, Q].
-        documents: the batch's different documents, in chunks of similar length.
-        rows_BK: where each list's documents are in the concatenated chunks; column 0 is the teacher's best.
-        teacher_BK: raw teacher scores, float32.
+        documents: the batch's N different documents, in chunks of similar length.
+        rows_BK: where each query's documents are in the concatenated chunks; column 0 is the positive (or the
+            teacher's best).
+        teacher_BK: raw teacher scores, float32; None without a teacher.
+        keys_N: a hash of each document's text, int64: equal documents of other processes have equal keys.
         n_tokens: tokens without padding, queries and documents together.
         n_padded: tokens with padding, what the encoder computes.
     """
@@ -37,134 +42,145 @@ class ListBatch:
     queries: Tokens
     documents: tuple[Tokens, ...]
     rows_BK: Tensor
-    teacher_BK: Tensor
+    teacher_BK: Tensor | None
+    keys_N: Tensor
     n_tokens: int
     n_padded: int
 
-    def to(self, device: torch.device) -> ListBatch:
+    def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return ListBatch(
+        return Batch(
             self.queries.to(device),
             tuple(chunk.to(device) for chunk in self.documents),
             self.rows_BK.to(device),
-            self.teacher_BK.to(device),
+            None if self.teacher_BK is None else self.teacher_BK.to(device),
+            self.keys_N.to(device),
             self.n_tokens,
             self.n_padded,
         )
 
 
-class ListMicroBatches(Dataset[ListBatch]):
-    """Endless micro-batches of scored lists; ``self[k]`` is micro-batch k.
+class MicroBatches(Dataset[Batch]):
+    """Endless micro-batches; ``self[k]`` is this process's share of global micro-batch k.
 
-    Every epoch is a new permutation of all lists; a last uneven batch of an epoch is dropped. From each list
-    the teacher's best document is kept and the others are drawn without replacement.
+    A micro-batch holds rows of one source, the same on every process. Which documents are drawn for a row does
+    not depend on the number of processes.
 
     Args:
-        lists: the training data.
+        sources: the training data.
+        weights: relative frequency of the sources; None for proportional to size.
         tokenizer: the student's.
-        batch_size: queries a micro-batch.
-        n_way: documents a query.
+        batch_size: queries of a micro-batch, over all processes.
+        n_way: documents a query; None takes as many as the source's shortest row has.
         token_budget: most padded tokens of a document chunk.
         seed: the run's seed.
         phase: the phase's name; two phases of a run see different orders.
+        world: number of processes that must be able to share a batch, see :meth:`share`.
 
     Raises:
-        InputError: lists shorter than ``n_way``, or fewer lists than a batch.
+        InputError: rows shorter than ``n_way``, a source with fewer rows than a batch, or a batch that the
+            processes cannot share equally.
     """
 
     def __init__(
         self,
-        lists: ScoredLists,
+        sources: Sequence[Examples],
         tokenizer: StudentTokenizer,
         *,
         batch_size: int,
-        n_way: int,
+        n_way: int | None,
         token_budget: int,
         seed: int,
         phase: str,
+        weights: Sequence[float] | None = None,
+        world: int = 1,
     ) -> None:
-        if n_way < 2:
-            raise InputError(f"phases.{phase}.n_way={n_way}: a list needs at least 2 documents")
-        short = [lists.query_ids[row] for row in range(len(lists)) if len(lists.documents[row]) < n_way]
-        if short:
+        key = f"phases.{phase}"
+        if n_way is not None and n_way < 1:
+            raise InputError(f"{key}.n_way={n_way}: must be at least 1, the positive")
+        if batch_size < 1:
+            raise InputError(f"{key}.batch_size={batch_size}: must be at least 1")
+        for source in sources:
+            if n_way is not None and source.fewest < n_way:
+                raise InputError(
+                    f"{key}.n_way={n_way}: {source.name} has rows of only {source.fewest} documents; lower n_way"
+                )
+            if len(source) < batch_size:
+                raise InputError(
+                    f"{key}.batch_size={batch_size}: {source.name} has only {len(source)} rows; lower batch_size "
+                    "or leave the source out"
+                )
+        if batch_size % world:
             raise InputError(
-                f"phases.{phase}.n_way={n_way}: lists with fewer documents: {some_ids(short)}; lower n_way"
+                f"{key}.batch_size={batch_size}: {world} processes cannot share it equally; choose a multiple"
             )
-        if not 1 <= batch_size <= len(lists):
-            raise InputError(
-                f"phases.{phase}.batch_size={batch_size}: must be between 1 and the {len(lists)} lists of {lists.name}"
-            )
-        self.lists = lists
+        self.sources = list(sources)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.n_way = n_way
         self.token_budget = token_budget
+        self.rank, self.world = 0, 1
         self.entropy = int(fingerprint([str(seed), phase]), 16)
-        self.per_epoch = len(lists) // batch_size
-        self._epoch: tuple[int, np.ndarray] | None = None
+        self.sampler = SourceSampler([len(s) for s in sources], batch_size, weights, self.entropy)
+        self.per_epoch = self.sampler.per_epoch
 
-    def rows(self, k: int) -> np.ndarray:
-        """Which lists micro-batch k holds."""
-        epoch, position = divmod(k, self.per_epoch)
-        if self._epoch is None or self._epoch[0] != epoch:
-            order = np.random.default_rng([self.entropy, 0, epoch]).permutation(len(self.lists))
-            self._epoch = epoch, order
-        return self._epoch[1][position * self.batch_size : (position + 1) * self.batch_size]
+    def share(self, rank: int, world: int) -> MicroBatches:
+        """The same micro-batches as another process of ``world`` sees them."""
+        shared = copy.copy(self)
+        shared.rank, shared.world = rank, world
+        return shared
 
-    def candidates(self, k: int) -> tuple[list[int], np.ndarray, np.ndarray]:
-        """The lists of micro-batch k and the documents drawn for them.
+    def examples(self, k: int) -> list[Example]:
+        """This process's rows of micro-batch k, with the documents drawn for them."""
+        number, rows = self.sampler.rows(k)
+        source = self.sources[number]
+        n_way = self.n_way or source.fewest
+        share = self.batch_size // self.world
+        mine = range(self.rank * share, (self.rank + 1) * share)
+        return [
+            source.example(int(rows[n]), n_way, np.random.default_rng([self.entropy, 2, k, n])) for n in mine
+        ]
 
-        Returns:
-            List numbers; document rows [B, K] into the corpus; teacher scores [B, K]. Column 0 is the
-            teacher's best.
-        """
-        chosen = [int(row) for row in self.rows(k)]
-        generator = np.random.default_rng([self.entropy, 1, k])
-        picks = [pick_documents(self.lists.scores[row], self.n_way, generator) for row in chosen]
-        documents = np.stack(
-            [self.lists.documents[row][pick] for row, pick in zip(chosen, picks, strict=True)]
-        )
-        scores = np.stack([self.lists.scores[row][pick] for row, pick in zip(chosen, picks, strict=True)])
-        return chosen, documents, scores
-
-    def __getitem__(self, k: int) -> ListBatch:
-        chosen, documents_BK, scores_BK = self.candidates(k)
-        unique, inverse = np.unique(documents_BK, return_inverse=True)
-        tokens = self.tokenizer
-        query_ids = tokens.ids([self.lists.queries[row] for row in chosen], "query")
-        queries = self._pad(query_ids, "query", [self.lists.query_ids[row] for row in chosen])
-        document_ids = tokens.ids([self.lists.corpus.texts[int(row)] for row in unique], "document")
+    def __getitem__(self, k: int) -> Batch:
+        examples = self.examples(k)
+        names: dict[str, str] = {}  # text to id of the batch's different documents
+        for example in examples:
+            names.update(zip(example.documents, example.document_ids, strict=True))
+        texts = list(names)
+        row_of = {text: row for row, text in enumerate(texts)}
+        query_ids = self.tokenizer.ids([example.query for example in examples], "query")
+        queries = self._pad(query_ids, "query", [example.query_id for example in examples])
+        document_ids = self.tokenizer.ids(texts, "document")
         groups = list(length_sorted_batches([len(ids) for ids in document_ids], self.token_budget))
         chunks = tuple(
-            self._pad(
-                [document_ids[n] for n in group],
-                "document",
-                [self.lists.corpus.ids[int(unique[n])] for n in group],
-            )
+            self._pad([document_ids[n] for n in group], "document", [names[texts[n]] for n in group])
             for group in groups
         )
-        place = np.empty(len(unique), dtype=np.int64)
-        place[np.concatenate(groups)] = np.arange(len(unique))
-        real = sum(map(len, query_ids)) + sum(map(len, document_ids))
-        padded = queries.input_ids_NL.numel() + sum(chunk.input_ids_NL.numel() for chunk in chunks)
-        rows_BK = torch.from_numpy(place[inverse].reshape(documents_BK.shape))
-        return ListBatch(queries, chunks, rows_BK, torch.from_numpy(scores_BK), real, padded)
+        order = np.concatenate(groups)
+        place = np.empty(len(texts), dtype=np.int64)
+        place[order] = np.arange(len(texts))
+        rows_BK = place[[[row_of[text] for text in example.documents] for example in examples]]
+        scores = [example.scores for example in examples if example.scores is not None]
+        return Batch(
+            queries,
+            chunks,
+            torch.from_numpy(rows_BK),
+            torch.from_numpy(np.stack(scores)) if scores else None,
+            torch.tensor([text_key(texts[n]) for n in order]),
+            n_tokens=sum(map(len, query_ids)) + sum(map(len, document_ids)),
+            n_padded=queries.input_ids_NL.numel() + sum(chunk.input_ids_NL.numel() for chunk in chunks),
+        )
 
-    def _pad(self, ids: list[list[int]], role: str, names: list[str]) -> Tokens:
+    def _pad(self, ids: list[list[int]], role: Role, names: list[str]) -> Tokens:
         try:
-            return self.tokenizer.pad(ids, role)  # type: ignore[arg-type]
+            return self.tokenizer.pad(ids, role)
         except NoScoringTokenError as error:
             raise NoScoringTokenError(error.role, error.rows, names) from None
 
 
-def pick_documents(scores: np.ndarray, n_way: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose a list's documents for one step: the teacher's best first, the others at random.
-
-    Stored lists are often sorted by score, so taking the first n would show near-positives only.
-    """
-    best = int(np.argmax(scores))
-    others = np.delete(np.arange(len(scores)), best)
-    return np.concatenate([[best], generator.choice(others, size=n_way - 1, replace=False)])
+def text_key(text: str) -> int:
+    """A signed 64-bit hash of a text, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 class FromMicroBatch(Sampler[int]):
@@ -194,25 +210,26 @@ class PhaseData(pl.LightningDataModule):
         num_workers: processes that tokenize ahead of need; 0 does it in the training process.
     """
 
-    def __init__(self, batches: Dataset[ListBatch], *, start: int, total: int, num_workers: int) -> None:
+    def __init__(self, batches: MicroBatches, *, start: int, total: int, num_workers: int) -> None:
         super().__init__()
         self.batches = batches
         self.start = start
         self.total = total
         self.num_workers = num_workers
 
-    def train_dataloader(self) -> DataLoader[ListBatch]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """One micro-batch an item, in order."""
+        batches = self.batches
+        if self.trainer is not None:
+            batches = batches.share(self.trainer.global_rank, self.trainer.world_size)
         return DataLoader(
-            self.batches,
+            batches,
             sampler=FromMicroBatch(self.start, self.total),
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
 
-    def transfer_batch_to_device(
-        self, batch: ListBatch, device: torch.device, dataloader_idx: int
-    ) -> ListBatch:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch."""
         return batch.to(device)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.retrieval import RetrievalMRR
 
+from colbert_lab.objectives.contrastive import ignored
 from colbert_lab.objectives.mix import Mix
-from colbert_lab.scoring.maxsim import maxsim, maxsim_lists
+from colbert_lab.scoring.blocked import maxsim_blocked
+from colbert_lab.scoring.gather import gather_documents
+from colbert_lab.scoring.maxsim import maxsim_lists
+from colbert_lab.student.chunked import concatenate, embed_chunks, split_rows, take
 from colbert_lab.student.colbert import ColBERT
-from colbert_lab.training.data import ListBatch
+from colbert_lab.training.data import Batch
 from colbert_lab.training.optim import OptimizerFactory, make_scheduler, parameter_groups
-from colbert_lab.types import Embeddings, Tokens
+from colbert_lab.types import Embeddings
 
 MEANS = ("loss", "distillation", "contrastive", "gradient_norm")
 
 
 class StudentModule(pl.LightningModule):
-    """Trains a student on micro-batches of scored lists.
+    """Trains a student on micro-batches.
 
     Args:
         model: the student's network.
@@ -33,6 +37,8 @@ class StudentModule(pl.LightningModule):
         max_steps: optimizer steps of the phase.
         log_every: optimizer steps between logged points; what is logged is the mean (or the closed-list
             measure) over all micro-batches and processes since the last point.
+        token_budget: most padded tokens of a query chunk.
+        recompute: compute each chunk's activations again in the backward pass (GradCache).
     """
 
     def __init__(
@@ -45,6 +51,8 @@ class StudentModule(pl.LightningModule):
         warmup: float,
         max_steps: int,
         log_every: int,
+        token_budget: int,
+        recompute: bool,
     ) -> None:
         super().__init__()
         self.model = model
@@ -54,6 +62,13 @@ class StudentModule(pl.LightningModule):
         self.warmup = warmup
         self.max_steps = max_steps
         self.log_every = log_every
+        self.token_budget = token_budget
+        self.recompute = recompute
+        self.log_temperature = (
+            torch.nn.Parameter(torch.tensor(math.log(objective.contrastive.temperature)))
+            if objective.contrastive_weight > 0 and objective.contrastive.learnable
+            else None
+        )
         # Aggregated by torchmetrics over steps and processes between two logged points. MRR is over the closed
         # list of a step: does the student put the teacher's best document first?
         self.means = torch.nn.ModuleDict({name: MeanMetric() for name in MEANS})
@@ -63,27 +78,49 @@ class StudentModule(pl.LightningModule):
         """Turn training mode on: from_pretrained returns eval mode, which silently switches dropout off."""
         self.train()
 
-    def training_step(self, batch: ListBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch."""
-        queries = self.model(batch.queries)
-        documents = embed_chunks(self.model, batch.documents)
-        scores_BK = maxsim_lists(queries, take(documents, batch.rows_BK.flatten()))
-        loss = scores_BK.new_zeros(())
+        queries = concatenate(
+            embed_chunks(self.model, split_rows(batch.queries, self.token_budget), self.recompute)
+        )
+        chunks = embed_chunks(self.model, batch.documents, self.recompute)
+        loss = queries.emb_NLD.new_zeros(())
         if self.objective.distillation_weight > 0:
+            assert batch.teacher_BK is not None  # checked when the phase was prepared
+            scores_BK = maxsim_lists(queries, take(concatenate(chunks), batch.rows_BK.flatten()))
             distillation = self.objective.distillation(scores_BK, batch.teacher_BK)
             loss = loss + self.objective.distillation_weight * distillation
             self._mean("distillation").update(distillation.detach())
+            self._rank_lists(scores_BK.detach(), batch_idx)
         if self.objective.contrastive_weight > 0:
-            contrastive = self.objective.contrastive(maxsim(queries, documents), batch.rows_BK[:, 0])
+            contrastive, scores_BK = self._contrastive(queries, chunks, batch)
             loss = loss + self.objective.contrastive_weight * contrastive
             self._mean("contrastive").update(contrastive.detach())
+            if self.objective.distillation_weight == 0 and scores_BK.shape[1] > 1:
+                self._rank_lists(scores_BK.detach(), batch_idx)
         self._mean("loss").update(loss.detach())
-        target_BK = torch.zeros_like(batch.rows_BK, dtype=torch.bool)
+        return loss
+
+    def _contrastive(
+        self, queries: Embeddings, chunks: list[Embeddings], batch: Batch
+    ) -> tuple[Tensor, Tensor]:
+        """InfoNCE over the documents of all processes; also the scores of each query's own documents."""
+        settings = self.objective.contrastive
+        everything, keys_N, first = gather_documents(chunks, batch.keys_N)
+        rows_BK = batch.rows_BK + first
+        scores_BN = maxsim_blocked(queries, everything)
+        ignore_BN = ignored(keys_N, rows_BK, batch.teacher_BK, settings.false_negative_ratio)
+        temperature = None if self.log_temperature is None else self.log_temperature.exp()
+        loss = settings(scores_BN, rows_BK[:, 0], ignore_BN, temperature)
+        return loss, scores_BN.gather(1, rows_BK)
+
+    def _rank_lists(self, scores_BK: Tensor, batch_idx: int) -> None:
+        """Closed-list MRR of column 0 among each query's own documents."""
+        target_BK = torch.zeros_like(scores_BK, dtype=torch.bool)
         target_BK[:, 0] = True
         owner_BK = torch.arange(len(target_BK), device=self.device)[:, None].expand_as(target_BK)
         owner_BK = owner_BK + batch_idx * len(target_BK)
-        self.list_mrr.update(scores_BK.detach().flatten(), target_BK.flatten(), owner_BK.flatten())
-        return loss
+        self.list_mrr.update(scores_BK.flatten(), target_BK.flatten(), owner_BK.flatten())
 
     def _mean(self, name: str) -> MeanMetric:
         return cast(MeanMetric, self.means[name])
@@ -93,7 +130,8 @@ class StudentModule(pl.LightningModule):
 
         Returns:
             ``train/loss``, the parts of the loss that are on, ``train/gradient_norm`` (before clipping),
-            ``train/teacher_best_mrr`` and ``train/lr``.
+            ``train/list_mrr`` (of the positive, or the teacher's best, in its closed list), ``train/temperature``
+            when it is learned, and ``train/lr``.
         """
         values = {}
         for name in MEANS:
@@ -101,8 +139,11 @@ class StudentModule(pl.LightningModule):
             if metric.update_count:
                 values[f"train/{name}"] = float(metric.compute())
                 metric.reset()
-        values["train/teacher_best_mrr"] = float(self.list_mrr.compute())
-        self.list_mrr.reset()
+        if self.list_mrr.update_count:
+            values["train/list_mrr"] = float(self.list_mrr.compute())
+            self.list_mrr.reset()
+        if self.log_temperature is not None:
+            values["train/temperature"] = float(self.log_temperature.exp())
         values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         return values
 
@@ -121,33 +162,11 @@ class StudentModule(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
-        self._mean("gradient_norm").update(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        self._mean("gradient_norm").update(torch.nn.utils.clip_grad_norm_(self.parameters(), limit))
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its per-step schedule."""
-        optimizer = self.optimizer_factory(parameter_groups(self.model))
+        optimizer = self.optimizer_factory(parameter_groups(self))
         scheduler = make_scheduler(optimizer, self.lr_schedule, self.warmup, self.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-
-def embed_chunks(model: ColBERT, chunks: tuple[Tokens, ...]) -> Embeddings:
-    """Embed chunks of different widths one by one and put them together.
-
-    Args:
-        model: the student's network.
-        chunks: token batches [N_i, L_i].
-
-    Returns:
-        Embeddings [sum of N_i, longest L_i, D]; positions beyond a chunk's width are zero and masked.
-    """
-    parts = [model(chunk) for chunk in chunks]
-    width = max(part.emb_NLD.shape[1] for part in parts)
-    return Embeddings(
-        torch.cat([F.pad(part.emb_NLD, (0, 0, 0, width - part.emb_NLD.shape[1])) for part in parts]),
-        torch.cat([F.pad(part.mask_NL, (0, width - part.mask_NL.shape[1])) for part in parts]),
-    )
-
-
-def take(embeddings: Embeddings, rows: Tensor) -> Embeddings:
-    """The embeddings of some texts, in the order of ``rows``."""
-    return Embeddings(embeddings.emb_NLD[rows], embeddings.mask_NL[rows])

@@ -2,36 +2,81 @@ import math
 
 import pytest
 import torch
-
 from colbert_lab.errors import InputError
-from colbert_lab.objectives.contrastive import Contrastive
-from colbert_lab.objectives.distillation import Distillation, Side
-from colbert_lab.objectives.mix import Mix
+from colbert_lab.objectives.contrastive import Contrastive, ignored
 
 
-def test_equals_a_float64_loop_with_ignored_columns() -> None:
-    scores_BN = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
-    positive_B = torch.tensor([0, 2, 4])
-    ignore_BN = torch.zeros(3, 5, dtype=torch.bool)
-    ignore_BN[0, 1] = ignore_BN[2, 0] = True
-    ignore_BN[1, 2] = True  # the positive itself is never ignored
-    expected = 0.0
-    for b in range(3):
-        p = int(positive_B[b])
-        kept = [n for n in range(5) if n == p or not ignore_BN[b, n]]
-        weights = {n: math.exp(float(scores_BN[b, n].double()) / 0.5) for n in kept}
-        expected -= math.log(weights[p] / sum(weights.values())) / 3
-    loss = Contrastive(0.5)(scores_BN, positive_B, ignore_BN)
+def loop(
+    scores: list[list[float]],
+    keys: list[int],
+    rows: list[list[int]],
+    teacher: list[list[float]] | None,
+    temperature: float,
+    ratio: float | None,
+) -> float:
+    """InfoNCE in plain float64: every document counts once, unless it is the positive or a filtered negative."""
+    total = 0.0
+    for b, line in enumerate(scores):
+        positive = rows[b][0]
+        dropped = {keys[positive]}
+        if ratio is not None and teacher is not None:
+            dropped |= {keys[rows[b][k]] for k in range(1, len(rows[b])) if teacher[b][k] > ratio * teacher[b][0]}
+        counted = [positive] + [keys.index(key) for key in dict.fromkeys(keys) if key not in dropped]
+        total += math.log(sum(math.exp(line[n] / temperature) for n in counted)) - line[positive] / temperature
+    return total / len(scores)
+
+
+@pytest.mark.parametrize("ratio", [None, 0.9, 0.3])
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_equals_a_loop_with_duplicates_and_filtered_negatives(ratio: float | None, temperature: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    scores = torch.rand(3, 8, generator=generator, dtype=torch.float64)
+    keys = torch.tensor([10, 11, 12, 10, 14, 15, 11, 17])
+    rows = torch.tensor([[0, 4, 5], [1, 3, 7], [2, 6, 4]])
+    teacher = torch.rand(3, 3, generator=generator) + 0.5
+    ignore = ignored(keys, rows, teacher, ratio)
+    loss = Contrastive(temperature, False, ratio)(scores.float(), rows[:, 0], ignore)
+    expected = loop(scores.tolist(), keys.tolist(), rows.tolist(), teacher.tolist(), temperature, ratio)
     assert float(loss) == pytest.approx(expected, abs=1e-6)
 
 
-def test_temperature_must_be_positive() -> None:
-    with pytest.raises(InputError, match="temperature=0"):
-        Contrastive(0.0)
+def test_gradient_equals_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(5)
+    scores = torch.rand(2, 5, generator=generator)
+    keys, rows = torch.tensor([1, 2, 3, 1, 5]), torch.tensor([[0, 2], [1, 4]])
+    ignore = ignored(keys, rows, None, None)
+    log_temperature = torch.tensor(-1.2, requires_grad=True)
+    leaf = scores.clone().requires_grad_()
+    objective = Contrastive(1.0, learnable=True)
+    objective(leaf, rows[:, 0], ignore, log_temperature.exp()).backward()
+
+    def value(changed: torch.Tensor, log_t: float) -> float:
+        return loop(changed.double().tolist(), keys.tolist(), rows.tolist(), None, math.exp(log_t), None)
+
+    assert leaf.grad is not None
+    assert log_temperature.grad is not None
+    step = 1e-4
+    for b in range(2):
+        for n in range(5):
+            up, down = scores.double(), scores.double()
+            up[b, n] += step
+            down[b, n] -= step
+            slope = (value(up, -1.2) - value(down, -1.2)) / (2 * step)
+            assert float(leaf.grad[b, n]) == pytest.approx(slope, abs=1e-5)
+    slope = (value(scores, -1.2 + step) - value(scores, -1.2 - step)) / (2 * step)
+    assert float(log_temperature.grad) == pytest.approx(slope, abs=1e-5)
 
 
-def test_a_mix_with_nothing_in_it_is_refused() -> None:
-    with pytest.raises(InputError, match="nothing to minimise"):
-        Mix(Distillation(Side(), Side()), Contrastive(1.0), 0.0, 0.0)
-    with pytest.raises(InputError, match="0 or more"):
-        Mix(Distillation(Side(), Side()), Contrastive(1.0), -1.0, 1.0)
+def test_a_copy_of_the_positive_gets_no_gradient() -> None:
+    scores = torch.zeros(1, 3, requires_grad=True)
+    ignore = ignored(torch.tensor([7, 7, 8]), torch.tensor([[0]]), None, None)
+    Contrastive(1.0)(scores, torch.tensor([0]), ignore).backward()
+    assert scores.grad is not None
+    assert scores.grad[0, 1] == 0
+    assert scores.grad[0, 0] == -0.5
+
+
+@pytest.mark.parametrize(("settings", "key"), [((0.0,), "temperature"), ((1.0, False, 0.0), "false_negative_ratio")])
+def test_bad_settings(settings: tuple[float, ...], key: str) -> None:
+    with pytest.raises(InputError, match=key):
+        Contrastive(*settings)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from colbert_lab.errors import InputError
-from colbert_lab.teachers import sources as subject
+from colbert_lab.text import installed_docs
 from colbert_lab.teachers.sources import InstalledDocsLists, ScoredListFiles
 from colbert_lab.text.installed_docs import from_rows
 from colbert_lab.text.installed_docs_build import Row
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_ready_lists_are_read_from_a_folder(folder: Path, tmp_path: Path) -> None:
     source = ScoredListFiles(str(folder), "teacher.jsonl")
-    lists = source.load(tmp_path / "cache")
+    (lists,) = source.load(tmp_path / "cache")
     assert source.teacher is None
     assert lists.name == "toy/teacher"
     assert (list(lists.query_ids), list(lists.queries)) == (["q2"], ["blue bird"])
@@ -64,12 +64,12 @@ def small_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         Row(f"m{n}:f", f"document {n}", f"query {n}", "test" if n % 5 == 4 else "train") for n in range(10)
     ]
-    monkeypatch.setattr(subject, "load_installed_docs", lambda cache_dir: from_rows(rows, {}))
+    monkeypatch.setattr(installed_docs, "load_installed_docs", lambda cache_dir: from_rows(rows, {}))
 
 
 @pytest.mark.usefixtures("small_installation")
 def test_lists_over_the_installed_documentation_hold_training_text_only(tmp_path: Path) -> None:
-    lists = installed().load(tmp_path)
+    (lists,) = installed().load(tmp_path)
     expected = [f"m{n}:f" for n in range(10) if n % 5 != 4]
     assert list(lists.corpus.ids) == expected
     assert list(lists.query_ids) == [f"q:{name}" for name in expected]
@@ -79,7 +79,7 @@ def test_lists_over_the_installed_documentation_hold_training_text_only(tmp_path
 
 @pytest.mark.usefixtures("small_installation")
 def test_the_cut_keeps_the_documents_of_the_chosen_queries(tmp_path: Path) -> None:
-    lists = installed(documents=4, queries=3).load(tmp_path)
+    (lists,) = installed(documents=4, queries=3).load(tmp_path)
     assert (len(lists.corpus), len(lists)) == (4, 3)
     assert {query.removeprefix("q:") for query in lists.query_ids} <= set(lists.corpus.ids)
 

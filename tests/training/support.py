@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.types import Corpus, ScoredLists
@@ -49,8 +50,12 @@ def phase_settings(**changes: Any) -> DictConfig:
                 "teacher": {"normalisation": "zscore", "temperature": 1.0},
                 "student": {"normalisation": "none", "temperature": 1.0},
             },
-            "contrastive": {"weight": 0.0, "temperature": 0.05},
+            "contrastive": {
+                "weight": 0.0, "temperature": 0.05, "learnable": False, "false_negative_ratio": None,
+            },
         },
+        "prompts": {"query": None, "document": None, "extend_length": None},
+        "recompute": False,
         "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3},
         "lr_schedule": {"name": "linear", "warmup": 0.2},
         "gradient_clip": 1.0,
@@ -60,3 +65,10 @@ def phase_settings(**changes: Any) -> DictConfig:
         "log_every": 1,
     }
     return OmegaConf.create(values | changes)
+
+
+def distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
+    """Norm of the difference relative to the norm, over all parameters."""
+    assert ours.keys() == theirs.keys()
+    apart = sum(float((ours[name] - theirs[name]).double().square().sum()) for name in ours)
+    return float((apart / sum(float(value.double().square().sum()) for value in theirs.values())) ** 0.5)

@@ -7,7 +7,8 @@ import torch
 
 from colbert_lab.errors import InputError
 from colbert_lab.student.student import Student, build_student
-from colbert_lab.training.data import FromMicroBatch, ListMicroBatches, pick_documents
+from colbert_lab.training.data import FromMicroBatch, MicroBatches, text_key
+from colbert_lab.training.sampler import SourceSampler
 from tests.training.support import make_lists
 
 
@@ -16,7 +17,7 @@ def student(student_settings: dict[str, Any]) -> Student:
     return build_student(**student_settings)
 
 
-def make(student: Student, **changes: Any) -> ListMicroBatches:
+def make(student: Student, **changes: Any) -> MicroBatches:
     settings: dict[str, Any] = {
         "batch_size": 4,
         "n_way": 4,
@@ -24,7 +25,7 @@ def make(student: Student, **changes: Any) -> ListMicroBatches:
         "seed": 1,
         "phase": "distill",
     }
-    return ListMicroBatches(make_lists(), student.tokenizer, **(settings | changes))
+    return MicroBatches([make_lists()], student.tokenizer, **(settings | changes))
 
 
 def test_a_micro_batch_is_a_function_of_its_number(student: Student) -> None:
@@ -39,15 +40,15 @@ def test_a_micro_batch_is_a_function_of_its_number(student: Student) -> None:
 
 def test_every_epoch_reads_every_list_once_in_another_order(student: Student) -> None:
     batches = make(student)
-    first = [int(row) for k in range(3) for row in batches.rows(k)]
-    second = [int(row) for k in range(3, 6) for row in batches.rows(k)]
-    assert sorted(first) == sorted(second) == list(range(12))
+    first = [example.query_id for k in range(3) for example in batches.examples(k)]
+    second = [example.query_id for k in range(3, 6) for example in batches.examples(k)]
+    assert sorted(first) == sorted(second) == sorted(f"q{n}" for n in range(12))
     assert first != second
 
 
 def test_seed_and_phase_change_the_order(student: Student) -> None:
     orders = [
-        [int(row) for k in range(3) for row in make(student, **changes).rows(k)]
+        [example.query_id for k in range(3) for example in make(student, **changes).examples(k)]
         for changes in ({}, {"seed": 2}, {"phase": "supervised"})
     ]
     assert orders[0] != orders[1] != orders[2] != orders[0]
@@ -56,19 +57,58 @@ def test_seed_and_phase_change_the_order(student: Student) -> None:
 def test_rows_point_at_the_right_documents_and_scores(student: Student) -> None:
     batches = make(student)
     batch = batches[0]
-    chosen, documents_BK, scores_BK = batches.candidates(0)
+    assert batch.teacher_BK is not None
     everything = [row for chunk in batch.documents for row in chunk.input_ids_NL.tolist()]
     pad = student.tokenizer.tokenizer.pad_token_id
-    for b, row in enumerate(chosen):
-        raw = dict(
-            zip(batches.lists.documents[row].tolist(), batches.lists.scores[row].tolist(), strict=True)
-        )
+    lists = make_lists()
+    for b, example in enumerate(batches.examples(0)):
+        row = lists.query_ids.index(example.query_id)
+        texts = [lists.corpus.texts[int(n)] for n in lists.documents[row]]
+        raw = dict(zip(texts, lists.scores[row].tolist(), strict=True))
         for k in range(4):
-            text = batches.lists.corpus.texts[int(documents_BK[b, k])]
             ids = [t for t in everything[int(batch.rows_BK[b, k])] if t != pad]
-            assert ids == student.tokenizer.ids([text], "document")[0]
-            assert scores_BK[b, k] == raw[int(documents_BK[b, k])]
-        assert scores_BK[b, 0] == max(raw.values())
+            assert ids == student.tokenizer.ids([example.documents[k]], "document")[0]
+            assert batch.teacher_BK[b, k] == raw[example.documents[k]]
+            assert batch.keys_N[batch.rows_BK[b, k]] == text_key(example.documents[k])
+        assert batch.teacher_BK[b, 0] == max(raw.values())
+
+
+def test_processes_share_what_one_process_reads(student: Student) -> None:
+    whole = make(student, world=2)
+    for k in range(4):
+        halves = [whole.share(rank, 2).examples(k) for rank in range(2)]
+        alone = whole.examples(k)
+        together = [*halves[0], *halves[1]]
+        assert [e.query_id for e in together] == [e.query_id for e in alone]
+        assert [e.documents for e in together] == [e.documents for e in alone]
+
+
+def test_a_batch_has_one_source_and_sources_come_by_size() -> None:
+    sampler = SourceSampler([40, 20, 9], 4, None, 7)
+    assert sampler.per_epoch == 10 + 5 + 2
+    for epoch in range(2):
+        drawn = [sampler.rows(epoch * 17 + k) for k in range(17)]
+        for source, size in enumerate((40, 20, 9)):
+            rows = [int(row) for found, chosen in drawn if found == source for row in chosen]
+            assert len(rows) == size // 4 * 4
+            assert len(set(rows)) == len(rows)
+
+
+def test_weights_decide_how_often_a_source_comes() -> None:
+    sampler = SourceSampler([400, 400], 4, [3.0, 1.0], 7)
+    drawn = [sampler.rows(k)[0] for k in range(200)]
+    assert 0.65 < drawn.count(0) / 200 < 0.85
+    again = SourceSampler([400, 400], 4, [3.0, 1.0], 7)
+    backward = [again.rows(k)[0] for k in reversed(range(200))]
+    assert drawn == backward[::-1]
+
+
+def test_a_source_that_is_used_up_begins_again_in_another_order() -> None:
+    sampler = SourceSampler([8, 400], 4, [9.0, 1.0], 7)
+    mine = [sampler.rows(k)[1].tolist() for k in range(60) if sampler.rows(k)[0] == 0]
+    passes = [sorted(mine[n] + mine[n + 1]) for n in range(0, len(mine) - 1, 2)]
+    assert all(rows == list(range(8)) for rows in passes)
+    assert len({tuple(rows) for rows in mine}) > 2
 
 
 def test_chunks_hold_each_document_once_and_hardly_pad(student: Student) -> None:
@@ -87,18 +127,24 @@ def test_chunks_hold_each_document_once_and_hardly_pad(student: Student) -> None
 
 
 def test_best_document_is_kept_and_the_rest_are_drawn() -> None:
-    scores = np.arange(20, dtype=np.float32)
-    drawn = [pick_documents(scores, 5, np.random.default_rng(n)) for n in range(200)]
-    assert all(pick[0] == 19 and len(set(pick.tolist())) == 5 for pick in drawn)
-    assert {int(row) for pick in drawn for row in pick} == set(range(20))
+    lists = replace(make_lists(documents=60, length=20), scores=[np.arange(20, dtype=np.float32)] * 12)
+    drawn = [lists.example(0, 5, np.random.default_rng(n)) for n in range(200)]
+    for example in drawn:
+        assert example.scores is not None
+        assert example.scores[0] == 19
+        assert len(set(example.scores.tolist())) == 5
+    seen = {score for example in drawn if example.scores is not None for score in example.scores.tolist()}
+    assert seen == set(range(20))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_way": 7}, r"phases\.distill\.n_way=7: lists with fewer documents: 12 \(first: q0"),
-        ({"n_way": 1}, "at least 2 documents"),
-        ({"batch_size": 13}, r"phases\.distill\.batch_size=13: must be between 1 and the 12 lists"),
+        ({"n_way": 7}, r"phases\.distill\.n_way=7: random has rows of only 6 documents"),
+        ({"n_way": 0}, r"phases\.distill\.n_way=0"),
+        ({"batch_size": 13}, r"phases\.distill\.batch_size=13: random has only 12 rows"),
+        ({"batch_size": 0}, r"phases\.distill\.batch_size=0"),
+        ({"world": 3}, r"phases\.distill\.batch_size=4: 3 processes cannot share it"),
     ],
 )
 def test_bad_settings(student: Student, changes: dict[str, Any], message: str) -> None:
@@ -112,8 +158,8 @@ def test_a_document_without_scoring_token_is_named(student_settings: dict[str, A
     texts = list(lists.corpus.texts)
     texts[int(lists.documents[0][0])] = ""
     corpus = replace(lists.corpus, texts=texts)
-    batches = ListMicroBatches(
-        replace(lists, corpus=corpus),
+    batches = MicroBatches(
+        [replace(lists, corpus=corpus)],
         student.tokenizer,
         batch_size=12,
         n_way=6,

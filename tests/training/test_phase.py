@@ -10,7 +10,8 @@ from colbert_lab.errors import InputError
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.training.checkpoints import resume_point
 from colbert_lab.training.metrics_file import read_metrics
-from colbert_lab.training.phase import PhaseOutcome, finished_phase, prepare_phase, train_phase
+from colbert_lab.training.phase import PhaseOutcome, finished_phase, train_phase
+from colbert_lab.training.prepare import prepare_phase
 from tests.training.support import TRAINER, make_lists, phase_settings
 
 
@@ -32,7 +33,7 @@ def train(
     student = build_student(**student_settings)
     settings = phase_settings(evaluate_every=1 if stop_at else None, **changes)
     phase = prepare_phase(
-        "distill", settings, make_lists(), student.tokenizer, seed=seed, allow_flat_teacher=False
+        "distill", settings, [make_lists()], student.tokenizer, seed=seed, allow_flat_teacher=False, allow_prompt_mismatch=False
     )
 
     def evaluate(_: Student, step: int) -> Mapping[str, float]:
@@ -184,10 +185,11 @@ def test_bad_settings(student_settings: dict[str, Any], changes: dict[str, Any],
         prepare_phase(
             "distill",
             phase_settings(**changes),
-            make_lists(),
+            [make_lists()],
             build_student(**student_settings).tokenizer,
             seed=0,
             allow_flat_teacher=False,
+            allow_prompt_mismatch=False,
         )
 
 
@@ -195,9 +197,10 @@ def test_epochs_become_steps(student_settings: dict[str, Any]) -> None:
     phase = prepare_phase(
         "distill",
         phase_settings(steps=None, epochs=3.0),
-        make_lists(),
+        [make_lists()],
         build_student(**student_settings).tokenizer,
         seed=0,
         allow_flat_teacher=False,
+        allow_prompt_mismatch=False,
     )
     assert phase.max_steps == 3 * 4 // 2

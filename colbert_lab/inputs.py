@@ -1,0 +1,139 @@
+"""Load and check everything a run needs, before anything is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+
+from colbert_lab.errors import InputError, some_ids
+from colbert_lab.measuring import check_measures
+from colbert_lab.student.formats.own import load_student
+from colbert_lab.student.student import Student, build_student
+from colbert_lab.text.contamination import overlapping_queries
+from colbert_lab.text.splits import SplitRequest, load_splits
+from colbert_lab.training.prepare import PreparedPhase, prepare_phase
+from colbert_lab.types import Examples, Split
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on.
+
+    Attributes:
+        student: the student before training.
+        splits: evaluation splits by name.
+        phases: what to train, by phase.
+        data: the configured sources by phase.
+    """
+
+    student: Student
+    splits: dict[str, Split]
+    phases: dict[str, PreparedPhase]
+    data: dict[str, Any]
+
+
+def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
+    """Load student, splits and training data, and prepare every phase of the schedule.
+
+    Args:
+        cfg: the checked config.
+        overrides: what the user gave on the command line.
+
+    Raises:
+        InputError: something the user can mend.
+    """
+    cache_dir = Path(cfg.cache_dir).expanduser()
+    pl.seed_everything(cfg.seed, verbose=False)
+    student = _student(cfg, overrides)
+    requests = {
+        key: SplitRequest(entry.type, entry.split, entry.path, None if cfg.evaluation.full else entry.queries)
+        for key, entry in cfg.evaluation.splits.items()
+    }
+    documents = None if cfg.evaluation.full else cfg.evaluation.documents
+    splits = load_splits(requests, documents=documents, cache_dir=cache_dir)
+    check_measures(cfg.evaluation, splits)
+    data: dict[str, Any] = {}
+    phases: dict[str, PreparedPhase] = {}
+    tokenizer = student.tokenizer
+    for name in cfg.schedule if cfg.task == "train" else ():
+        if cfg.phases[name].data is None:
+            raise InputError(f"phases.{name}.data: no data; set data=..., or data@phases.{name}.data=...")
+        data[name] = hydra.utils.instantiate(cfg.phases[name].data, _convert_="all")
+        sources = [_clean(cfg, source, splits, requests) for source in data[name].load(cache_dir)]
+        phases[name] = prepare_phase(
+            name,
+            cfg.phases[name],
+            sources,
+            tokenizer,
+            seed=cfg.seed,
+            allow_flat_teacher=cfg.allow_flat_teacher,
+            allow_prompt_mismatch=cfg.allow_prompt_mismatch,
+            world=processes(cfg),
+            weights=data[name].weights,
+        )
+        tokenizer = phases[name].tokenizer
+    return Inputs(student, splits, phases, data)
+
+
+def processes(cfg: DictConfig) -> int:
+    """Number of training processes that the config asks for, as far as it says so in numbers."""
+    devices = cfg.trainer.devices
+    return devices * cfg.trainer.num_nodes if isinstance(devices, int) and devices > 0 else 1
+
+
+def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
+    settings = dict(cfg.student)
+    checkpoint = settings.pop("checkpoint")
+    if checkpoint is None:
+        prompts = cfg.prompts
+        return build_student(
+            **settings,
+            query_prompt=prompts.query or "",
+            document_prompt=prompts.document or "",
+            extend_length=bool(prompts.extend_length),
+        )
+    idle = [o for o in overrides if o.startswith(("student.", "student="))]
+    idle = [o for o in idle if not o.startswith(("student.checkpoint=", "student.attention="))]
+    if idle:
+        raise InputError(
+            f"{idle[0]} has no effect with student.checkpoint, which brings its own; leave it out"
+        )
+    return load_student(Path(checkpoint).expanduser(), settings["attention"])
+
+
+def _clean(
+    cfg: DictConfig, source: Examples, splits: dict[str, Split], requests: Mapping[str, SplitRequest]
+) -> Examples:
+    """The rows that may be trained on beside these evaluation splits; drops a split that cannot be kept apart."""
+    training = dict(source.training_queries())
+    for key, split in list(splits.items()):
+        found = overlapping_queries(training, split)
+        if not found:
+            continue
+        if split.name == "heldout":
+            source = source.without(set(found))
+            log.info("evaluation.splits.%s: %d held-out queries left out of training", key, len(found))
+        elif requests[key].split == "auto":
+            del splits[key]
+            log.warning(
+                "evaluation.splits.%s: its queries are trained on (%s), so selection is off",
+                key,
+                some_ids(found),
+            )
+        elif cfg.allow_contamination:
+            log.warning("evaluation.splits.%s: %s training queries are in it", key, some_ids(found))
+        else:
+            raise InputError(
+                f"evaluation.splits.{key}: {some_ids(found)} training queries of {source.name} are in it; choose "
+                "another split or data, or set allow_contamination=true"
+            )
+    return source

@@ -1,0 +1,40 @@
+"""Where log lines go: the terminal, and the run's own file."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+
+
+def start_logging() -> logging.handlers.MemoryHandler:
+    """Log to the terminal, and keep everything for run.log, whose folder is made once the inputs are good."""
+    root = logging.getLogger()
+    root.handlers.clear()
+    root.setLevel(logging.INFO)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.addFilter(_for_the_user)
+    buffer = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
+    root.addHandler(terminal)
+    root.addHandler(buffer)
+    for noisy in ("httpx", "bm25s", "datasets", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return buffer
+
+
+def _for_the_user(record: logging.LogRecord) -> bool:
+    """The terminal shows our own lines and other libraries' warnings; Python warnings go to run.log alone."""
+    ours = record.name.startswith("colbert_lab")
+    return ours or (record.levelno >= logging.WARNING and record.name != "py.warnings")
+
+
+def log_to(path: Path, buffer: logging.handlers.MemoryHandler) -> None:
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    buffer.setTarget(file)
+    buffer.flush()
+    root = logging.getLogger()
+    root.removeHandler(buffer)
+    root.addHandler(file)

@@ -1,0 +1,75 @@
+"""Hard negatives: what a retriever finds that is not relevant."""
+
+from __future__ import annotations
+
+import logging
+
+from colbert_lab.errors import InputError, some_ids
+from colbert_lab.teachers.scorer import Scorer, rank
+from colbert_lab.text.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples, table_of
+from colbert_lab.types import Split
+
+log = logging.getLogger(__name__)
+
+
+def pairs_of(split: Split) -> Triples:
+    """Every relevant document of every query as a pair."""
+    rows = _pairs(split)
+    columns = {ID: [q for q, _ in rows], QUERY: [split.queries[q] for q, _ in rows], DOCUMENT: _texts(split, rows)}
+    return make_triples(f"{split.dataset}/{split.name}", table_of(columns), None, "data.path")
+
+
+def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
+    """Pairs with the retriever's best documents that are not judged relevant.
+
+    Unjudged documents may be relevant all the same; ``objective.contrastive.false_negative_ratio`` filters by a
+    teacher where there are scores.
+
+    Args:
+        split: queries, judgments and corpus.
+        retriever: finds the negatives.
+        negatives: how many for each query.
+
+    Raises:
+        InputError: a query has fewer.
+    """
+    if negatives < 1:
+        raise InputError(f"data.negatives={negatives}: must be at least 1; use data=pairs for none")
+    relevant = {query: {d for d, grade in judged.items() if grade > 0} for query, judged in split.qrels.items()}
+    depth = negatives + max(len(found) for found in relevant.values())
+    ranking = rank(retriever, split.corpus, dict(split.queries), min(depth, len(split.corpus)), "hard negatives")
+    text_of = dict(zip(split.corpus.ids, split.corpus.texts, strict=True))
+    mined: dict[str, list[str]] = {}
+    for query, found in zip(ranking.query_ids, ranking.document_ids, strict=True):
+        own = {text_of[document] for document in relevant[query]}
+        texts = [text_of[document] for document in found if document not in relevant[query]]
+        mined[query] = [text for text in dict.fromkeys(texts) if text not in own][:negatives]
+    short = [query for query, texts in mined.items() if len(texts) < negatives]
+    if short:
+        raise InputError(
+            f"data.negatives={negatives}: {split.dataset} has not that many other documents for queries "
+            f"{some_ids(short)}; lower it"
+        )
+    rows = _pairs(split)
+    columns = {
+        ID: [q for q, _ in rows],
+        QUERY: [split.queries[q] for q, _ in rows],
+        DOCUMENT: _texts(split, rows),
+        NEGATIVE: [mined[q] for q, _ in rows],
+    }
+    log.info("%d rows of %s with %d hard negatives from %s", len(rows), split.dataset, negatives, retriever.name)
+    return make_triples(f"{split.dataset}/{split.name}", table_of(columns), negatives, "data.path")
+
+
+def _pairs(split: Split) -> list[tuple[str, str]]:
+    return [
+        (query, document)
+        for query in split.queries
+        for document, grade in split.qrels[query].items()
+        if grade > 0
+    ]
+
+
+def _texts(split: Split, rows: list[tuple[str, str]]) -> list[str]:
+    text_of = dict(zip(split.corpus.ids, split.corpus.texts, strict=True))
+    return [text_of[document] for _, document in rows]

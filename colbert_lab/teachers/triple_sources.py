@@ -1,0 +1,142 @@
+"""Pairs and triples of a contrastive phase, as the ``data`` config group names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from colbert_lab.errors import InputError
+from colbert_lab.teachers.negatives import mine_triples, pairs_of
+from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.teachers.sources import Source
+from colbert_lab.text.beir import load_beir
+from colbert_lab.text.hub_triples import load_triples
+from colbert_lab.text.installed_docs import training_split
+from colbert_lab.types import Examples
+
+
+@dataclass(frozen=True)
+class InstalledDocsTriples:
+    """Summaries and their docstrings, with hard negatives when ``negatives`` is above 0.
+
+    Attributes:
+        documents: cut the training corpus to this many documents; None takes all.
+        queries: how many training queries; None takes all.
+        negatives: hard negatives a query.
+        retriever: finds them.
+    """
+
+    documents: int | None
+    queries: int | None
+    negatives: int = 0
+    retriever: Scorer | None = None
+    teacher: None = None
+    weights: None = None
+
+    def load(self, cache_dir: Path) -> list[Examples]:
+        """Build the rows."""
+        split = training_split(cache_dir, self.documents, self.queries)
+        if self.negatives == 0:
+            return [pairs_of(split)]
+        if self.retriever is None:
+            raise InputError("data.retriever: hard negatives need a retriever (bm25, bi_encoder or ensemble)")
+        return [mine_triples(split, self.retriever, self.negatives)]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs {query, document}.
+
+    Attributes:
+        path: a BEIR-layout folder (every relevant document of ``split`` is a pair), or a folder or hub id of a
+            dataset.
+        split: split of the judgments, or of the dataset (None takes all splits, each as a source).
+        columns: our column name to the dataset's.
+        source_weights: relative frequency of the sources, in order of the dataset's splits.
+    """
+
+    path: str
+    split: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    source_weights: Sequence[float] | None = None
+    teacher: None = None
+
+    @property
+    def weights(self) -> Sequence[float] | None:
+        """As configured."""
+        return self.source_weights
+
+    def load(self, cache_dir: Path) -> list[Examples]:
+        """Read the pairs."""
+        if (Path(self.path) / "corpus.jsonl").is_file():
+            return [pairs_of(load_beir(self.path, self.split or "train"))]
+        return list(load_triples(self.path, negatives=None, columns=self.columns, split=self.split))
+
+
+@dataclass(frozen=True)
+class HardNegatives:
+    """Triples {query, document, negatives}.
+
+    Attributes:
+        path: a BEIR-layout folder, whose negatives ``retriever`` finds, or a folder or hub id of a dataset with a
+            column of negatives.
+        negatives: most negatives a query; a dataset gives ``min(negatives, fewest of its rows)``.
+        retriever: for a BEIR-layout folder.
+        split: see :class:`Pairs`, like the settings that follow.
+        columns: see there.
+        source_weights: see there.
+    """
+
+    path: str
+    negatives: int
+    retriever: Scorer | None = None
+    split: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    source_weights: Sequence[float] | None = None
+    teacher: None = None
+
+    @property
+    def weights(self) -> Sequence[float] | None:
+        """As configured."""
+        return self.source_weights
+
+    def load(self, cache_dir: Path) -> list[Examples]:
+        """Read the triples, or mine them."""
+        if (Path(self.path) / "corpus.jsonl").is_file():
+            if self.retriever is None:
+                raise InputError("data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25")
+            return [mine_triples(load_beir(self.path, self.split or "train"), self.retriever, self.negatives)]
+        return list(load_triples(self.path, negatives=self.negatives, columns=self.columns, split=self.split))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several data settings as the sources of one phase.
+
+    Attributes:
+        sources: name to data settings.
+        source_weights: name to relative frequency; None for proportional to size.
+    """
+
+    sources: Mapping[str, Source]
+    source_weights: Mapping[str, float] | None = None
+    teacher: None = None
+
+    @property
+    def weights(self) -> Sequence[float] | None:
+        """In the order of the sources."""
+        if self.source_weights is None:
+            return None
+        missing = sorted(set(self.sources) ^ set(self.source_weights))
+        if missing:
+            raise InputError(f"data.source_weights: {missing[0]} is not both a source and a weight")
+        return [self.source_weights[name] for name in self.sources]
+
+    def load(self, cache_dir: Path) -> list[Examples]:
+        """Load every source; each must be a single one when there are weights."""
+        loaded = {name: source.load(cache_dir) for name, source in self.sources.items()}
+        several = [name for name, found in loaded.items() if len(found) > 1]
+        if several and self.source_weights is not None:
+            raise InputError(f"data.source_weights: {several[0]} has several sources of its own; list them one by one")
+        return [source for found in loaded.values() for source in found]

@@ -1,0 +1,65 @@
+"""Whether a step's activations fit into memory, so that nothing need be recomputed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+SHARE = 0.5  # of the free memory that activations may take
+GIB = 2**30
+
+
+def activation_bytes(config: Any, padded_tokens: int, longest: int, low_precision: bool) -> int:
+    """Estimate what a forward pass keeps for the backward pass.
+
+    The formula is Korthikanti et al. 2022 (arXiv 2205.05198), equation 1: a transformer layer keeps
+    ``tokens * hidden * (34 + 5 * heads * length / hidden)`` bytes in 16-bit precision; twice that in 32 bits. The
+    attention term falls away in fused attention, so this is an upper bound there.
+
+    Args:
+        config: the backbone's Hugging Face configuration.
+        padded_tokens: tokens of the batch with padding.
+        longest: longest text in tokens.
+        low_precision: whether the encoder runs in 16-bit autocast.
+    """
+    layer = config.hidden_size * (34 + 5 * config.num_attention_heads * longest / config.hidden_size)
+    return int(padded_tokens * config.num_hidden_layers * layer * (1 if low_precision else 2))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of the device, or None where it cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if device.type == "cpu" and meminfo.is_file():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def needs_recompute(phase: str, needed: int, device: torch.device) -> bool:
+    """Decide between plain backward and recomputation by chunk, and say so.
+
+    Args:
+        phase: the phase's name.
+        needed: what :func:`activation_bytes` said.
+        device: where it runs.
+    """
+    free = free_bytes(device)
+    if free is None:
+        log.info("%s: free memory is unknown here: recomputing activations chunk by chunk (GradCache)", phase)
+        return True
+    too_much = needed > SHARE * free
+    log.info(
+        "%s: about %.1f GiB of activations a micro-batch, %.1f GiB free: %s",
+        phase,
+        needed / GIB,
+        free / GIB,
+        "recomputing them chunk by chunk (GradCache)" if too_much else "plain backward",
+    )
+    return too_much

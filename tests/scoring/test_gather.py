@@ -1,0 +1,91 @@
+"""Two gloo processes give the gradients of one process on the same rows."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from colbert_lab.student.student import build_student
+from colbert_lab.training.data import MicroBatches
+from colbert_lab.training.module import StudentModule
+from colbert_lab.training.prepare import objective_from
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.training.support import distance, make_lists, phase_settings
+
+STEPS, ACCUMULATION = 3, 2
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Step(torch.nn.Module):
+    """A training step as a forward pass, which is what data-parallel training wraps."""
+
+    def __init__(self, module: StudentModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return self.module.training_step(batch, 0)
+
+
+def learn(rank: int, world: int, port: int, settings: dict[str, Any], folder: str) -> None:
+    """Three optimizer steps; saves the gradients of the first and the parameters after the last."""
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    torch.manual_seed(0)
+    student = build_student(**(settings | {"dropout": 0.0}))
+    objective = phase_settings().objective
+    objective.distillation.weight, objective.contrastive.weight = 0.3, 0.7
+    objective.contrastive.temperature, objective.contrastive.learnable = 0.2, True
+    module = StudentModule(
+        student.model, objective_from(objective), optimizer=torch.optim.SGD, lr_schedule="constant", warmup=0,
+        max_steps=STEPS, log_every=1, token_budget=60, recompute=True,
+    )  # fmt: skip
+    # Few documents, so that processes hold copies of each other's.
+    batches = MicroBatches(
+        [make_lists(documents=12)], student.tokenizer, batch_size=4, n_way=4, token_budget=60, seed=0, phase="x",
+        world=world,
+    ).share(rank, world)  # fmt: skip
+    module.train()
+    step: torch.nn.Module = Step(module)
+    if world > 1:
+        step = DistributedDataParallel(step)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+    for number in range(STEPS):
+        for k in range(ACCUMULATION):
+            loss = step(batches[number * ACCUMULATION + k]) / ACCUMULATION
+            loss.backward()
+        if number == 0 and rank == 0:
+            grads = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
+            torch.save(grads, Path(folder) / f"gradients-{world}.pt")
+        optimizer.step()
+        optimizer.zero_grad()
+    if rank == 0:
+        torch.save(module.state_dict(), Path(folder) / f"parameters-{world}.pt")
+    if world > 1:
+        dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(student_settings: dict[str, Any], tmp_path: Path) -> None:
+    mp.start_processes(
+        learn, args=(2, free_port(), student_settings, str(tmp_path)), nprocs=2, start_method="spawn"
+    )  # type: ignore[no-untyped-call]
+    mp.start_processes(learn, args=(1, 0, student_settings, str(tmp_path)), nprocs=1, start_method="spawn")  # type: ignore[no-untyped-call]
+    two, one = (torch.load(tmp_path / f"gradients-{n}.pt", weights_only=True) for n in (2, 1))
+    assert two.keys() == one.keys()
+    assert distance(two, one) < 1e-6
+    two, one = (torch.load(tmp_path / f"parameters-{n}.pt", weights_only=True) for n in (2, 1))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=1e-6, rtol=1e-6)
