@@ -36,7 +36,11 @@ def _run(cfg: DictConfig) -> float | None:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        stop(InputError(f"{error.filename or cfg.output_dir}: {error.strerror}; the same command goes on from there"))
+        stop(
+            InputError(
+                f"{error.filename or cfg.output_dir}: {error.strerror}; the same command goes on from there"
+            )
+        )
 
 
 def one_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.measuring import check_measures
 from colbert_lab.student.formats.own import load_student
-from colbert_lab.student.student import Student, build_student
+from colbert_lab.student.student import Student, build_student, with_output
 from colbert_lab.text.contamination import overlapping_queries
 from colbert_lab.text.splits import SplitRequest, load_splits
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
@@ -92,7 +92,7 @@ def processes(cfg: DictConfig) -> int:
 
 def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
     settings = dict(cfg.student)
-    checkpoint = settings.pop("checkpoint")
+    checkpoint, output = settings.pop("checkpoint"), settings.pop("output")
     if checkpoint is None:
         prompts = cfg.prompts
         return build_student(
@@ -100,14 +100,23 @@ def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
             query_prompt=prompts.query or "",
             document_prompt=prompts.document or "",
             extend_length=bool(prompts.extend_length),
+            output=output or "multi",
         )
     idle = [o for o in overrides if o.startswith(("student.", "student="))]
-    idle = [o for o in idle if not o.startswith(("student.checkpoint=", "student.attention="))]
+    used = ["student.checkpoint=", "student.attention=", "student.output=", "student.pooling="]
+    if output is not None:
+        used += ["student.dim=", "student.bias="]
+    idle = [o for o in idle if not o.startswith(tuple(used))]
     if idle:
         raise InputError(
             f"{idle[0]} has no effect with student.checkpoint, which brings its own; leave it out"
         )
-    return load_student(Path(checkpoint).expanduser(), settings["attention"])
+    student = load_student(Path(checkpoint).expanduser(), settings["attention"])
+    return (
+        student
+        if output is None
+        else with_output(student, output, settings["pooling"], settings["dim"], settings["bias"])
+    )
 
 
 def _clean(

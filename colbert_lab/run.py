@@ -95,7 +95,11 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _walk(
-    cfg: DictConfig, config: dict[str, Any], inputs: Inputs, directory: RunDirectory, measuring: Measuring | None
+    cfg: DictConfig,
+    config: dict[str, Any],
+    inputs: Inputs,
+    directory: RunDirectory,
+    measuring: Measuring | None,
 ) -> None:
     """Measure, and go through the phases; ``measuring`` is None in all processes but the first."""
     device = pick_device(cfg.trainer.accelerator)
@@ -238,10 +242,14 @@ def _check_schedule(cfg: DictConfig) -> None:
     if cfg.task != "train":
         return
     if not cfg.schedule:
-        raise InputError("schedule: nothing to train; choose +experiment=NAME (see --help), or set schedule=[phase]")
+        raise InputError(
+            "schedule: nothing to train; choose +experiment=NAME (see --help), or set schedule=[phase]"
+        )
     unknown = [name for name in cfg.schedule if name not in cfg.phases]
     if unknown:
-        raise InputError(f"schedule: no phase slot named {unknown[0]}; there are {', '.join(cfg.phases) or 'none'}")
+        raise InputError(
+            f"schedule: no phase slot named {unknown[0]}; there are {', '.join(cfg.phases) or 'none'}"
+        )
     if len(set(cfg.schedule)) != len(cfg.schedule):
         raise InputError("schedule: a phase is listed twice; give the second run of it a slot of its own")
 

@@ -24,7 +24,9 @@ class StudentSettings:
     backbone: str = MISSING
     checkpoint: str | None = MISSING
     trust_remote_code: bool = MISSING
-    dim: int = MISSING
+    output: str | None = MISSING
+    pooling: str = MISSING
+    dim: int | None = MISSING
     bias: bool = MISSING
     dropout: float | None = MISSING
     attention: str = MISSING

@@ -134,7 +134,9 @@ def log_student(run: wandb.Run | None, folder: Path, run_id: str, phase: str, pa
     if parent is not None and not run.offline:
         run.use_artifact(f"student-{run_id}-{parent}:latest")
     artifact = wandb.Artifact(
-        f"student-{run_id}-{phase}", type="student", metadata={"run_id": run_id, "phase": phase, "parent": parent}
+        f"student-{run_id}-{phase}",
+        type="student",
+        metadata={"run_id": run_id, "phase": phase, "parent": parent},
     )
     artifact.add_dir(str(folder), policy="immutable")  # nothing is copied
     run.log_artifact(artifact)

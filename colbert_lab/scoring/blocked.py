@@ -51,7 +51,15 @@ def maxsim_blocked(
             scores = [maxsim(some, block) for block in blocks]
         else:
             scores = [
-                checkpoint(_score, emb, mask, block.emb_NLD, block.mask_NL, use_reentrant=False, preserve_rng_state=False)
+                checkpoint(
+                    _score,
+                    emb,
+                    mask,
+                    block.emb_NLD,
+                    block.mask_NL,
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
                 for block in blocks
             ]
         rows.append(torch.cat(scores, dim=1))

@@ -45,9 +45,7 @@ class _AllGather(torch.autograd.Function):
         return gradient[dist.get_rank()]
 
 
-def gather_documents(
-    chunks: Sequence[Embeddings], keys_N: Tensor
-) -> tuple[list[Embeddings], Tensor, int]:
+def gather_documents(chunks: Sequence[Embeddings], keys_N: Tensor) -> tuple[list[Embeddings], Tensor, int]:
     """The documents of all processes.
 
     Args:

@@ -74,7 +74,7 @@ def encode(
                     raise NoScoringTokenError(role, error.rows, names) from None
                 embeddings = student.model(tokens.to(device))
                 packed_TD = embeddings.emb_NLD[embeddings.mask_NL].cpu()
-                kept.append((batch, packed_TD, tokens.score_mask_NL.sum(dim=1)))
+                kept.append((batch, packed_TD, embeddings.mask_NL.sum(dim=1).cpu()))
                 bar.update(sum(len(rows[n]) for n in batch))
     finally:
         student.model.train(training)

@@ -14,6 +14,9 @@ from colbert_lab.student.colbert import ColBERT
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
 
 
+OUTPUTS, POOLINGS = ("multi", "single"), ("mean", "cls")
+
+
 @dataclass(frozen=True)
 class Student:
     """What is trained, saved, loaded and evaluated.
@@ -30,7 +33,7 @@ class Student:
 def build_student(
     *,
     backbone: str,
-    dim: int,
+    dim: int | None,
     bias: bool,
     dropout: float | None,
     attention: str,
@@ -43,6 +46,8 @@ def build_student(
     query_prompt: str,
     document_prompt: str,
     extend_length: bool,
+    output: str = "multi",
+    pooling: str = "mean",
     trust_remote_code: bool = False,
 ) -> Student:
     """Put an untrained head on a pretrained backbone.
@@ -51,7 +56,7 @@ def build_student(
 
     Args:
         backbone: hub id, local folder or ``package:NAME/FOLDER``.
-        dim: dimensions of a token embedding.
+        dim: dimensions of an embedding; None takes the backbone's, without a head.
         bias: whether the head has a bias (the published ColBERT heads have none).
         dropout: the backbone's dropout rate while training; None keeps its own.
         attention: attention implementation of transformers.
@@ -64,13 +69,19 @@ def build_student(
         query_prompt: see there.
         document_prompt: see there.
         extend_length: see there.
+        output: ``multi`` for one vector a token; ``single`` for one a text, the dense twin.
+        pooling: ``mean`` or ``cls``, for ``single``.
         trust_remote_code: run Python code that comes with a model; off unless asked for.
 
     Raises:
         InputError: a setting cannot be kept.
     """
-    if dim < 1:
-        raise InputError(f"student.dim={dim}: must be at least 1")
+    if dim is not None and dim < 1:
+        raise InputError(f"student.dim={dim}: must be at least 1, or null for no head")
+    if pooling_of(output, pooling) is not None and expansion != "none":
+        raise InputError(
+            f"student.expansion={expansion}: has no place in student.output={output}; set it to none"
+        )
     if expansion == "unattended" and attention.startswith("flash"):
         raise InputError(
             f"student.expansion=unattended with student.attention={attention}: FlashAttention zeroes tokens that "
@@ -101,8 +112,48 @@ def build_student(
     vocabulary = len(tokenizer.tokenizer)
     if vocabulary > network.get_input_embeddings().num_embeddings:
         network.resize_token_embeddings(vocabulary, mean_resizing=False)
-    head = nn.Linear(network.config.hidden_size, dim, bias=bias)
-    return Student(ColBERT(network, head), tokenizer)
+    return Student(
+        ColBERT(network, new_head(network.config.hidden_size, dim, bias), pooling_of(output, pooling)),
+        tokenizer,
+    )
+
+
+def new_head(hidden: int, dim: int | None, bias: bool) -> nn.Module:
+    """An untrained projection from torch's global generator; none for ``dim`` None."""
+    return nn.Identity() if dim is None else nn.Linear(hidden, dim, bias=bias)
+
+
+def pooling_of(output: str, pooling: str) -> str | None:
+    """How tokens are pooled: not at all for ``multi``.
+
+    Raises:
+        InputError: an unknown output or pooling.
+    """
+    for key, value, known in (("output", output, OUTPUTS), ("pooling", pooling, POOLINGS)):
+        if value not in known:
+            raise InputError(f"student.{key}={value}: must be one of {', '.join(known)}")
+    return pooling if output == "single" else None
+
+
+def with_output(student: Student, output: str, pooling: str, dim: int | None, bias: bool) -> Student:
+    """The student with another output; between one and several vectors a text, the head is drawn anew.
+
+    A dense model becomes the start of a multi-vector student, as ColBERT-Zero's cheap recipes have it.
+
+    Args:
+        student: a loaded student.
+        output: see :func:`build_student`, like the settings that follow.
+        pooling: see there.
+        dim: see there.
+        bias: see there.
+    """
+    wanted, model = pooling_of(output, pooling), student.model
+    if wanted == model.pooling:
+        return student
+    head = model.head
+    if (wanted is None) != (model.pooling is None):
+        head = new_head(model.backbone.config.hidden_size, dim, bias)
+    return Student(ColBERT(model.backbone, head, wanted), student.tokenizer)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -15,7 +15,11 @@ log = logging.getLogger(__name__)
 def pairs_of(split: Split) -> Triples:
     """Every relevant document of every query as a pair."""
     rows = _pairs(split)
-    columns = {ID: [q for q, _ in rows], QUERY: [split.queries[q] for q, _ in rows], DOCUMENT: _texts(split, rows)}
+    columns = {
+        ID: [q for q, _ in rows],
+        QUERY: [split.queries[q] for q, _ in rows],
+        DOCUMENT: _texts(split, rows),
+    }
     return make_triples(f"{split.dataset}/{split.name}", table_of(columns), None, "data.path")
 
 
@@ -35,9 +39,13 @@ def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
     """
     if negatives < 1:
         raise InputError(f"data.negatives={negatives}: must be at least 1; use data=pairs for none")
-    relevant = {query: {d for d, grade in judged.items() if grade > 0} for query, judged in split.qrels.items()}
+    relevant = {
+        query: {d for d, grade in judged.items() if grade > 0} for query, judged in split.qrels.items()
+    }
     depth = negatives + max(len(found) for found in relevant.values())
-    ranking = rank(retriever, split.corpus, dict(split.queries), min(depth, len(split.corpus)), "hard negatives")
+    ranking = rank(
+        retriever, split.corpus, dict(split.queries), min(depth, len(split.corpus)), "hard negatives"
+    )
     text_of = dict(zip(split.corpus.ids, split.corpus.texts, strict=True))
     mined: dict[str, list[str]] = {}
     for query, found in zip(ranking.query_ids, ranking.document_ids, strict=True):
@@ -57,7 +65,9 @@ def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
         DOCUMENT: _texts(split, rows),
         NEGATIVE: [mined[q] for q, _ in rows],
     }
-    log.info("%d rows of %s with %d hard negatives from %s", len(rows), split.dataset, negatives, retriever.name)
+    log.info(
+        "%d rows of %s with %d hard negatives from %s", len(rows), split.dataset, negatives, retriever.name
+    )
     return make_triples(f"{split.dataset}/{split.name}", table_of(columns), negatives, "data.path")
 
 

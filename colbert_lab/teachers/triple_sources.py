@@ -105,7 +105,9 @@ class HardNegatives:
         """Read the triples, or mine them."""
         if (Path(self.path) / "corpus.jsonl").is_file():
             if self.retriever is None:
-                raise InputError("data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25")
+                raise InputError(
+                    "data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25"
+                )
             return [mine_triples(load_beir(self.path, self.split or "train"), self.retriever, self.negatives)]
         return list(load_triples(self.path, negatives=self.negatives, columns=self.columns, split=self.split))
 
@@ -138,5 +140,7 @@ class Mixture:
         loaded = {name: source.load(cache_dir) for name, source in self.sources.items()}
         several = [name for name, found in loaded.items() if len(found) > 1]
         if several and self.source_weights is not None:
-            raise InputError(f"data.source_weights: {several[0]} has several sources of its own; list them one by one")
+            raise InputError(
+                f"data.source_weights: {several[0]} has several sources of its own; list them one by one"
+            )
         return [source for found in loaded.values() for source in found]

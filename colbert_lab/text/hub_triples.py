@@ -53,7 +53,11 @@ def load_triples(
     base = path.rstrip("/").rsplit("/", 1)[-1]
     sources = []
     for name, table in tables.items():
-        renamed = {theirs: ours for ours, theirs in columns.items() if theirs != ours and theirs in table.column_names}
+        renamed = {
+            theirs: ours
+            for ours, theirs in columns.items()
+            if theirs != ours and theirs in table.column_names
+        }
         table = table.rename_columns(renamed)
         wanted = [QUERY, DOCUMENT, *([NEGATIVE] if negatives else [])]
         kept = [column for column in (*wanted, SOURCE, "query_id") if column in table.column_names]

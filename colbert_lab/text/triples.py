@@ -92,7 +92,11 @@ def make_triples(name: str, table: datasets.Dataset, negatives: int | None, key:
     if len(table) == 0:
         raise InputError(f"{key}: {name} is empty; leave the source out")
     for column in (QUERY, DOCUMENT):
-        bad = [str(row) for row, text in enumerate(_column(table, column)) if not isinstance(text, str) or not text.strip()]
+        bad = [
+            str(row)
+            for row, text in enumerate(_column(table, column))
+            if not isinstance(text, str) or not text.strip()
+        ]
         if bad:
             raise InputError(f"{key}: {name}: {column} is empty or no text in rows {some_ids(bad)}")
     fewest = 0
@@ -100,7 +104,9 @@ def make_triples(name: str, table: datasets.Dataset, negatives: int | None, key:
         counts = [0 if texts is None else len(texts) for texts in _column(table, NEGATIVE)]
         without = [str(row) for row, count in enumerate(counts) if count == 0]
         if without:
-            raise InputError(f"{key}: {name}: rows without negatives: {some_ids(without)}; use pairs, or leave them out")
+            raise InputError(
+                f"{key}: {name}: rows without negatives: {some_ids(without)}; use pairs, or leave them out"
+            )
         fewest = min(negatives, min(counts))
     if ID not in table.column_names:
         table = table.add_column(ID, [str(row) for row in range(len(table))])

@@ -169,4 +169,3 @@ class StudentModule(pl.LightningModule):
         optimizer = self.optimizer_factory(parameter_groups(self))
         scheduler = make_scheduler(optimizer, self.lr_schedule, self.warmup, self.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-

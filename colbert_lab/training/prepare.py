@@ -158,7 +158,11 @@ def check_data(name: str, sources: Sequence[Examples], n_way: int | None, object
             )
         if n_way == 1:
             raise InputError(f"phases.{name}.n_way=1: distillation compares at least 2 documents of a query")
-    if objective.contrastive_weight > 0 and objective.contrastive.false_negative_ratio is not None and unscored:
+    if (
+        objective.contrastive_weight > 0
+        and objective.contrastive.false_negative_ratio is not None
+        and unscored
+    ):
         raise InputError(
             f"{key}.contrastive.false_negative_ratio: has no effect, {unscored[0]} has no teacher scores; set it to "
             "null, or choose data with scores"

@@ -10,7 +10,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.scoring.maxsim import maxsim
 from colbert_lab.student.encode import encode
 from colbert_lab.student.formats.own import load_student, save_student
-from colbert_lab.student.student import Student, build_student
+from colbert_lab.student.student import Student, build_student, with_output
 from colbert_lab.types import Embeddings, PackedEmbeddings
 from tests.conftest import sentences
 
@@ -165,3 +165,46 @@ def test_text_without_scoring_token_is_named(student_settings: dict[str, Any]) -
     student = build_student(**(student_settings | {"skiplist": ["[CLS]", "[SEP]", "[unused1]"]}))
     with pytest.raises(InputError, match=r"1 document text\(s\) leave no scoring token \(d2\)"):
         encode(student, ["red", ""], "document", token_budget=64, ids=["d1", "d2"])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_the_dense_twin_scores_cosines_of_pooled_vectors(
+    pooling: str, student_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    student = build_student(**(student_settings | {"output": "single", "pooling": pooling, "dim": None}))
+    texts = sentences(5)
+    packed = encode(student, texts, "document", token_budget=40)
+    assert packed.lengths_N.tolist() == [1] * 5
+    student.model.eval()
+    for n, text in enumerate(texts):
+        tokens = student.tokenizer([text], "document")
+        with torch.no_grad():
+            hidden = student.model.backbone(
+                input_ids=tokens.input_ids_NL, attention_mask=tokens.attention_mask_NL
+            ).last_hidden_state[0]
+        pooled = hidden.mean(dim=0) if pooling == "mean" else hidden[0]
+        torch.testing.assert_close(packed.emb_TD[n], pooled / pooled.norm(), atol=1e-5, rtol=0)
+    save_student(student, tmp_path / "student")
+    again = encode(load_student(tmp_path / "student"), texts, "document", token_budget=40)
+    torch.testing.assert_close(again.emb_TD, packed.emb_TD, atol=1e-6, rtol=0)
+
+
+def test_a_dense_model_becomes_a_multi_vector_start(student_settings: dict[str, Any]) -> None:
+    dense = build_student(**(student_settings | {"output": "single", "dim": None}))
+    multi = with_output(dense, "multi", "mean", 16, False)
+    assert multi.model.head.weight.shape == (16, 32)
+    assert multi.model.backbone is dense.model.backbone
+    assert encode(multi, sentences(2), "document", token_budget=40).lengths_N.min() > 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"output": "one"}, "student.output=one"),
+        ({"output": "single", "expansion": "attended"}, "student.expansion"),
+        ({"pooling": "max"}, "student.pooling=max"),
+    ],
+)
+def test_bad_outputs(changes: dict[str, Any], key: str, student_settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=key):
+        build_student(**(student_settings | changes))

@@ -46,7 +46,10 @@ def save_student(student: Student, folder: Path) -> None:
         head = student.model.head
         settings = {
             "format": FORMAT_VERSION,
-            "head": {"dim": head.out_features, "bias": head.bias is not None},
+            "head": None
+            if isinstance(head, nn.Identity)
+            else {"dim": head.out_features, "bias": head.bias is not None},
+            "pooling": student.model.pooling,
             "tokens": student.tokenizer.rules.to_dict(),
         }
         (temporary / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -86,8 +89,11 @@ def load_student(folder: Path, attention: str = "sdpa") -> Student:
     backbone = backbone_from_config(folder, attention)
     if len(tokenizer.tokenizer) > backbone.get_input_embeddings().num_embeddings:
         raise InputError(f"student.checkpoint={folder}: the tokenizer has more tokens than the weights")
-    head = nn.Linear(backbone.config.hidden_size, settings["head"]["dim"], bias=settings["head"]["bias"])
-    model = ColBERT(backbone, head)
+    shape = settings["head"]
+    head = (
+        nn.Linear(backbone.config.hidden_size, shape["dim"], bias=shape["bias"]) if shape else nn.Identity()
+    )
+    model = ColBERT(backbone, head, settings.get("pooling"))
     weights = load_file(folder / "model.safetensors")
     expected = model.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
