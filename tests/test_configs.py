@@ -45,6 +45,7 @@ def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: 
     outcome = command(
         f"+experiment={experiment}",
         *small,
+        "allow_flat_teacher=true",
         "data.documents=60",
         "data.queries=16",
         "evaluation.documents=60",
