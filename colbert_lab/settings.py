@@ -194,7 +194,7 @@ class Settings:
     phases: dict[str, PhaseSettings] = field(default_factory=dict)
     student: StudentSettings = field(default_factory=StudentSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
-    data: Any = MISSING
+    data: Any = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
@@ -209,7 +209,7 @@ def checked(cfg: DictConfig) -> DictConfig:
     try:
         config = OmegaConf.merge(OmegaConf.structured(Settings), cfg)
         for phase in config.phases.values():
-            if phase.data is None:
+            if phase.data is None and config.data is not None:
                 phase.data = OmegaConf.to_container(config.data, resolve=False)
             if phase.prompts is None:
                 phase.prompts = config.prompts

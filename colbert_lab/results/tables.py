@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery, measure_title
 from colbert_lab.metrics.significance import Interval, bootstrap_interval
 from colbert_lab.results.layout import Table, print_tables, to_markdown
+from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record, read_records
 
@@ -82,10 +84,54 @@ def run_tables(run_dir: Path) -> list[Table]:
     known = _split_details(run_dir)
     splits = dict.fromkeys(record.split for record in records)
     ordered = sorted(splits, key=lambda split: str(known.get(split, {}).get("split", split)) in DEV_NAMES)
-    return [
+    tables = [
         _table(run_dir, split, [r for r in records if r.split == split], known.get(split, {}))
         for split in ordered
     ]
+    cost = phase_table(run_dir, records)
+    return [*tables, cost] if cost else tables
+
+
+def phase_table(run_dir: Path, records: Sequence[Record]) -> Table | None:
+    """What each phase cost and where its student comes from.
+
+    Args:
+        run_dir: the run's folder.
+        records: the run's records, for the order of the phases.
+
+    Returns:
+        None when no phase is finished.
+    """
+    order = dict.fromkeys(record.phase for record in records if record.system == "student")
+    found = {path.parent.name: path for path in sorted(run_dir.glob(f"*/{PHASE_FILE}"))}
+    names = [*(name for name in order if name in found), *(name for name in found if name not in order)]
+    rows, notes, parent = [], [], "untrained"
+    for name in names:
+        done = json.loads(found[name].read_text(encoding="utf-8"))
+        reused = done.get("reused_from")
+        seconds = max(done["seconds"], 1e-9)
+        rows.append(
+            (
+                name,
+                parent,
+                f"reused from {reused}" if reused else "this run",
+                f"{done['steps']:,}",
+                f"{done['queries']:,}",
+                f"{done['tokens']:,}",
+                f"{done['seconds']:.0f}",
+                f"{done['tokens'] / seconds:,.0f}",
+            )
+        )
+        if done.get("prompt_mismatch"):
+            notes.append(
+                f"{name}: its prompts differ from its parent's ({done['prompt_mismatch']}), as was allowed."
+            )
+        parent = name
+    if not rows:
+        return None
+    columns = ("phase", "parent", "trained in", "steps", "queries", "tokens", "seconds", "tokens/s")
+    notes.append("tokens: without padding; seconds: of training alone.")
+    return Table("Phases: cost and lineage", columns, tuple(rows), (), tuple(notes))
 
 
 def _table(run_dir: Path, split: str, records: list[Record], details: dict[str, Any]) -> Table:
@@ -104,7 +150,7 @@ def _table(run_dir: Path, split: str, records: list[Record], details: dict[str, 
         # Differences to the first student, and to the one just before where that is another.
         for earlier in [students[0], *students[1:][-1:]] if students else ():
             differences = [_difference(row, earlier, measure) for measure in measures]
-            cells.append((f"  {row.phase} vs {earlier.phase}", *(_difference_cell(d) for d in differences)))
+            cells.append((f"  {row.phase} vs {earlier.phase}", *(difference_cell(d) for d in differences)))
             found = differences[measures.index(headline)]
             if earlier is students[0] and found is not None:
                 verdicts.append(_verdict(row.phase, earlier.phase, headline, split, found))
@@ -183,13 +229,18 @@ def _difference(row: _Row, earlier: _Row, measure: str) -> Interval | None:
     return _interval((after - before).tobytes())
 
 
-def _difference_cell(found: Interval | None) -> str:
+def difference_cell(found: Interval | None) -> str:
+    """``+0.0123 [+0.0040, +0.0210] higher``: a paired difference, its interval and what it means."""
     if found is None:
         return "-"
-    mark = "higher" if found.low > 0 else "lower" if found.high < 0 else "unclear"
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] {difference_mark(found)}"
+
+
+def difference_mark(found: Interval) -> str:
+    """What a paired difference means: higher, lower, unclear (its interval includes 0), or the same everywhere."""
     if found.low == found.high == 0:
-        mark = "same"
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] {mark}"
+        return "same"
+    return "higher" if found.low > 0 else "lower" if found.high < 0 else "unclear"
 
 
 def _verdict(phase: str, earlier: str, measure: str, split: str, found: Interval) -> str:

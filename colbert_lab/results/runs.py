@@ -1,0 +1,210 @@
+"""Find and read the runs of one name, for analysis: what was measured, what it cost, the curves. Read-only."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.measures import PerQuery
+from colbert_lab.results.identity import SHORT
+from colbert_lab.results.lineage import PHASE_FILE
+from colbert_lab.results.rankings import ranking_path, read_per_query
+from colbert_lab.results.records import Record, read_records
+from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory
+
+log = logging.getLogger(__name__)
+
+BEFORE = "before"
+"""Phase name of the untrained student in the records."""
+SAME = 1e-9
+"""A recorded mean and the mean of the per-query file are the same number up to this."""
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What a phase took, from its ``phase.json``.
+
+    Attributes:
+        steps: optimizer steps.
+        seconds: wall time of training steps.
+        tokens: tokens processed, without padding.
+        reused_from: the run that trained the phase, when this run took it over; None when it trained it.
+    """
+
+    steps: int
+    seconds: float
+    tokens: int
+    reused_from: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        run_id: its identity, also the folder's name.
+        seed: its seed; None in records that have none.
+        config_hash: identity of its config; equal for the seeds of one configuration.
+        factors: the overrides that make it differ, by config key.
+        records: what was measured, in the order of the file; not empty.
+    """
+
+    path: Path
+    run_id: str
+    seed: int | None
+    config_hash: str
+    factors: Mapping[str, str]
+    records: tuple[Record, ...]
+
+    @cached_property
+    def phases(self) -> tuple[str, ...]:
+        """The student's measured phases in their order, without ``before``."""
+        found = dict.fromkeys(record.phase for record in self.records if record.system == "student")
+        return tuple(phase for phase in found if phase != BEFORE)
+
+    @cached_property
+    def splits(self) -> dict[str, str]:
+        """Fingerprint of each split that the student was measured on."""
+        return {r.split: r.split_fingerprint for r in self.records if r.system == "student"}
+
+    def record(self, phase: str, split: str, measure: str) -> Record | None:
+        """The student's record, the last one where there are several; None when it has no number."""
+        found = [
+            record
+            for record in self.records
+            if (record.system, record.phase, record.split, record.measure)
+            == ("student", phase, split, measure)
+        ]
+        return found[-1] if found and math.isfinite(found[-1].value) else None
+
+    def value(self, phase: str, split: str, measure: str) -> float | None:
+        """The recorded mean over queries, or None."""
+        record = self.record(phase, split, measure)
+        return None if record is None else record.value
+
+    def per_query(self, phase: str, split: str, measure: str) -> PerQuery | None:
+        """The values of each query; None where the file is missing, unreadable or not of the recorded mean."""
+        value = self.value(phase, split, measure)
+        try:
+            found = read_per_query(ranking_path(self.path, "student", phase, split))
+        except InputError:
+            return None
+        known = value is not None and measure in found.values and len(found) > 0
+        return found if known and abs(found.mean(measure) - float(value or 0.0)) <= SAME else None
+
+    def cost(self, phase: str) -> PhaseCost | None:
+        """What a phase took; None for ``before``, and where ``phase.json`` is missing or unreadable."""
+        try:
+            facts: dict[str, Any] = json.loads((self.path / phase / PHASE_FILE).read_text(encoding="utf-8"))
+            return PhaseCost(facts["steps"], facts["seconds"], facts["tokens"], facts.get("reused_from"))
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def curves(self, phase: str) -> dict[str, list[tuple[int, float]]]:
+        """Everything logged while a phase was trained: (step, value) pairs by name, such as ``train/loss``."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        try:
+            text = (self.path / phase / "metrics.csv").read_text(encoding="utf-8")
+        except OSError:
+            return found
+        whole = text[: text.rfind("\n") + 1]  # a last row that a crash cut is no number
+        for row in csv.DictReader(whole.splitlines()):
+            try:
+                point = int(row["step"]), float(row["value"])
+            except (KeyError, TypeError, ValueError):
+                log.warning("%s of %s: a row is skipped, it is not whole: %s", phase, self.run_id, row)
+                continue
+            found.setdefault(row["name"], []).append(point)
+        return found
+
+
+@dataclass(frozen=True)
+class FoundRuns:
+    """The runs of one name.
+
+    Attributes:
+        runs: the finished ones that measured a student, the oldest first.
+        left_out: one sentence for each run that is there and is not used, and why.
+    """
+
+    runs: tuple[Run, ...]
+    left_out: tuple[str, ...]
+
+
+def find_runs(outputs: Path, name: str) -> FoundRuns:
+    """Read the finished runs below ``<outputs>/<name>``.
+
+    A run that was trained anew (``-r2``, ``-r3``) takes the place of the one before it: the same seed twice
+    is not two seeds.
+
+    Args:
+        outputs: the runs' ``output_dir``.
+        name: the runs' ``name``.
+
+    Raises:
+        InputError: no such folder, or no finished run in it.
+    """
+    folder = outputs / name
+    if not folder.is_dir():
+        names = sorted(path.parent.parent.name for path in outputs.glob(f"*/latest/{STATUS_FILE}"))
+        there = f"there are {', '.join(names)}" if names else "there are no runs"
+        raise InputError(f"{folder}: no such folder; in {outputs} {there}")
+    runs: list[Run] = []
+    left_out: list[str] = []
+    for path in sorted(path.parent for path in folder.glob(f"*/{STATUS_FILE}")):
+        if path.is_symlink():  # latest
+            continue
+        status = _status(path)
+        if status != "finished":
+            left_out.append(f"{path.name} is left out: it is not finished (its status is {status}).")
+            continue
+        run = _read(path)
+        if run is None:
+            left_out.append(f"{path.name} is left out: it measured no student.")
+        else:
+            runs.append(run)
+    kept: dict[tuple[str, int | None, str], Run] = {}
+    for run in sorted(runs, key=_repeat):
+        # Other text under the same command is another measurement, not a repetition.
+        key = (run.config_hash, run.seed, json.dumps(run.splits, sort_keys=True))
+        if key in kept:
+            left_out.append(f"{kept[key].run_id} is left out: {run.run_id} repeats it.")
+        kept[key] = run
+    if not kept:
+        raise InputError(f"{folder}: no finished run with measurements. {' '.join(left_out)}".rstrip())
+    return FoundRuns(tuple(sorted(kept.values(), key=_begun)), tuple(left_out))
+
+
+def _status(path: Path) -> str:
+    try:
+        return str(RunDirectory(path, path.name).status().get("status", "unknown"))
+    except (OSError, ValueError):
+        return "unreadable"
+
+
+def _read(path: Path) -> Run | None:
+    records = read_records(path / "results.jsonl")
+    students = [record for record in records if record.system == "student"]
+    if not students:
+        return None
+    first = students[0]
+    factors = {key: str(value) for key, value in first.factors.items()}
+    return Run(path, path.name, first.seed, first.config_hash or path.name[:SHORT], factors, tuple(records))
+
+
+def _repeat(run: Run) -> int:
+    _, marker, number = run.run_id.rpartition("-r")
+    return int(number) if marker and number.isdigit() else 1
+
+
+def _begun(run: Run) -> tuple[float, str]:
+    return run.records[0].time or 0.0, run.run_id
