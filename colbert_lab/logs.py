@@ -7,6 +7,8 @@ import logging.handlers
 import sys
 from pathlib import Path
 
+from lightning_utilities.core.rank_zero import rank_zero_only
+
 
 def start_logging() -> logging.handlers.MemoryHandler:
     """Log to the terminal, and keep everything for run.log, whose folder is made once the inputs are good."""
@@ -16,6 +18,8 @@ def start_logging() -> logging.handlers.MemoryHandler:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(message)s"))
     terminal.addFilter(_for_the_user)
+    if rank_zero_only.rank > 0:  # the first process speaks for all
+        terminal.setLevel(logging.ERROR)
     buffer = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
     root.addHandler(terminal)
     root.addHandler(buffer)

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colbert_lab.__main__ import CONF
-from colbert_lab.results.records import read_records
-from colbert_lab.settings import checked
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from colbert_lab.__main__ import CONF
+from colbert_lab.results.records import read_records
+from colbert_lab.settings import checked
 from tests.command import command, the_run
 from tests.conftest import ROOT
 
 EXPERIMENTS = sorted(
-    str(path.relative_to(CONF / "experiment").with_suffix("")) for path in (CONF / "experiment").rglob("*.yaml")
+    str(path.relative_to(CONF / "experiment").with_suffix(""))
+    for path in (CONF / "experiment").rglob("*.yaml")
 )
+PAPER = [name for name in EXPERIMENTS if name.startswith("paper/")]  # at full size: tests/test_paper.py
 GROUPS = ("student", "prompts", "trainer", "tracking")
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
@@ -38,7 +40,12 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", PAPER)
+def test_a_paper_experiment_composes(experiment: str) -> None:
+    checked(composed(f"+experiment={experiment}", "evaluation.path=DIR"))
+
+
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in PAPER])
 def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: Path) -> None:
     cfg = composed(f"+experiment={experiment}")
     small = [f"phases.{phase}.{key}={value}" for phase in cfg.schedule for key, value in SMALL.items()]
@@ -72,7 +79,9 @@ def test_an_option_composes(option: str) -> None:
 
 
 def test_a_phase_reads_the_data_of_the_run() -> None:
-    cfg = checked(composed("+experiment=colbert_zero_kd", "data=scored_lists", "data.path=DIR", "data.scores=FILE"))
+    cfg = checked(
+        composed("+experiment=colbert_zero_kd", "data=scored_lists", "data.path=DIR", "data.scores=FILE")
+    )
     assert cfg.phases.distill.data == cfg.data
     assert cfg.phases.distill.data.path == "DIR"
 
@@ -80,7 +89,9 @@ def test_a_phase_reads_the_data_of_the_run() -> None:
 def test_a_phase_may_have_data_of_its_own() -> None:
     cfg = checked(
         composed(
-            "+experiment=colbert_zero_kd", "data@phases.distill.data=scored_lists", "phases.distill.data.path=OWN"
+            "+experiment=colbert_zero_kd",
+            "data@phases.distill.data=scored_lists",
+            "phases.distill.data.path=OWN",
         )
     )
     assert cfg.phases.distill.data.path == "OWN"
@@ -113,7 +124,12 @@ def test_the_teacher_is_a_choice(teacher: str) -> None:
 def test_help_tells_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = command("--help")
     assert outcome.status == 0
-    for text in ("+experiment=colbert_zero_kd", "data=scored_lists", "evaluation=beir", "colbert_zero, colbert_zero_kd"):
+    for text in (
+        "+experiment=colbert_zero_kd",
+        "data=scored_lists",
+        "evaluation=beir",
+        "colbert_zero, colbert_zero_kd",
+    ):
         assert text in outcome.out
 
 

@@ -20,6 +20,24 @@ from colbert_lab.results.tables import difference_cell, difference_mark
 NONE = "-"
 
 
+def overview(configurations: Sequence[Configuration], left_out: Sequence[str]) -> list[str]:
+    """What is compared: how many runs, what all of them share, on what they ran, and what is left out.
+
+    Args:
+        configurations: what :func:`colbert_lab.results.configurations.group` returned.
+        left_out: ``left_out`` of :class:`colbert_lab.results.runs.FoundRuns`.
+    """
+    runs = [run for each in configurations for run in each.runs]
+    first = configurations[0].overrides.items()
+    shared = [f"{k}={v}" for k, v in first if all(each.overrides.get(k) == v for each in configurations)]
+    lines = [f"{len(runs)} finished runs of {len(configurations)} configurations."]
+    lines += [f"{each.label}: seeds {', '.join(str(seed) for seed in each.seeds)}." for each in configurations]
+    lines += [f"Overrides that all share: {' '.join(shared)}."] if shared else []
+    hardware = dict.fromkeys(record.hardware for run in runs for record in run.records if record.hardware)
+    lines += [f"Hardware: {'; '.join(hardware)}."] if hardware else []
+    return [*lines, *left_out]
+
+
 def ablation_table(
     configurations: Sequence[Configuration], reference: Configuration, split: str, measure: str
 ) -> Table:
@@ -113,7 +131,7 @@ def conclusions(
 
 
 def _sentence(who: str, what: str, found: Difference, each: Configuration) -> str:
-    """``WHO: higher, +0.0100 [+0.0020, +0.0180] in WHAT (300 queries, mean of 2 seeds).``"""
+    """Such as ``WHO: higher, +0.0100 [+0.0020, +0.0180] in WHAT (300 queries; 1 seed).``, or why not."""
     if found.mean is None:
         return f"{who}: {found.why}."
     if found.interval is None:

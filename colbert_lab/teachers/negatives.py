@@ -24,7 +24,7 @@ def pairs_of(split: Split) -> Triples:
 
 
 def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
-    """Pairs with the retriever's best documents that are not judged relevant.
+    """Pairs with the retriever's best documents that are not judged relevant and are no copies of such.
 
     Unjudged documents may be relevant all the same; ``objective.contrastive.false_negative_ratio`` filters by a
     teacher where there are scores.
@@ -40,18 +40,28 @@ def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
     if negatives < 1:
         raise InputError(f"data.negatives={negatives}: must be at least 1; use data=pairs for none")
     relevant = {
-        query: {d for d, grade in judged.items() if grade > 0} for query, judged in split.qrels.items()
+        query: {document for document, grade in judged.items() if grade > 0}
+        for query, judged in split.qrels.items()
     }
-    depth = negatives + max(len(found) for found in relevant.values())
-    ranking = rank(
-        retriever, split.corpus, dict(split.queries), min(depth, len(split.corpus)), "hard negatives"
-    )
-    text_of = dict(zip(split.corpus.ids, split.corpus.texts, strict=True))
-    mined: dict[str, list[str]] = {}
-    for query, found in zip(ranking.query_ids, ranking.document_ids, strict=True):
-        own = {text_of[document] for document in relevant[query]}
-        texts = [text_of[document] for document in found if document not in relevant[query]]
-        mined[query] = [text for text in dict.fromkeys(texts) if text not in own][:negatives]
+    queries = {query: text for query, text in split.queries.items() if relevant[query]}
+    corpus = split.corpus
+    text_of = dict(zip(corpus.ids, corpus.texts, strict=True))
+
+    def find(wanted: dict[str, str], depth: int, progress: str | None) -> dict[str, list[str]]:
+        ranking = rank(retriever, corpus, wanted, min(depth, len(corpus)), progress)
+        found = {}
+        for query, ranked in zip(ranking.query_ids, ranking.document_ids, strict=True):
+            own = {text_of[document] for document in relevant[query]}
+            texts = dict.fromkeys(text_of[document] for document in ranked)
+            found[query] = [text for text in texts if text not in own][:negatives]
+        return found
+
+    depth = negatives + max((len(found) for found in relevant.values()), default=0)
+    mined = find(queries, depth, "hard negatives")
+    # Copies of a document may have taken the places of others.
+    again = {query: queries[query] for query, texts in mined.items() if len(texts) < negatives}
+    if again and depth < len(corpus):
+        mined |= find(again, len(corpus), None)
     short = [query for query, texts in mined.items() if len(texts) < negatives]
     if short:
         raise InputError(

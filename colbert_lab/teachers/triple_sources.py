@@ -13,7 +13,7 @@ from colbert_lab.teachers.sources import Source
 from colbert_lab.text.beir import load_beir
 from colbert_lab.text.hub_triples import load_triples
 from colbert_lab.text.installed_docs import training_split
-from colbert_lab.types import Examples
+from colbert_lab.types import Examples, Split
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,13 @@ class Pairs:
 
     def load(self, cache_dir: Path) -> list[Examples]:
         """Read the pairs."""
-        if (Path(self.path) / "corpus.jsonl").is_file():
-            return [pairs_of(load_beir(self.path, self.split or "train"))]
-        return list(load_triples(self.path, negatives=None, columns=self.columns, split=self.split))
+        if _is_beir(self.path):
+            _check_idle(self.columns)
+            found = [pairs_of(_judged(self.path, self.split))]
+        else:
+            found = load_triples(self.path, negatives=None, columns=self.columns, split=self.split)
+        _check_weights(self.source_weights, found)
+        return list(found)
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,17 @@ class HardNegatives:
 
     def load(self, cache_dir: Path) -> list[Examples]:
         """Read the triples, or mine them."""
-        if (Path(self.path) / "corpus.jsonl").is_file():
+        if _is_beir(self.path):
+            _check_idle(self.columns)
             if self.retriever is None:
                 raise InputError(
                     "data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25"
                 )
-            return [mine_triples(load_beir(self.path, self.split or "train"), self.retriever, self.negatives)]
-        return list(load_triples(self.path, negatives=self.negatives, columns=self.columns, split=self.split))
+            found = [mine_triples(_judged(self.path, self.split), self.retriever, self.negatives)]
+        else:
+            found = load_triples(self.path, negatives=self.negatives, columns=self.columns, split=self.split)
+        _check_weights(self.source_weights, found)
+        return list(found)
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,13 @@ class Mixture:
 
     def load(self, cache_dir: Path) -> list[Examples]:
         """Load every source; each must be a single one when there are weights."""
+        if self.weights is not None:
+            _check_positive(self.weights)
+        idle = [name for name, source in self.sources.items() if source.weights is not None]
+        if idle:
+            raise InputError(
+                f"data.sources.{idle[0]}.source_weights: has no effect in a mixture; set data.source_weights"
+            )
         loaded = {name: source.load(cache_dir) for name, source in self.sources.items()}
         several = [name for name, found in loaded.items() if len(found) > 1]
         if several and self.source_weights is not None:
@@ -144,3 +159,33 @@ class Mixture:
                 f"data.source_weights: {several[0]} has several sources of its own; list them one by one"
             )
         return [source for found in loaded.values() for source in found]
+
+
+def _is_beir(path: str) -> bool:
+    return (Path(path) / "corpus.jsonl").is_file()
+
+
+def _judged(path: str, split: str | None) -> Split:
+    try:
+        return load_beir(path, split or "train")
+    except InputError as error:
+        raise InputError(f"data.path: {error}") from error
+
+
+def _check_idle(columns: Mapping[str, str]) -> None:
+    if columns:
+        raise InputError("data.columns: has no effect on a BEIR-layout folder; leave it out")
+
+
+def _check_weights(weights: Sequence[float] | None, found: Sequence[Examples]) -> None:
+    if weights is None:
+        return
+    if len(weights) != len(found):
+        names = ", ".join(source.name for source in found)
+        raise InputError(f"data.source_weights: {len(weights)} weights for {len(found)} sources ({names})")
+    _check_positive(weights)
+
+
+def _check_positive(weights: Sequence[float]) -> None:
+    if not all(weight > 0 for weight in weights):
+        raise InputError("data.source_weights: weights must be above 0; leave a source out instead")

@@ -25,7 +25,8 @@ class Triples:
         name: what messages call it.
         table: columns ``query``, ``document`` and, with negatives, ``negative`` (a list of texts); and
             ``query_id``.
-        negatives: hard negatives that every row has at least, and that are drawn from; 0 for pairs.
+        negatives: hard negatives that every row has at least; a row's first ones so many are drawn from, further ones
+            are not used. 0 for pairs.
         fingerprint: hash of the content.
     """
 
@@ -53,7 +54,7 @@ class Triples:
         values = self.table[row]
         documents = [values[DOCUMENT]]
         if n_way > 1:
-            chosen = generator.choice(len(values[NEGATIVE]), size=n_way - 1, replace=False)
+            chosen = generator.choice(self.negatives, size=n_way - 1, replace=False)
             documents += [values[NEGATIVE][int(n)] for n in chosen]
         name = str(values[ID])
         ids = [f"{self.name} row {name}" + (f" negative {n}" if n else "") for n in range(len(documents))]
@@ -61,11 +62,11 @@ class Triples:
 
     def training_queries(self) -> Iterator[tuple[str, str]]:
         """Id (row number, where the data has none) and text of every row's query."""
-        return zip(map(str, _column(self.table, ID)), _column(self.table, QUERY), strict=True)
+        return zip(map(str, column_of(self.table, ID)), column_of(self.table, QUERY), strict=True)
 
     def without(self, query_ids: Collection[str]) -> Triples:
         """All rows but those of these queries."""
-        kept = [row for row, name in enumerate(_column(self.table, ID)) if str(name) not in query_ids]
+        kept = [row for row, name in enumerate(column_of(self.table, ID)) if str(name) not in query_ids]
         mark = fingerprint([self.fingerprint, "without"], sorted(query_ids))
         return replace(self, table=self.table.select(kept), fingerprint=mark)
 
@@ -76,13 +77,15 @@ def make_triples(name: str, table: datasets.Dataset, negatives: int | None, key:
     Args:
         name: what messages call it.
         table: see :class:`Triples`.
-        negatives: None for pairs; otherwise most negatives a row, of which ``min(negatives, fewest)`` are used, as
+        negatives: None for pairs; otherwise most negatives a row: its first ``min(negatives, fewest)`` are used, as
             ColBERT-Zero does with 10.
         key: config key to name in errors.
 
     Raises:
-        InputError: a column is missing, there is no row, a text is not a string, or a row lacks negatives.
+        InputError: a column is missing, there is no row, a text is empty or not a string, or a row lacks negatives.
     """
+    if negatives is not None and negatives < 1:
+        raise InputError(f"data.negatives={negatives}: must be at least 1; use data=pairs for none")
     wanted = [QUERY, DOCUMENT, *([NEGATIVE] if negatives else [])]
     missing = [column for column in wanted if column not in table.column_names]
     if missing:
@@ -92,25 +95,35 @@ def make_triples(name: str, table: datasets.Dataset, negatives: int | None, key:
     if len(table) == 0:
         raise InputError(f"{key}: {name} is empty; leave the source out")
     for column in (QUERY, DOCUMENT):
-        bad = [
-            str(row)
-            for row, text in enumerate(_column(table, column))
-            if not isinstance(text, str) or not text.strip()
-        ]
+        bad = [str(row) for row, text in enumerate(column_of(table, column)) if not _is_text(text)]
         if bad:
             raise InputError(f"{key}: {name}: {column} is empty or no text in rows {some_ids(bad)}")
     fewest = 0
     if negatives:
-        counts = [0 if texts is None else len(texts) for texts in _column(table, NEGATIVE)]
-        without = [str(row) for row, count in enumerate(counts) if count == 0]
+        counts, without, bad = [], [], []
+        for row, texts in enumerate(column_of(table, NEGATIVE)):
+            if not isinstance(texts, list | None):
+                raise InputError(
+                    f"{key}: {name}: {NEGATIVE} must be a list of texts, not {texts!r:.80} (row {row})"
+                )
+            counts.append(len(texts or []))
+            if not texts:
+                without.append(str(row))
+            elif not all(map(_is_text, texts[:negatives])):
+                bad.append(str(row))
         if without:
             raise InputError(
                 f"{key}: {name}: rows without negatives: {some_ids(without)}; use pairs, or leave them out"
             )
+        if bad:
+            raise InputError(
+                f"{key}: {name}: {NEGATIVE} holds something empty or no text in rows {some_ids(bad)}"
+            )
         fewest = min(negatives, min(counts))
     if ID not in table.column_names:
         table = table.add_column(ID, [str(row) for row in range(len(table))])
-    return Triples(name, table, fewest, _fingerprint(table, wanted))
+    mark = fingerprint([_fingerprint(table, wanted), str(fewest)])
+    return Triples(name, table, fewest, mark)
 
 
 def table_of(columns: dict[str, Any]) -> datasets.Dataset:
@@ -118,8 +131,12 @@ def table_of(columns: dict[str, Any]) -> datasets.Dataset:
     return datasets.Dataset.from_dict(columns)
 
 
-def _column(table: datasets.Dataset, column: str) -> Iterator[Any]:
-    """A column in blocks, so that a memory-mapped file is never loaded whole."""
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def column_of(table: datasets.Dataset, column: str) -> Iterator[Any]:
+    """The values of a column, read in blocks, so that a memory-mapped file is never loaded whole."""
     for block in table.select_columns([column]).iter(batch_size=10_000):
         yield from block[column]
 

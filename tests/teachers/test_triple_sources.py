@@ -1,0 +1,159 @@
+"""Where a contrastive phase gets its pairs and triples from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytest
+from hydra import compose, initialize_config_dir
+
+from colbert_lab.__main__ import CONF
+from colbert_lab.errors import InputError
+from colbert_lab.teachers.bm25 import BM25
+from colbert_lab.teachers.triple_sources import HardNegatives, InstalledDocsTriples, Mixture, Pairs
+from colbert_lab.text import installed_docs
+from colbert_lab.text.installed_docs import from_rows
+from colbert_lab.text.installed_docs_build import Row
+from tests.conftest import sentences, write_beir
+from tests.hub_copies import write_splits
+
+RETRIEVER = BM25(0.9, 0.4)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+@pytest.fixture
+def beir(tmp_path: Path) -> str:
+    documents = {f"d{n}": text for n, text in enumerate(sentences(8))}
+    queries = {f"q{n}": documents[f"d{n}"] for n in range(4)}
+    qrels = {"train": [(f"q{n}", f"d{n}", 1) for n in range(3)], "dev": [("q3", "d3", 1), ("q3", "d4", 0)]}
+    return str(write_beir(tmp_path / "toy", documents, queries, qrels))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> str:
+    def rows(name: str, n: int) -> list[dict[str, Any]]:
+        return [
+            {"query": f"{name} {i}", "document": f"document {i}", "negative": ["one", "two"], "dataset": name}
+            for i in range(n)
+        ]
+
+    return str(write_splits(tmp_path / "hub", {"nq": rows("nq", 3), "fever": rows("fever", 5)}))
+
+
+def test_a_beir_folder_gives_pairs(beir: str, tmp_path: Path) -> None:
+    (train,) = Pairs(beir).load(tmp_path)
+    assert (train.name, len(train), train.fewest) == ("toy/train", 3, 1)
+    (dev,) = Pairs(beir, split="dev").load(tmp_path)
+    assert [name for name, _ in dev.training_queries()] == ["q3"]
+    with pytest.raises(InputError, match=r"^data\.path: \S+test\.tsv: no such file"):
+        Pairs(beir, split="test").load(tmp_path)
+
+
+def test_a_beir_folder_gives_triples_with_a_retriever(beir: str, tmp_path: Path) -> None:
+    (train,) = HardNegatives(beir, 4, RETRIEVER).load(tmp_path)
+    assert (train.name, len(train), train.fewest) == ("toy/train", 3, 5)
+    with pytest.raises(InputError, match=r"^data\.retriever: a BEIR-layout folder has no negatives"):
+        HardNegatives(beir, 4).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.negatives=8: toy has not that many other documents"):
+        HardNegatives(beir, 8, RETRIEVER).load(tmp_path)
+
+
+def test_a_dataset_gives_a_source_for_each_split(hub: str, tmp_path: Path) -> None:
+    pairs = Pairs(hub)
+    assert {source.name: len(source) for source in pairs.load(tmp_path)} == {"hub/nq": 3, "hub/fever": 5}
+    assert pairs.weights is None
+    assert {source.fewest for source in HardNegatives(hub, 10).load(tmp_path)} == {3}
+    assert {source.fewest for source in HardNegatives(hub, 1).load(tmp_path)} == {2}
+    with pytest.raises(InputError, match=r"^data\.negatives=0: must be at least 1"):
+        HardNegatives(hub, 0).load(tmp_path)
+
+
+@pytest.mark.parametrize("make", [Pairs, lambda path, **more: HardNegatives(path, 2, RETRIEVER, **more)])
+def test_settings_that_do_not_fit_are_named(make: Any, beir: str, hub: str, tmp_path: Path) -> None:
+    assert make(hub, source_weights=[1, 3]).weights == [1, 3]
+    assert len(make(hub, source_weights=[1, 3]).load(tmp_path)) == 2
+    with pytest.raises(
+        InputError, match=r"^data\.source_weights: 1 weights for 2 sources \(hub/nq, hub/fever\)"
+    ):
+        make(hub, source_weights=[1]).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.source_weights: weights must be above 0"):
+        make(hub, source_weights=[1, 0]).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.source_weights: 2 weights for 1 sources \(toy/train\)"):
+        make(beir, source_weights=[1, 2]).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.columns: has no effect on a BEIR-layout folder"):
+        make(beir, columns={"query": "question"}).load(tmp_path)
+
+
+def test_a_mixture_has_the_sources_of_all_in_order(beir: str, hub: str, tmp_path: Path) -> None:
+    sources = {"docs": Pairs(beir), "nomic": Pairs(hub)}
+    mixture = Mixture(sources)
+    assert [source.name for source in mixture.load(tmp_path)] == ["toy/train", "hub/nq", "hub/fever"]
+    assert (mixture.weights, mixture.teacher) == (None, None)
+    weighted = Mixture({"docs": Pairs(beir), "nq": Pairs(hub, split="nq")}, {"nq": 1.0, "docs": 3.0})
+    assert weighted.weights == [3.0, 1.0]
+    assert [source.name for source in weighted.load(tmp_path)] == ["toy/train", "hub/nq"]
+
+
+def test_weights_of_a_mixture_that_do_not_fit_are_named(beir: str, hub: str, tmp_path: Path) -> None:
+    sources = {"docs": Pairs(beir), "nomic": Pairs(hub)}
+    with pytest.raises(InputError, match=r"^data\.source_weights: nomic is not both a source and a weight"):
+        Mixture(sources, {"docs": 1.0}).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.source_weights: other is not both a source and a weight"):
+        Mixture({"docs": Pairs(beir)}, {"docs": 1.0, "other": 1.0}).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.source_weights: nomic has several sources of its own"):
+        Mixture(sources, {"docs": 1.0, "nomic": 1.0}).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.source_weights: weights must be above 0"):
+        Mixture({"docs": Pairs(beir)}, {"docs": -1.0}).load(tmp_path)
+    with pytest.raises(
+        InputError, match=r"^data\.sources\.nomic\.source_weights: has no effect in a mixture"
+    ):
+        Mixture({"nomic": Pairs(hub, source_weights=[1, 1])}).load(tmp_path)
+
+
+def test_a_mixture_is_composed_on_the_command_line(beir: str, hub: str, tmp_path: Path) -> None:
+    overrides = [
+        "+experiment=colbert_zero_kd",
+        "data=mixture",
+        "+data@data.sources.docs=triples",
+        f"data.sources.docs.path={beir}",
+        "data.sources.docs.negatives=2",
+        "+data@data.sources.nq=pairs",
+        f"data.sources.nq.path={hub}",
+        "data.sources.nq.split=nq",
+        "data.source_weights={docs: 2, nq: 1}",
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", overrides=overrides)
+    mixture = hydra.utils.instantiate(cfg.data, _convert_="all")
+    assert [(source.name, source.fewest) for source in mixture.load(tmp_path)] == [
+        ("toy/train", 3),
+        ("hub/nq", 1),
+    ]
+    assert mixture.weights == [2, 1]
+
+
+@pytest.fixture
+def _small_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten documented functions: every fifth is of the test split."""
+    texts = sentences(10, low=8)
+    rows = [Row(f"m{n}:f", texts[n], texts[n][:20], "test" if n % 5 == 4 else "train") for n in range(10)]
+    monkeypatch.setattr(installed_docs, "load_installed_docs", lambda cache_dir: from_rows(rows, {}))
+
+
+@pytest.mark.usefixtures("_small_installation")
+def test_the_installed_documentation_gives_pairs_and_triples_of_training_text(tmp_path: Path) -> None:
+    (pairs,) = InstalledDocsTriples(None, None).load(tmp_path)
+    assert (len(pairs), pairs.fewest) == (8, 1)
+    (triples,) = InstalledDocsTriples(6, 4, 3, RETRIEVER).load(tmp_path)
+    assert (len(triples), triples.fewest) == (4, 4)
+    names = {name for name, _ in pairs.training_queries()}
+    assert {name for name, _ in triples.training_queries()} <= names
+    assert not names & {"q:m4:f", "q:m9:f"}
+    with pytest.raises(InputError, match=r"^data\.retriever: hard negatives need a retriever"):
+        InstalledDocsTriples(None, None, 3).load(tmp_path)

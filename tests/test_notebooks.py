@@ -1,0 +1,105 @@
+"""The committed notebooks: they run over a real sweep, and they are committed with their outputs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import command
+from tests.conftest import ROOT
+from tests.toy import toy_overrides, write_toy
+
+nbformat = pytest.importorskip("nbformat", reason="the extra 'notebook' is not installed")
+nbclient = pytest.importorskip("nbclient", reason="the extra 'notebook' is not installed")
+pytest.importorskip("ipykernel", reason="the extra 'notebook' is not installed")
+pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RATES, SEEDS = ("0.01", "0.0001"), ("1", "2")
+
+
+@pytest.fixture(scope="module")
+def sweep(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs folder of a sweep over two learning rates and two seeds, with name ``toy``."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    toy = write_toy(tmp_path_factory.mktemp("toy"))
+    common = [
+        a for a in toy_overrides(tiny_bert, toy, outputs) if not a.startswith("phases.distill.optimizer")
+    ]
+    rates = f"phases.distill.optimizer.lr={','.join(RATES)}"
+    outcome = command("-m", *common, rates, f"seed={','.join(SEEDS)}")
+    assert outcome.status == 0, outcome.err
+    return outputs
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def shown(notebook: Any, kind: str) -> list[str]:
+    """Everything of a MIME type that the cells display."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
+
+
+def changed_at(folder: Path) -> dict[Path, int]:
+    """When each file was changed; run.log apart, to which this process's own lines may still go."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.log")
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_a_sweep_in_one_process_leaves_a_folder_a_run(sweep: Path) -> None:
+    there = [path.name for path in (sweep / "toy").iterdir()]
+    runs = [name for name in there if re.fullmatch(r"[0-9a-f]{10}-s[12]", name)]
+    assert len(runs) == len(RATES) * len(SEEDS)
+    # Hydra keeps one file of the whole sweep beside them.
+    assert set(there) - set(runs) == {"latest", "sweeps"}
+    assert [path.name for path in (sweep / "toy" / "sweeps").iterdir()] == ["multirun.yaml"]
+
+
+def test_the_ablation_table_runs_over_a_real_sweep(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the kernel is a process of its own
+    notebook = read(ROOT / "notebooks" / "ablation_table.ipynb")
+    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    ours = {"outputs": f"Path({str(sweep)!r})", "name": "'toy'", "reference": "{'lr': '0.0001'}"}
+    lines = parameters.source.splitlines()
+    keys = [line.partition(" = ")[0] for line in lines]
+    assert set(ours) < set(keys)
+    parameters.source = "\n".join(
+        f"{key} = {ours[key]}" if key in ours else line for key, line in zip(keys, lines, strict=True)
+    )
+    before = changed_at(sweep)
+    nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    text = "\n".join(shown(notebook, "text/markdown"))
+    (header,) = (line for line in text.splitlines() if "difference to the reference" in line)
+    assert header.startswith("| lr | seeds | test: before | after | gain |")
+    rows = [line for line in text.splitlines() if re.match(r"\| 0\.(01|0001) \| 2 \|.* none \|$", line)]
+    assert len(rows) == 2
+    assert re.search(r"\| [+-]0\.\d{4} \[[+-]0\.\d{4}, [+-]0\.\d{4}\] (higher|lower|unclear) \|", rows[0])
+    assert "| reference |" in rows[1]
+    assert re.search(r"lr=0\.01 against lr=0\.0001: (higher|lower|unclear), ", text)
+    assert len(shown(notebook, "image/png")) == 2
+    assert changed_at(sweep) == before
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_committed_notebook_has_its_outputs_and_no_machine_paths(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    kinds = [output.output_type for cell in code for output in cell.outputs]
+    assert "error" not in kinds
+    assert "stream" not in kinds
+    assert shown(notebook, "text/markdown")
+    assert len(shown(notebook, "image/png")) == 2
+    said = "\n".join([*shown(notebook, "text/markdown"), *shown(notebook, "text/plain")])
+    assert not re.search(r"(?<![\w.])/(tmp|home|work|root|Users|mnt|var)/", said)
+    assert str(ROOT) not in path.read_text(encoding="utf-8")
