@@ -6,11 +6,14 @@ import hashlib
 import json
 import logging
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -76,6 +79,8 @@ def run(cfg: DictConfig) -> float | None:
         return _headline(cfg, directory)
     inputs = load_inputs(cfg, overrides)
     directory.start()
+    if label := _sweep_label(overrides):
+        directory.name_in_sweep(label)
     log_to(directory.path / "run.log", buffer)
     try:
         environment = describe()
@@ -258,6 +263,22 @@ def _headline(cfg: DictConfig, directory: RunDirectory) -> float | None:
     if cfg.evaluation.headline is None:
         return None
     return headline(directory.path, cfg.evaluation.headline, cfg.schedule[-1] if cfg.schedule else "evaluate")
+
+
+def _sweep_label(overrides: list[str]) -> str | None:
+    """A readable name of a job of a multirun: what the sweep varies, as far as the command line tells.
+
+    Returns:
+        For example ``lr=1e-4,seed=1``; None outside a multirun.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    given = [argument for argument in sys.argv[1:] if not argument.startswith("-") and "=" in argument]
+    parsed = OverridesParser.create().parse_overrides(given)
+    swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    pairs = [override.lstrip("+").partition("=") for override in overrides]
+    chosen = [pair for pair in pairs if pair[0] in swept] or pairs
+    return ",".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, _, value in chosen)
 
 
 def _overrides() -> list[str]:

@@ -234,3 +234,23 @@ def test_killed_at_random_points_the_weights_are_the_same(
     assert outcome.status == 0, outcome.err
     for phase in PHASES:
         assert equal(weights(the_run(tmp_path, "toy"), phase), weights(run, phase))
+
+
+def test_a_sweep_over_schedules_and_prompts_has_readable_names(
+    finished: tuple[Path, str, list[str]], tmp_path: Path
+) -> None:
+    _, _, arguments = finished
+    given = [a for a in arguments if not a.startswith(("prompts.", "output_dir=", "name="))]
+    outcome = command(
+        "-m", *given, "name=sweep", "prompts=none,nomic", "schedule=[distill],[supervised,distill]",
+        f"output_dir={tmp_path}", "student.query_length=20",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    links = sorted(path.name for path in (tmp_path / "sweep" / "sweeps").iterdir() if path.is_symlink())
+    assert len(links) == 4
+    for prompts in ("none", "nomic"):
+        for schedule in ("[distill]", "[supervised,distill]"):
+            assert any(f"prompts={prompts}" in name and f"schedule={schedule}" in name for name in links)
+    runs = {path.resolve() for path in (tmp_path / "sweep" / "sweeps").iterdir() if path.is_symlink()}
+    assert len(runs) == 4
+    assert all((run / "results.jsonl").is_file() for run in runs)

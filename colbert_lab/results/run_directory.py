@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from colbert_lab.results.identity import run_id
 
 log = logging.getLogger(__name__)
 STATUS_FILE = "status.json"
+LONGEST_LABEL = 150  # characters; file systems take 255 bytes
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,20 @@ class RunDirectory:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(self.path.name)
         temporary.replace(link)
+
+    def name_in_sweep(self, label: str) -> None:
+        """Link the run under a readable name: ``<output_dir>/<name>/sweeps/<label>``.
+
+        Args:
+            label: what tells this run of a sweep from the others, for example ``lr=1e-4,seed=1``.
+        """
+        folder = self.path.parent / "sweeps"
+        folder.mkdir(parents=True, exist_ok=True)
+        readable = re.sub(r"[^\w.,=+\[\]-]+", "_", label)[:LONGEST_LABEL]
+        temporary = folder / f".{readable}.{os.getpid()}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(Path("..") / self.path.name)
+        temporary.replace(folder / readable)
 
     def end(self, status: str, error: str | None = None) -> None:
         """Write how the run ended: ``finished``, or ``failed`` with the error."""
