@@ -22,6 +22,7 @@ MIB = 2**20
 def step(model: str, batch_size: int) -> dict[str, float]:
     """One training step on random tokens; memory in MiB."""
     import torch
+
     from colbert_lab.objectives.contrastive import Contrastive
     from colbert_lab.objectives.distillation import Distillation, Side
     from colbert_lab.objectives.mix import Mix
@@ -67,7 +68,11 @@ def step(model: str, batch_size: int) -> dict[str, float]:
         loss = module.training_step(batch, 0)
     loss.backward()
     optimizer.step()
-    peak = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[1])
+    peak = int(
+        next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[
+            1
+        ]
+    )
     embeddings = batch_size * (QUERY_LENGTH + DOCUMENT_LENGTH) * DIM * 4
     return {
         "batch": batch_size,
@@ -91,7 +96,9 @@ def main() -> None:
     rests = []
     for batch_size in given.batches:
         command = [sys.executable, __file__, "--model", given.model, "--one", str(batch_size)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        found = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        )
         rest = found["peak"] - found["embeddings and gradients"] - found["three B x B"]
         rests.append(rest)
         print(
@@ -101,7 +108,9 @@ def main() -> None:
         )
     from colbert_lab.results.environment import hardware_label
 
-    print(f"the rest grows by {rests[-1] / rests[0] - 1:+.1%} from batch {given.batches[0]} to {given.batches[-1]}")
+    print(
+        f"the rest grows by {rests[-1] / rests[0] - 1:+.1%} from batch {given.batches[0]} to {given.batches[-1]}"
+    )
     print(f"on {hardware_label()}")
 
 

@@ -18,7 +18,7 @@ def start_logging() -> logging.handlers.MemoryHandler:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(message)s"))
     terminal.addFilter(_for_the_user)
-    if rank_zero_only.rank > 0:  # the first process speaks for all
+    if process_rank() > 0:  # the first process speaks for all
         terminal.setLevel(logging.ERROR)
     buffer = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
     root.addHandler(terminal)
@@ -34,7 +34,18 @@ def _for_the_user(record: logging.LogRecord) -> bool:
     return ours or (record.levelno >= logging.WARNING and record.name != "py.warnings")
 
 
+def process_rank() -> int:
+    """Which of the processes that train together this is; 0 for the first or only one."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
 def log_to(path: Path, buffer: logging.handlers.MemoryHandler) -> None:
+    """Write what was logged so far, and everything from now on, to a file.
+
+    Args:
+        path: the file; it is appended to.
+        buffer: what :func:`start_logging` returned.
+    """
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     buffer.setTarget(file)

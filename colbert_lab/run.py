@@ -16,12 +16,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
-from lightning_utilities.core.rank_zero import rank_zero_only
 
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError
 from colbert_lab.inputs import Inputs, load_inputs
-from colbert_lab.logs import log_to, start_logging
+from colbert_lab.logs import log_to, process_rank, start_logging
 from colbert_lab.measuring import Measuring, headline
 from colbert_lab.results.environment import describe
 from colbert_lab.results.identity import config_hash, phase_hash
@@ -70,7 +69,7 @@ def run(cfg: DictConfig) -> float | None:
     prepare_torch(cfg.trainer.threads)
     config: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
     directory = find_run(Path(cfg.output_dir), cfg.name, config_hash(config), cfg.seed, cfg.reuse)
-    if rank_zero_only.rank > 0:
+    if process_rank() > 0:
         _walk(cfg, config, load_inputs(cfg, overrides), directory, None)
         return None
     if directory.finished:

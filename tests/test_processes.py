@@ -35,9 +35,15 @@ def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) ->
         ]
         arguments = [a for a in arguments if not a.startswith("evaluation.path")]
         done = subprocess.run(
-            [sys.executable, "-m", "colbert_lab", *arguments], capture_output=True, text=True, timeout=300, check=False
+            [sys.executable, "-m", "colbert_lab", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
-        found[name] = load_file(the_run(tmp_path / "outputs", name) / "supervised" / "student" / "model.safetensors")
+        found[name] = load_file(
+            the_run(tmp_path / "outputs", name) / "supervised" / "student" / "model.safetensors"
+        )
     for weight in found["one"]:
         torch.testing.assert_close(found["two"][weight], found["one"][weight], atol=1e-6, rtol=1e-5)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from colbert_lab.results.records import read_records
 from safetensors.torch import load_file
 
+from colbert_lab.results.records import read_records
 from tests.command import command, the_run
 from tests.toy import student_overrides, write_toy
 
@@ -73,7 +73,9 @@ def three_phases(tiny_bert: Path, toy: Path, outputs: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_bert: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[str]]:
+def finished(
+    tiny_bert: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str, list[str]]:
     outputs = tmp_path_factory.mktemp("outputs")
     arguments = three_phases(tiny_bert, toy, outputs)
     outcome = command(*arguments)
@@ -96,7 +98,9 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_every_phase_is_measured_with_cost_and_lineage(finished: tuple[Path, str, list[str]]) -> None:
     run, out, _ = finished
-    phases = list(dict.fromkeys(r.phase for r in read_records(run / "results.jsonl") if r.system == "student"))
+    phases = list(
+        dict.fromkeys(r.phase for r in read_records(run / "results.jsonl") if r.system == "student")
+    )
     assert phases == ["before", *PHASES]
     assert "Phases: cost and lineage" in out
     for phase in PHASES:
@@ -176,7 +180,10 @@ def test_the_dense_twin_goes_through_the_same_phases(finished: tuple[Path, str, 
     outcome = command(*arguments, "student.output=single", "student.dim=null", "name=dense")
     assert outcome.status == 0, outcome.err
     dense = the_run(run.parents[1], "dense")
-    assert {r.phase for r in read_records(dense / "results.jsonl") if r.system == "student"} == {"before", *PHASES}
+    assert {r.phase for r in read_records(dense / "results.jsonl") if r.system == "student"} == {
+        "before",
+        *PHASES,
+    }
     start = command(
         *[a for a in arguments if not a.startswith("student.")], "schedule=[distill]", "name=from_dense",
         f"student.checkpoint={dense / 'supervised' / 'student'}", "student.output=multi", "student.dim=16",
@@ -192,8 +199,14 @@ def test_the_dense_twin_goes_through_the_same_phases(finished: tuple[Path, str, 
         (["phases.unsupervised.batch_size=400"], ["phases.unsupervised.batch_size=400", "rows"]),
         (["phases.supervised.n_way=9"], ["phases.supervised.n_way=9"]),
         (["phases.supervised.data.negatives=0"], ["negatives"]),
-        (["phases.unsupervised.objective.distillation.weight=1"], ["distillation.weight", "no teacher scores"]),
-        (["phases.supervised.objective.contrastive.false_negative_ratio=0.9"], ["false_negative_ratio", "no effect"]),
+        (
+            ["phases.unsupervised.objective.distillation.weight=1"],
+            ["distillation.weight", "no teacher scores"],
+        ),
+        (
+            ["phases.supervised.objective.contrastive.false_negative_ratio=0.9"],
+            ["false_negative_ratio", "no effect"],
+        ),
         (["trainer.devices=3"], ["batch_size=4", "3 processes"]),
         (["~data"], ["phases.distill.data", "no data"]),
     ],
@@ -220,7 +233,9 @@ def test_killed_at_random_points_the_weights_are_the_same(
     kills = 0
     for _ in range(4):
         process = subprocess.Popen(
-            [sys.executable, "-m", "colbert_lab", *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "colbert_lab", *given],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         begun = time.monotonic()
         while process.poll() is None and not list(tmp_path.glob("toy/*/*/metrics.csv")):

@@ -31,7 +31,9 @@ def overview(configurations: Sequence[Configuration], left_out: Sequence[str]) -
     first = configurations[0].overrides.items()
     shared = [f"{k}={v}" for k, v in first if all(each.overrides.get(k) == v for each in configurations)]
     lines = [f"{len(runs)} finished runs of {len(configurations)} configurations."]
-    lines += [f"{each.label}: seeds {', '.join(str(seed) for seed in each.seeds)}." for each in configurations]
+    lines += [
+        f"{each.label}: seeds {', '.join(str(seed) for seed in each.seeds)}." for each in configurations
+    ]
     lines += [f"Overrides that all share: {' '.join(shared)}."] if shared else []
     hardware = dict.fromkeys(record.hardware for run in runs for record in run.records if record.hardware)
     lines += [f"Hardware: {'; '.join(hardware)}."] if hardware else []

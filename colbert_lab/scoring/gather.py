@@ -63,7 +63,9 @@ def gather_documents(chunks: Sequence[Embeddings], keys_N: Tensor) -> tuple[list
     shape = torch.tensor([n, width], device=keys_N.device)
     sizes = [(int(rows), int(columns)) for rows, columns in _all_gather(shape)]
     most, widest = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
-    emb_RNLD = _AllGather.apply(F.pad(local.emb_NLD, (0, 0, 0, widest - width, 0, most - n)))
+    emb_RNLD: Tensor = _AllGather.apply(  # type: ignore[no-untyped-call]
+        F.pad(local.emb_NLD, (0, 0, 0, widest - width, 0, most - n))
+    )
     mask_RNL = _all_gather(F.pad(local.mask_NL, (0, widest - width, 0, most - n)).to(torch.uint8)).bool()
     keys_RN = _all_gather(F.pad(keys_N, (0, most - n)))
     gathered = [

@@ -13,7 +13,6 @@ from colbert_lab.student.backbone import load_backbone, load_tokenizer
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
 
-
 OUTPUTS, POOLINGS = ("multi", "single"), ("mean", "cls")
 
 

@@ -12,7 +12,7 @@ from colbert_lab.teachers.lists import build_scored_lists
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.scored_lists import read_scored_lists
-from colbert_lab.types import Examples
+from colbert_lab.types import Examples, ScoredLists
 
 
 class Source(Protocol):
@@ -28,7 +28,7 @@ class Source(Protocol):
         """Relative frequency of the sources; None for proportional to size."""
         ...
 
-    def load(self, cache_dir: Path) -> list[Examples]:
+    def load(self, cache_dir: Path) -> Sequence[Examples]:
         """Read or build the training data, one entry a source."""
         ...
 
@@ -57,7 +57,7 @@ class InstalledDocsLists:
     seed: int
     weights: None = None
 
-    def load(self, cache_dir: Path) -> list[Examples]:
+    def load(self, cache_dir: Path) -> list[ScoredLists]:
         """Build the lists, or read them from the cache."""
         if self.teacher is None:
             raise InputError("data.teacher: installed_docs needs a teacher (bm25, bi_encoder or ensemble)")
@@ -91,6 +91,6 @@ class ScoredListFiles:
     teacher: None = None
     weights: None = None
 
-    def load(self, cache_dir: Path) -> list[Examples]:
+    def load(self, cache_dir: Path) -> list[ScoredLists]:
         """Read and check the lists."""
         return [read_scored_lists(self.path, self.scores)]

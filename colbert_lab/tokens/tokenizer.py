@@ -92,7 +92,7 @@ class StudentTokenizer:
             tokenizer.add_special_tokens({"additional_special_tokens": list(dict.fromkeys(new))})
         special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
         self._leading = special.index(0)
-        self._n_special = sum(special)
+        self._n_special: int = sum(special)
         self._marker: dict[Role, int | None] = {
             "query": self._token_id(rules.query_marker),
             "document": self._token_id(rules.document_marker),

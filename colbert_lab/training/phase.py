@@ -43,7 +43,7 @@ class PhaseOutcome:
         queries: queries processed.
         tokens: tokens processed, without padding.
         padded_tokens: tokens the encoder computed, with padding.
-        teacher_entropy: mean normalised entropy of the teacher's distributions before step 1; None without distillation.
+        teacher_entropy: mean normalised entropy of the teacher's distributions before step 1, if it distils.
         prompt_mismatch: the parent's prompts, when the phase was allowed to differ from them.
         truncation: by role, the share of texts that is cut, with and without prompt.
         reused_from: the run that trained it, when this one did not.
@@ -104,6 +104,7 @@ def train_phase(
     step = resume.step if resume else 0
     if resume:
         log.info("%s: going on from step %d of %d", name, step, phase.max_steps)
+    first = getattr(rank_zero_only, "rank", 0) == 0
     points = Points()
     callbacks: list[pl.Callback] = [points, RandomState()]
     if evaluate is not None and settings.evaluate_every:
@@ -134,7 +135,7 @@ def train_phase(
         max_epochs=1,
         accumulate_grad_batches=settings.accumulation,
         gradient_clip_val=settings.gradient_clip,
-        logger=[MetricsFile(folder / "metrics.csv", step), *loggers] if rank_zero_only.rank == 0 else False,
+        logger=[MetricsFile(folder / "metrics.csv", step), *loggers] if first else False,
         callbacks=callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from colbert_lab.errors import InputError
 from colbert_lab.objectives.contrastive import Contrastive, ignored
 
@@ -20,15 +21,21 @@ def loop(
         positive = rows[b][0]
         dropped = {keys[positive]}
         if ratio is not None and teacher is not None:
-            dropped |= {keys[rows[b][k]] for k in range(1, len(rows[b])) if teacher[b][k] > ratio * teacher[b][0]}
+            dropped |= {
+                keys[rows[b][k]] for k in range(1, len(rows[b])) if teacher[b][k] > ratio * teacher[b][0]
+            }
         counted = [positive] + [keys.index(key) for key in dict.fromkeys(keys) if key not in dropped]
-        total += math.log(sum(math.exp(line[n] / temperature) for n in counted)) - line[positive] / temperature
+        total += (
+            math.log(sum(math.exp(line[n] / temperature) for n in counted)) - line[positive] / temperature
+        )
     return total / len(scores)
 
 
 @pytest.mark.parametrize("ratio", [None, 0.9, 0.3])
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
-def test_equals_a_loop_with_duplicates_and_filtered_negatives(ratio: float | None, temperature: float) -> None:
+def test_equals_a_loop_with_duplicates_and_filtered_negatives(
+    ratio: float | None, temperature: float
+) -> None:
     generator = torch.Generator().manual_seed(4)
     scores = torch.rand(3, 8, generator=generator, dtype=torch.float64)
     keys = torch.tensor([10, 11, 12, 10, 14, 15, 11, 17])
@@ -76,7 +83,9 @@ def test_a_copy_of_the_positive_gets_no_gradient() -> None:
     assert scores.grad[0, 0] == -0.5
 
 
-@pytest.mark.parametrize(("settings", "key"), [((0.0,), "temperature"), ((1.0, False, 0.0), "false_negative_ratio")])
+@pytest.mark.parametrize(
+    ("settings", "key"), [((0.0,), "temperature"), ((1.0, False, 0.0), "false_negative_ratio")]
+)
 def test_bad_settings(settings: tuple[float, ...], key: str) -> None:
     with pytest.raises(InputError, match=key):
         Contrastive(*settings)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 HERE = Path(__file__).resolve().parent
 VERSIONS = {"pylate": "1.6.0", "sentence_transformers": "6.2.0"}
 TEMPERATURES = (1.0, 0.2)
-STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.5, 2.0
+SIDE_TEMPERATURES = ((1.0, 1.0), (0.5, 2.0))  # student and teacher
 CHUNK = 3  # rows of a chunk of the cached losses; does not divide the batches
 
 
@@ -49,15 +50,15 @@ class Case:
     seed: int
     queries: int
     ways: int
+    shift: float
     opposed: bool
     padded: bool
-    shift: float = 0.5
 
 
 CASES = {
-    "padded, best similarities positive": Case(1, queries=4, ways=3, opposed=False, padded=True),
-    "unpadded, best similarities of both signs": Case(2, queries=7, ways=2, opposed=True, padded=False),
-    "padded, best similarities of both signs": Case(3, queries=4, ways=3, opposed=True, padded=True),
+    "padded, best similarities positive": Case(1, queries=4, ways=3, shift=0.5, opposed=False, padded=True),
+    "unpadded, best similarities of both signs": Case(2, queries=5, ways=3, shift=0.3, opposed=True, padded=False),
+    "padded, best similarities of both signs": Case(3, queries=4, ways=3, shift=0.3, opposed=True, padded=True),
 }
 POSITIVE, UNPADDED, PADDED = CASES
 QUERY_TOKENS, DOCUMENT_TOKENS, DIM = 6, 9, 16
@@ -177,73 +178,71 @@ def features(ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask.long()}
 
 
-def measured(
-    inputs: Inputs, unit: bool, make_loss: Callable[[Table], Any], columns: list[dict[str, Tensor]], *labels: Tensor
-) -> dict[str, Any]:
-    """Loss and gradient of a peer's loss."""
-    model = Table(inputs.vectors_TD, unit)
-    loss = make_loss(model)(columns, *labels)
-    loss.backward()
-    assert model.vectors_TD.grad is not None
-    return outcome(inputs, loss, model.vectors_TD.grad)
+def pylate_losses(score: Callable[..., Tensor]) -> dict[str, Callable[[Table], Any]]:
+    """PyLate's losses by the name of their numbers."""
+    losses = import_module("pylate.losses")
+    return {
+        **{
+            f"contrastive, temperature {t}": partial(losses.Contrastive, score_metric=score, temperature=t)
+            for t in TEMPERATURES
+        },
+        "cached contrastive, temperature 1.0": partial(losses.CachedContrastive, mini_batch_size=CHUNK),
+        "distillation, normalize_scores True": partial(losses.Distillation, normalize_scores=True),
+        "distillation, normalize_scores False": partial(losses.Distillation, normalize_scores=False),
+    }
+
+
+def sentence_transformers_losses(score: Callable[..., Tensor]) -> dict[str, Callable[[Table], Any]]:
+    """The multi-vector losses of sentence-transformers by the name of their numbers."""
+    losses = import_module("sentence_transformers.multi_vector_encoder.losses")
+    contrastive = losses.MultiVectorMultipleNegativesRankingLoss
+    cached = losses.CachedMultiVectorMultipleNegativesRankingLoss
+    distillation = losses.MultiVectorDistillKLDivLoss
+    return {
+        **{
+            f"contrastive, temperature {t}": partial(contrastive, similarity_fct=score, scale=1 / t)
+            for t in TEMPERATURES
+        },
+        "cached contrastive, temperature 1.0": partial(cached, mini_batch_size=CHUNK),
+        **{
+            f"distillation, temperatures {student} and {teacher}": partial(
+                distillation, student_temperature=student, teacher_temperature=teacher
+            )
+            for student, teacher in SIDE_TEMPERATURES
+        },
+    }
 
 
 def golden(peer: str) -> dict[str, Any]:
     """All numbers of a peer, whose library must be importable."""
     pylate = peer == "pylate"
-    losses = import_module("pylate.losses" if pylate else "sentence_transformers.multi_vector_encoder.losses")
-    scoring = import_module("pylate.scores" if pylate else "sentence_transformers.multi_vector_encoder.scoring")
+    if pylate:
+        recorder = Recorder(import_module("pylate.scores").ColBERTScores())
+        losses = pylate_losses(recorder)
+    else:
+        recorder = Recorder(import_module("sentence_transformers.multi_vector_encoder.scoring").colbert_scores)
+        losses = sentence_transformers_losses(recorder)
     cases: dict[str, Any] = {}
     for name, case in CASES.items():
         inputs = make_inputs(case)
         query = features(inputs.query_ids_BQ, inputs.query_mask_BQ)
-        columns = [features(inputs.document_ids_NL[k :: case.ways], inputs.document_mask_NL[k :: case.ways])
-                   for k in range(case.ways)]
-        recorder = Recorder(scoring.ColBERTScores() if pylate else scoring.colbert_scores)
-        found: dict[str, Any] = {"inputs": inputs.checksum}
-
-        def contrastive(model: Table, temperature: float, recorder: Recorder = recorder) -> Any:
-            if pylate:
-                return losses.Contrastive(model, score_metric=recorder, temperature=temperature)
-            return losses.MultiVectorMultipleNegativesRankingLoss(
-                model, similarity_fct=recorder, scale=1 / temperature
-            )
-
-        def cached(model: Table) -> Any:
-            if pylate:
-                return losses.CachedContrastive(model, mini_batch_size=CHUNK)
-            return losses.CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=CHUNK)
-
-        for temperature in TEMPERATURES:
-            found[f"contrastive, temperature {temperature}"] = measured(
-                inputs, not pylate, lambda model, t=temperature, make=contrastive: make(model, t), [query, *columns]
-            )
-        found["scores"] = rounded(recorder.scores)
-        found["cached contrastive, temperature 1.0"] = measured(inputs, not pylate, cached, [query, *columns])
-        if pylate:
-            documents = features(inputs.document_ids_NL, inputs.document_mask_NL)
-            for normalise in (True, False):
-                found[f"distillation, normalize_scores {normalise}"] = measured(
-                    inputs,
-                    False,
-                    lambda model, n=normalise: losses.Distillation(model, normalize_scores=n),
-                    [query, documents],
-                    inputs.teacher_BK,
-                )
-        else:
-            for student, teacher in ((1.0, 1.0), (STUDENT_TEMPERATURE, TEACHER_TEMPERATURE)):
-                found[f"distillation, temperatures {student} and {teacher}"] = measured(
-                    inputs,
-                    True,
-                    lambda model, s=student, t=teacher: losses.MultiVectorDistillKLDivLoss(
-                        model, student_temperature=s, teacher_temperature=t
-                    ),
-                    [query, *columns],
-                    inputs.teacher_BK,
-                )
-        cases[name] = found
-    library = import_module(peer)
-    return {"peer": peer, "version": library.__version__, "torch": torch.__version__, "cases": cases}
+        flat = features(inputs.document_ids_NL, inputs.document_mask_NL)
+        columns = [{key: value[k :: case.ways] for key, value in flat.items()} for k in range(case.ways)]
+        cases[name] = {"inputs": inputs.checksum}
+        for kind, make in losses.items():
+            model = Table(inputs.vectors_TD, unit=not pylate)
+            documents = [flat] if pylate and kind.startswith("distillation") else columns
+            loss = make(model)([query, *documents], inputs.teacher_BK)
+            loss.backward()
+            assert model.vectors_TD.grad is not None
+            cases[name][kind] = outcome(inputs, loss, model.vectors_TD.grad)
+        cases[name]["scores"] = rounded(recorder.scores)
+    return {
+        "peer": peer,
+        "version": import_module(peer).__version__,
+        "torch": torch.__version__,
+        "cases": cases,
+    }
 
 
 def golden_file(peer: str) -> Path:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from colbert_lab.scoring.blocked import maxsim_blocked
 from colbert_lab.scoring.maxsim import maxsim
 from colbert_lab.student.chunked import concatenate

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import start_processes
+from torch.nn.parallel import DistributedDataParallel
+
 from colbert_lab.student.student import build_student
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.prepare import objective_from
-from torch.nn.parallel import DistributedDataParallel
-
 from tests.training.support import distance, make_lists, phase_settings
 
 STEPS, ACCUMULATION = 3, 2
@@ -79,10 +79,10 @@ def learn(rank: int, world: int, port: int, settings: dict[str, Any], folder: st
 
 @pytest.mark.slow
 def test_two_processes_equal_one(student_settings: dict[str, Any], tmp_path: Path) -> None:
-    mp.start_processes(
+    start_processes(
         learn, args=(2, free_port(), student_settings, str(tmp_path)), nprocs=2, start_method="spawn"
-    )  # type: ignore[no-untyped-call]
-    mp.start_processes(learn, args=(1, 0, student_settings, str(tmp_path)), nprocs=1, start_method="spawn")  # type: ignore[no-untyped-call]
+    )
+    start_processes(learn, args=(1, 0, student_settings, str(tmp_path)), nprocs=1, start_method="spawn")
     two, one = (torch.load(tmp_path / f"gradients-{n}.pt", weights_only=True) for n in (2, 1))
     assert two.keys() == one.keys()
     assert distance(two, one) < 1e-6

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from colbert_lab.errors import InputError
-from colbert_lab.text import installed_docs
 from colbert_lab.teachers.sources import InstalledDocsLists, ScoredListFiles
+from colbert_lab.text import installed_docs
 from colbert_lab.text.installed_docs import from_rows
 from colbert_lab.text.installed_docs_build import Row
 from tests.conftest import sentences, write_beir

@@ -51,7 +51,10 @@ def phase_settings(**changes: Any) -> DictConfig:
                 "student": {"normalisation": "none", "temperature": 1.0},
             },
             "contrastive": {
-                "weight": 0.0, "temperature": 0.05, "learnable": False, "false_negative_ratio": None,
+                "weight": 0.0,
+                "temperature": 0.05,
+                "learnable": False,
+                "false_negative_ratio": None,
             },
         },
         "prompts": {"query": None, "document": None, "extend_length": None},

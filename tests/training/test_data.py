@@ -33,6 +33,8 @@ def test_a_micro_batch_is_a_function_of_its_number(student: Student) -> None:
     for k, other in zip(range(7), reversed(range(7)), strict=True):
         backward[other]
         ahead, again = forward[k], make(student)[k]
+        assert ahead.teacher_BK is not None
+        assert again.teacher_BK is not None
         assert torch.equal(ahead.teacher_BK, again.teacher_BK)
         assert torch.equal(ahead.queries.input_ids_NL, again.queries.input_ids_NL)
         assert torch.equal(ahead.rows_BK, again.rows_BK)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+
 from colbert_lab.student.student import build_student
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.prepare import objective_from
-
 from tests.training.support import TRAINER, distance, make_lists, phase_settings
 from tests.training.test_phase import equal, train
 
@@ -62,7 +62,13 @@ def gradients(
         recompute=recompute,
     )
     batches = MicroBatches(
-        [make_lists()], student.tokenizer, batch_size=12, n_way=4, token_budget=token_budget, seed=0, phase="x"
+        [make_lists()],
+        student.tokenizer,
+        batch_size=12,
+        n_way=4,
+        token_budget=token_budget,
+        seed=0,
+        phase="x",
     )
     module.train()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
@@ -80,15 +86,22 @@ def test_any_chunk_size_gives_the_gradient_of_the_full_batch(
     assert "log_temperature" in whole
     chunked = gradients(student_settings, token_budget, precision, recompute=True)
     assert distance(chunked, whole) < limit
-    assert abs(chunked["log_temperature"] - whole["log_temperature"]) <= limit * abs(whole["log_temperature"]) * 10
+    assert (
+        abs(chunked["log_temperature"] - whole["log_temperature"])
+        <= limit * abs(whole["log_temperature"]) * 10
+    )
 
 
-def test_the_learned_temperature_moves_and_is_logged(student_settings: dict[str, Any], tmp_path: Path) -> None:
+def test_the_learned_temperature_moves_and_is_logged(
+    student_settings: dict[str, Any], tmp_path: Path
+) -> None:
     from colbert_lab.training.metrics_file import read_metrics
 
     train(student_settings, tmp_path / "a", steps=4, objective=both_objectives())
     values = [
-        float(row["value"]) for row in read_metrics(tmp_path / "a" / "metrics.csv") if row["name"] == "train/temperature"
+        float(row["value"])
+        for row in read_metrics(tmp_path / "a" / "metrics.csv")
+        if row["name"] == "train/temperature"
     ]
     assert len(set(values)) == 4
     assert values[0] == pytest.approx(0.1, rel=0.05)

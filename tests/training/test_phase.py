@@ -33,7 +33,13 @@ def train(
     student = build_student(**student_settings)
     settings = phase_settings(evaluate_every=1 if stop_at else None, **changes)
     phase = prepare_phase(
-        "distill", settings, [make_lists()], student.tokenizer, seed=seed, allow_flat_teacher=False, allow_prompt_mismatch=False
+        "distill",
+        settings,
+        [make_lists()],
+        student.tokenizer,
+        seed=seed,
+        allow_flat_teacher=False,
+        allow_prompt_mismatch=False,
     )
 
     def evaluate(_: Student, step: int) -> Mapping[str, float]:

@@ -1,0 +1,93 @@
+"""Our side of the comparison: one training step on a table of token vectors."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from colbert_lab.objectives.contrastive import Contrastive
+from colbert_lab.objectives.distillation import Distillation, Side
+from colbert_lab.objectives.mix import Mix
+from colbert_lab.student.colbert import ColBERT
+from colbert_lab.training.data import Batch
+from colbert_lab.training.module import StudentModule
+from colbert_lab.types import Embeddings, Tokens
+from tests.parity.make_golden import Inputs, outcome
+
+CHUNKS = 3  # of documents, sorted by length as in training
+
+
+class Table(nn.Module):
+    """A student that looks token vectors up."""
+
+    def __init__(self, vectors_TD: Tensor) -> None:
+        super().__init__()
+        self.vectors_TD = nn.Parameter(vectors_TD.clone())
+
+    def forward(self, tokens: Tokens) -> Embeddings:
+        return Embeddings(F.normalize(self.vectors_TD[tokens.input_ids_NL], dim=-1), tokens.score_mask_NL)
+
+
+def contrastive(temperature: float) -> Mix:
+    return Mix(Distillation(Side(), Side()), Contrastive(temperature), 0.0, 1.0)
+
+
+def distillation(teacher: Side, student: Side) -> Mix:
+    return Mix(Distillation(teacher, student), Contrastive(1.0), 1.0, 0.0)
+
+
+def tokens(ids: Tensor, mask: Tensor) -> Tokens:
+    """A padded batch, no wider than its longest text."""
+    width = int(mask.nonzero()[:, 1].max()) + 1
+    return Tokens(ids[:, :width], mask[:, :width].long(), mask[:, :width])
+
+
+def as_batch(inputs: Inputs) -> Batch:
+    """The inputs as the data module would hand them over: documents sorted by length and cut into chunks."""
+    n = len(inputs.document_ids_NL)
+    order = inputs.document_mask_NL.sum(dim=1).argsort(stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(n)
+    chunks = [torch.from_numpy(part) for part in np.array_split(order.numpy(), CHUNKS)]
+    return Batch(
+        queries=tokens(inputs.query_ids_BQ, inputs.query_mask_BQ),
+        documents=tuple(tokens(inputs.document_ids_NL[c], inputs.document_mask_NL[c]) for c in chunks),
+        rows_BK=place.view_as(inputs.teacher_BK),
+        teacher_BK=inputs.teacher_BK,
+        keys_N=order,
+        n_tokens=0,
+        n_padded=0,
+    )
+
+
+def trained(inputs: Inputs, objective: Mix, recompute: bool = False) -> dict[str, Any]:
+    """Loss and gradient of one training step."""
+    table = Table(inputs.vectors_TD)
+    module = StudentModule(
+        cast(ColBERT, table),
+        objective,
+        optimizer=torch.optim.SGD,
+        lr_schedule="constant",
+        warmup=0,
+        max_steps=1,
+        log_every=1,
+        token_budget=2 * inputs.query_ids_BQ.shape[1],
+        recompute=recompute,
+    )
+    loss = module.training_step(as_batch(inputs), 0)
+    loss.backward()
+    assert table.vectors_TD.grad is not None
+    return outcome(inputs, loss, table.vectors_TD.grad)
+
+
+def embedded(inputs: Inputs) -> tuple[Embeddings, Embeddings]:
+    """Queries and documents, the documents of a query side by side."""
+    unit_TD = F.normalize(inputs.vectors_TD, dim=-1)
+    return (
+        Embeddings(unit_TD[inputs.query_ids_BQ], inputs.query_mask_BQ),
+        Embeddings(unit_TD[inputs.document_ids_NL], inputs.document_mask_NL),
+    )
