@@ -5,8 +5,8 @@ Runs as a script inside the peer's own environment, where colbert_lab need not b
     python tests/parity/make_golden.py pylate FILE                   with pylate==1.6.0
     python tests/parity/make_golden.py sentence_transformers FILE    with sentence-transformers==6.2.0
 
-Without FILE it overwrites the committed numbers. The peers' losses run on a model that looks token vectors up in a
-table, one row a token, so that gradients are per token and no encoder comes between.
+Without FILE it overwrites the committed numbers. The peers' losses run on a model that looks token
+vectors up in a table, one row a token, so that gradients are per token and no encoder comes between.
 """
 
 from __future__ import annotations
@@ -57,8 +57,12 @@ class Case:
 
 CASES = {
     "padded, best similarities positive": Case(1, queries=4, ways=3, shift=0.5, opposed=False, padded=True),
-    "unpadded, best similarities of both signs": Case(2, queries=5, ways=3, shift=0.3, opposed=True, padded=False),
-    "padded, best similarities of both signs": Case(3, queries=4, ways=3, shift=0.3, opposed=True, padded=True),
+    "unpadded, best similarities of both signs": Case(
+        2, queries=5, ways=3, shift=0.3, opposed=True, padded=False
+    ),
+    "padded, best similarities of both signs": Case(
+        3, queries=4, ways=3, shift=0.3, opposed=True, padded=True
+    ),
 }
 POSITIVE, UNPADDED, PADDED = CASES
 QUERY_TOKENS, DOCUMENT_TOKENS, DIM = 6, 9, 16
@@ -90,7 +94,7 @@ class Inputs:
 
 
 def make_inputs(case: Case) -> Inputs:
-    """The inputs of a case: uniform draws and exact arithmetic only, so that they are the same bits everywhere."""
+    """The inputs of a case: uniform draws and sums only, so that they are the same bits everywhere."""
     generator = np.random.default_rng(case.seed)
     n_documents = case.queries * case.ways
     n_query_tokens = case.queries * QUERY_TOKENS
@@ -101,12 +105,14 @@ def make_inputs(case: Case) -> Inputs:
     query_mask = np.ones((case.queries, QUERY_TOKENS), dtype=bool)
     document_mask = np.ones((n_documents, DOCUMENT_TOKENS), dtype=bool)
     if case.padded:
-        query_mask[:] = np.arange(QUERY_TOKENS) < generator.integers(3, QUERY_TOKENS, (case.queries, 1), endpoint=True)
+        query_mask[:] = np.arange(QUERY_TOKENS) < generator.integers(
+            3, QUERY_TOKENS, (case.queries, 1), endpoint=True
+        )
         lengths = generator.integers(4, DOCUMENT_TOKENS, (n_documents, 1), endpoint=True)
         document_mask[:] = np.arange(DOCUMENT_TOKENS) < lengths
         document_mask[::3, 2] = False
         document_mask[1::3] = True
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "vectors_TD": vectors.astype(np.float32),
         "direction_TD": generator.uniform(-1, 1, size=(4, n_tokens, DIM)).astype(np.float32),
         "query_ids_BQ": np.arange(n_query_tokens).reshape(case.queries, QUERY_TOKENS),
@@ -118,7 +124,9 @@ def make_inputs(case: Case) -> Inputs:
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return Inputs(**{name: torch.from_numpy(array) for name, array in arrays.items()}, checksum=digest.hexdigest())
+    return Inputs(
+        **{name: torch.from_numpy(array) for name, array in arrays.items()}, checksum=digest.hexdigest()
+    )
 
 
 def rounded(values: Tensor) -> Any:
@@ -220,7 +228,9 @@ def golden(peer: str) -> dict[str, Any]:
         recorder = Recorder(import_module("pylate.scores").ColBERTScores())
         losses = pylate_losses(recorder)
     else:
-        recorder = Recorder(import_module("sentence_transformers.multi_vector_encoder.scoring").colbert_scores)
+        recorder = Recorder(
+            import_module("sentence_transformers.multi_vector_encoder.scoring").colbert_scores
+        )
         losses = sentence_transformers_losses(recorder)
     cases: dict[str, Any] = {}
     for name, case in CASES.items():
@@ -262,7 +272,8 @@ def main(arguments: list[str]) -> None:
     file = Path(arguments[1]) if len(arguments) > 1 else golden_file(peer)
     torch.set_num_threads(1)
     text = json.dumps(golden(peer), indent=1)
-    text = re.sub(r"\[[^][]*\]", lambda row: re.sub(r"\s+", " ", row[0]), text)  # a list of numbers on one line
+    # A list of numbers on one line.
+    text = re.sub(r"\[[^][]*\]", lambda row: re.sub(r"\s+", " ", row[0]), text)
     file.write_text(text + "\n", encoding="utf-8")
 
 
