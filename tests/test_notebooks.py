@@ -57,7 +57,8 @@ def test_a_sweep_in_one_process_leaves_a_folder_a_run(sweep: Path) -> None:
     assert len(runs) == len(RATES) * len(SEEDS)
     # Hydra keeps one file of the whole sweep beside them.
     assert set(there) - set(runs) == {"latest", "sweeps"}
-    assert [path.name for path in (sweep / "toy" / "sweeps").iterdir()] == ["multirun.yaml"]
+    names = {f"lr={rate},seed={seed}" for rate in RATES for seed in SEEDS}
+    assert {path.name for path in (sweep / "toy" / "sweeps").iterdir()} == {"multirun.yaml", *names}
 
 
 def test_the_ablation_table_runs_over_a_real_sweep(
