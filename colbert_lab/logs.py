@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -39,8 +41,9 @@ def process_rank() -> int:
     return int(getattr(rank_zero_only, "rank", 0))
 
 
-def log_to(path: Path, buffer: logging.handlers.MemoryHandler) -> None:
-    """Write what was logged so far, and everything from now on, to a file.
+@contextmanager
+def logged_to(path: Path, buffer: logging.handlers.MemoryHandler) -> Iterator[None]:
+    """Write what was logged so far, and everything until the block ends, to a file.
 
     Args:
         path: the file; it is appended to.
@@ -53,3 +56,8 @@ def log_to(path: Path, buffer: logging.handlers.MemoryHandler) -> None:
     root = logging.getLogger()
     root.removeHandler(buffer)
     root.addHandler(file)
+    try:
+        yield
+    finally:
+        root.removeHandler(file)
+        file.close()

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import WandbLogger
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError
 from colbert_lab.inputs import Inputs, load_inputs
-from colbert_lab.logs import log_to, process_rank, start_logging
+from colbert_lab.logs import logged_to, process_rank, start_logging
 from colbert_lab.measuring import Measuring, headline
 from colbert_lab.results.environment import describe
 from colbert_lab.results.identity import config_hash, phase_hash
@@ -80,21 +80,21 @@ def run(cfg: DictConfig) -> float | None:
     directory.start()
     if label := _sweep_label(overrides):
         directory.name_in_sweep(label)
-    log_to(directory.path / "run.log", buffer)
-    try:
-        environment = describe()
-        write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg))
-        write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
-        measuring = Measuring(cfg, config, overrides, inputs.splits, directory, environment)
-        _walk(cfg, config, inputs, directory, measuring)
-        measuring.write_tables()
-    except BaseException as error:
-        if not isinstance(error, KeyboardInterrupt):
-            directory.end("failed", f"{type(error).__name__}: {error}")
-        raise
-    directory.end("finished")
-    print_tables(run_tables(directory.path))
-    log.info("everything about this run: %s", directory.path)
+    with logged_to(directory.path / "run.log", buffer):
+        try:
+            environment = describe()
+            write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg))
+            write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
+            measuring = Measuring(cfg, config, overrides, inputs.splits, directory, environment)
+            _walk(cfg, config, inputs, directory, measuring)
+            measuring.write_tables()
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt):
+                directory.end("failed", f"{type(error).__name__}: {error}")
+            raise
+        directory.end("finished")
+        print_tables(run_tables(directory.path))
+        log.info("everything about this run: %s", directory.path)
     return _headline(cfg, directory)
 
 
