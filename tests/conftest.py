@@ -15,7 +15,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
-torch.set_num_threads(int(os.environ.get("COLBERT_LAB_TEST_THREADS", "2")))
+# Two test processes with two threads each would wait for one another on two cores.
+THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+torch.set_num_threads(int(os.environ.get("COLBERT_LAB_TEST_THREADS", THREADS)))
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
