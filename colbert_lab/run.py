@@ -127,13 +127,12 @@ def _walk(
                 wandb_run.finish()
     parent, seconds, before = _parent_identity(cfg), 0.0, None
     for name, phase in inputs.phases.items():
-        folder = directory.path / name
         identity = phase_identity(cfg, config, phase, parent)
-        student, done, wandb_run = _phase(cfg, config, phase, student, directory, identity, measuring, before)
+        folder, done, wandb_run = _phase(cfg, config, phase, student, directory, identity, measuring, before)
         student = load_student(folder / "student", cfg.student.attention)
         student = replace(student, model=student.model.to(device))
         seconds += done.seconds
-        parent, before = identity, name
+        parent, before = identity, f"student-{done.reused_from or directory.run_id}-{name}"
         if measuring is not None:
             measuring.student(student, name, step=done.steps, seconds_train=seconds, phase_identity=identity)
             tables = measuring.write_tables()
@@ -151,8 +150,12 @@ def _phase(
     identity: str,
     measuring: Measuring | None,
     before: str | None,
-) -> tuple[Student, PhaseOutcome, Any]:
-    """Train one phase, unless it is done here or in another run."""
+) -> tuple[Path, PhaseOutcome, Any]:
+    """Train one phase, unless it is done here or in another run.
+
+    Returns:
+        The folder to load its student from, what it did, and its W&B run when one was opened.
+    """
     folder = directory.path / phase.name
     done = finished_phase(folder)
     if done is not None:
@@ -162,15 +165,17 @@ def _phase(
                 "anew"
             )
         log.info("%s: finished before, not trained again", phase.name)
-        return student, done, None
+        return folder, done, None
     known = find_phase(Path(cfg.output_dir), identity) if cfg.reuse and not folder.exists() else None
     if known is not None:
         if measuring is not None:
             adopt_phase(known, folder)
             log.info("%s: reused from %s (reuse=false trains it anew)", phase.name, known)
-        done = finished_phase(folder)
+            known = folder
+        # The other processes do not wait for the adoption: they read where it comes from.
+        done = finished_phase(known)
         assert done is not None
-        return student, done, None
+        return known, done, None
     wandb_run = None
     if measuring is not None:
         wandb_run = _open_wandb(cfg, config, directory, phase.name)
@@ -182,7 +187,7 @@ def _phase(
             phase.settings.accumulation,
         )
     keys = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
-    student, done = train_phase(
+    _, done = train_phase(
         phase,
         student.model,
         folder,
@@ -195,7 +200,7 @@ def _phase(
         progress=cfg.progress,
     )
     log_student(wandb_run, folder / "student", directory.run_id, phase.name, before)
-    return student, done, wandb_run
+    return folder, done, wandb_run
 
 
 def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase, parent: str) -> str:
@@ -237,7 +242,9 @@ def _parent_identity(cfg: DictConfig) -> str:
     if cfg.student.checkpoint is not None:
         weights = Path(cfg.student.checkpoint).expanduser() / "model.safetensors"
         with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        changed = {key: cfg.student[key] for key in ("output", "pooling", "dim", "bias")}
+        return digest if cfg.student.output is None else json.dumps([digest, changed])
     plain = OmegaConf.to_container(cfg.student) | OmegaConf.to_container(cfg.prompts)  # type: ignore[operator]
     return json.dumps(plain, sort_keys=True)
 

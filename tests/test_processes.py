@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.toy import write_toy
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy")
-    found = {}
+    found, counted = {}, {}
     for name, extra in (("two", ["trainer=ddp", "trainer.devices=2"]), ("one", ["reuse=false"])):
         arguments = [
             *three_phases(tiny_bert, toy, tmp_path / "outputs"),
@@ -42,8 +43,11 @@ def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) ->
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        run = the_run(tmp_path / "outputs", name)
+        counted[name] = json.loads((run / "supervised" / "phase.json").read_text())["queries"]
         found[name] = load_file(
             the_run(tmp_path / "outputs", name) / "supervised" / "student" / "model.safetensors"
         )
+    assert counted == {"two": 4 * 2 * 4, "one": 4 * 2 * 4}
     for weight in found["one"]:
         torch.testing.assert_close(found["two"][weight], found["one"][weight], atol=1e-6, rtol=1e-5)

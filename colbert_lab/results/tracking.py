@@ -125,14 +125,17 @@ def log_student(run: wandb.Run | None, folder: Path, run_id: str, phase: str, pa
         folder: the student's folder.
         run_id: the run.
         phase: the phase.
-        parent: the phase before it in this run; None for the first.
+        parent: artifact of the student before it; None for the first phase.
     """
     if run is None:
         return
     import wandb
 
     if parent is not None and not run.offline:
-        run.use_artifact(f"student-{run_id}-{parent}:latest")
+        try:
+            run.use_artifact(f"{parent}:latest")
+        except wandb.errors.CommError as error:  # its run was tracked elsewhere or not at all
+            log.warning("W&B does not know the parent student %s (%s)", parent, error)
     artifact = wandb.Artifact(
         f"student-{run_id}-{phase}",
         type="student",

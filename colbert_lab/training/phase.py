@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra.utils
 import pytorch_lightning as pl
+import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
@@ -147,13 +148,15 @@ def train_phase(
     fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
     if fit.global_step != phase.max_steps:
         raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
+    counts = torch.tensor([points.queries, points.tokens, points.padded], device=fit.strategy.root_device)
+    queries, tokens, padded = fit.strategy.reduce(counts, reduce_op="sum").tolist()
     outcome = PhaseOutcome(
         phase_hash=phase_hash,
         steps=fit.global_step,
         seconds=points.seconds,
-        queries=points.queries,
-        tokens=points.tokens,
-        padded_tokens=points.padded,
+        queries=queries,
+        tokens=tokens,
+        padded_tokens=padded,
         teacher_entropy=phase.entropy,
         prompt_mismatch=phase.prompt_mismatch,
         truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
