@@ -123,11 +123,10 @@ def _clean(
     cfg: DictConfig, source: Examples, splits: dict[str, Split], requests: Mapping[str, SplitRequest]
 ) -> Examples:
     """The rows that may be trained on beside these evaluation splits; drops a split that cannot be kept apart."""
-    training = dict(source.training_queries())
-    for key, split in list(splits.items()):
-        found = overlapping_queries(training, split)
+    for key, found in overlapping_queries(source.training_queries(), splits).items():
         if not found:
             continue
+        split = splits[key]
         if split.name == "heldout":
             source = source.without(set(found))
             log.info("evaluation.splits.%s: %d held-out queries left out of training", key, len(found))

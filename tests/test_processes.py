@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,3 +54,42 @@ def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) ->
     assert counted == {"two": 4 * 2 * 4, "one": 4 * 2 * 4}
     for weight in found["one"]:
         torch.testing.assert_close(found["two"][weight], found["one"][weight], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy")
+    found = {}
+    for name in ("whole", "killed"):
+        outputs = tmp_path / name
+        arguments = [
+            *three_phases(tiny_bert, toy, outputs),
+            "schedule=[supervised]",
+            "evaluation=none",
+            "evaluation.headline=null",
+            "student.dropout=0.3",
+            "phases.supervised.steps=30",
+            "trainer=ddp",
+            "trainer.devices=2",
+            "trainer.accelerator=cpu",
+            "trainer.precision=32-true",
+            "trainer.threads=1",
+        ]
+        line = [sys.executable, "-m", "colbert_lab", *(a for a in arguments if "evaluation.path" not in a)]
+        if name == "killed":
+            process = subprocess.Popen(
+                line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            begun = time.monotonic()
+            while process.poll() is None and not list(outputs.glob("toy/*/*/checkpoints/step=[3-9]*.ckpt")):
+                time.sleep(0.005)
+                assert time.monotonic() - begun < 120
+            os.killpg(process.pid, signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+        done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        run = the_run(outputs, "toy")
+        assert ("going on from step" in (run / "run.log").read_text()) == (name == "killed")
+        found[name] = load_file(run / "supervised" / "student" / "model.safetensors")
+    for weight, value in found["whole"].items():
+        assert torch.equal(found["killed"][weight], value), weight

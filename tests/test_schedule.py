@@ -236,6 +236,10 @@ def test_killed_at_random_points_the_weights_are_the_same(
     run, _, arguments = finished
     given = [a.replace(str(run.parents[1]), str(tmp_path)) for a in arguments]
     dice = random.Random(5)
+
+    def points() -> int:
+        return sum(path.stat().st_size for path in tmp_path.glob("toy/*/*/metrics.csv"))
+
     kills = 0
     for _ in range(4):
         process = subprocess.Popen(
@@ -243,14 +247,14 @@ def test_killed_at_random_points_the_weights_are_the_same(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        begun = time.monotonic()
-        while process.poll() is None and not list(tmp_path.glob("toy/*/*/metrics.csv")):
-            time.sleep(0.02)
+        begun, before = time.monotonic(), points()
+        while process.poll() is None and points() == before:  # until this process has trained a step
+            time.sleep(0.005)
             assert time.monotonic() - begun < 120
-        time.sleep(dice.uniform(0.05, 1.5))
+        time.sleep(dice.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
-    assert kills >= 1
+    assert kills >= 2
     outcome = command(*given)
     assert outcome.status == 0, outcome.err
     for phase in PHASES:

@@ -25,6 +25,19 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def process_number() -> int:
+    """Number of this process among those that train together."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_states(state: Any) -> list[Any]:
+    """A small picklable value of every process, in rank order, on every process."""
+    states = [state] * world_size()
+    if len(states) > 1:
+        dist.all_gather_object(states, state)
+    return states
+
+
 def _all_gather(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(parts, x.contiguous())

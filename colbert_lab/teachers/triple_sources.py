@@ -13,7 +13,7 @@ from colbert_lab.teachers.sources import Source
 from colbert_lab.text.beir import load_beir
 from colbert_lab.text.hub_triples import load_triples
 from colbert_lab.text.installed_docs import training_split
-from colbert_lab.types import Examples, Split
+from colbert_lab.types import Examples
 
 
 @dataclass(frozen=True)
@@ -45,59 +45,34 @@ class InstalledDocsTriples:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Pairs {query, document}.
+class TripleFiles:
+    """Pairs {query, document} or triples {query, document, negatives}.
 
     Attributes:
-        path: a BEIR-layout folder (every relevant document of ``split`` is a pair), or a folder or hub id of a
-            dataset.
+        path: a BEIR-layout folder (every relevant document of ``split`` is a positive; ``retriever`` finds the
+            negatives), or a folder or hub id of a dataset.
+        negatives: None for pairs; otherwise most negatives a query. A dataset has them in a column and gives
+            ``min(negatives, fewest of its rows)``.
+        retriever: for a BEIR-layout folder with ``negatives``.
         split: split of the judgments, or of the dataset (None takes all splits, each as a source).
         columns: our column name to the dataset's.
         source_weights: relative frequency of the sources, in order of the dataset's splits.
+        revision: see :func:`colbert_lab.text.hub_triples.load_triples`, like the settings that follow.
+        rows: see there.
+        streaming: read a stream and keep ``rows`` of each split, instead of downloading everything.
+        skip_empty: see there.
     """
 
     path: str
-    split: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    source_weights: Sequence[float] | None = None
-    teacher: None = None
-
-    @property
-    def weights(self) -> Sequence[float] | None:
-        """As configured."""
-        return self.source_weights
-
-    def load(self, cache_dir: Path) -> list[Examples]:
-        """Read the pairs."""
-        if _is_beir(self.path):
-            _check_idle(self.columns)
-            found = [pairs_of(_judged(self.path, self.split))]
-        else:
-            found = load_triples(self.path, negatives=None, columns=self.columns, split=self.split)
-        _check_weights(self.source_weights, found)
-        return list(found)
-
-
-@dataclass(frozen=True)
-class HardNegatives:
-    """Triples {query, document, negatives}.
-
-    Attributes:
-        path: a BEIR-layout folder, whose negatives ``retriever`` finds, or a folder or hub id of a dataset with a
-            column of negatives.
-        negatives: most negatives a query; a dataset gives ``min(negatives, fewest of its rows)``.
-        retriever: for a BEIR-layout folder.
-        split: see :class:`Pairs`, like the settings that follow.
-        columns: see there.
-        source_weights: see there.
-    """
-
-    path: str
-    negatives: int
+    negatives: int | None = None
     retriever: Scorer | None = None
     split: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     source_weights: Sequence[float] | None = None
+    revision: str | None = None
+    rows: int | None = None
+    streaming: bool = False
+    skip_empty: bool = False
     teacher: None = None
 
     @property
@@ -106,18 +81,39 @@ class HardNegatives:
         return self.source_weights
 
     def load(self, cache_dir: Path) -> list[Examples]:
-        """Read the triples, or mine them."""
-        if _is_beir(self.path):
-            _check_idle(self.columns)
-            if self.retriever is None:
-                raise InputError(
-                    "data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25"
-                )
-            found = [mine_triples(_judged(self.path, self.split), self.retriever, self.negatives)]
+        """Read the rows, or find their negatives."""
+        found: Sequence[Examples]
+        if (Path(self.path) / "corpus.jsonl").is_file():
+            found = [self._judged()]
         else:
-            found = load_triples(self.path, negatives=self.negatives, columns=self.columns, split=self.split)
+            found = load_triples(
+                self.path,
+                negatives=self.negatives,
+                columns=self.columns,
+                split=self.split,
+                revision=self.revision,
+                rows=self.rows,
+                stream_to=cache_dir / "streams" if self.streaming else None,
+                skip_empty=self.skip_empty,
+            )
         _check_weights(self.source_weights, found)
         return list(found)
+
+    def _judged(self) -> Examples:
+        for key in ("columns", "revision", "rows", "streaming", "skip_empty"):
+            if getattr(self, key):
+                raise InputError(f"data.{key}: has no effect on a BEIR-layout folder; leave it out")
+        try:
+            split = load_beir(self.path, self.split or "train")
+        except InputError as error:
+            raise InputError(f"data.path: {error}") from error
+        if self.negatives is None:
+            return pairs_of(split)
+        if self.retriever is None:
+            raise InputError(
+                "data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25"
+            )
+        return mine_triples(split, self.retriever, self.negatives)
 
 
 @dataclass(frozen=True)
@@ -159,22 +155,6 @@ class Mixture:
                 f"data.source_weights: {several[0]} has several sources of its own; list them one by one"
             )
         return [source for found in loaded.values() for source in found]
-
-
-def _is_beir(path: str) -> bool:
-    return (Path(path) / "corpus.jsonl").is_file()
-
-
-def _judged(path: str, split: str | None) -> Split:
-    try:
-        return load_beir(path, split or "train")
-    except InputError as error:
-        raise InputError(f"data.path: {error}") from error
-
-
-def _check_idle(columns: Mapping[str, str]) -> None:
-    if columns:
-        raise InputError("data.columns: has no effect on a BEIR-layout folder; leave it out")
 
 
 def _check_weights(weights: Sequence[float] | None, found: Sequence[Examples]) -> None:

@@ -1,7 +1,7 @@
 """Find training queries that are also evaluation queries."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from colbert_lab.types import Split
 
@@ -25,21 +25,30 @@ def normalise(text: str) -> str:
     return words[start:end] or words
 
 
-def overlapping_queries(training: Mapping[str, str], split: Split) -> list[str]:
-    """Name the training queries whose text is a query of an evaluation split.
+def overlapping_queries(
+    training: Iterable[tuple[str, str]], splits: Mapping[str, Split]
+) -> dict[str, list[str]]:
+    """Name the training queries whose text is a query of an evaluation split, in one pass over them.
 
     Equal ids alone are no overlap: collections number their queries independently.
 
     Args:
-        training: training query id to text.
-        split: the evaluation split.
+        training: id and text of every training query.
+        splits: the evaluation splits.
 
     Returns:
-        Ids of the training queries whose normalised text equals that of a query of ``split``, in the order
-        of ``training``.
+        For each split, the ids of the training queries whose normalised text equals that of one of its queries, each
+        id once, in the order of ``training``.
     """
-    evaluated = {normalise(text) for text in split.queries.values()}
-    return [query_id for query_id, text in training.items() if normalise(text) in evaluated]
+    splits_of: dict[str, list[str]] = {}
+    for key, split in splits.items():
+        for text in {normalise(text) for text in split.queries.values()}:
+            splits_of.setdefault(text, []).append(key)
+    found: dict[str, dict[str, None]] = {key: {} for key in splits}
+    for query_id, text in training:
+        for key in splits_of.get(normalise(text), ()):
+            found[key][query_id] = None
+    return {key: list(ids) for key, ids in found.items()}
 
 
 def _is_edge(character: str) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from colbert_lab.errors import InputError
-from colbert_lab.text.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples, column_of, make_triples
+from colbert_lab.text.streams import read_streams
+from colbert_lab.text.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SOURCE = "dataset"
@@ -23,7 +25,10 @@ def load_triples(
     negatives: int | None,
     columns: Mapping[str, str],
     split: str | None = None,
-    config: str | None = None,
+    revision: str | None = None,
+    rows: int | None = None,
+    stream_to: Path | None = None,
+    skip_empty: bool = False,
 ) -> list[Triples]:
     """Load a dataset of pairs or triples, one entry a source.
 
@@ -36,7 +41,11 @@ def load_triples(
         negatives: None for pairs; otherwise most negatives a row.
         columns: our column name (``query``, ``document``, ``negative``, ``dataset``, ``query_id``) to the dataset's.
         split: take this split alone.
-        config: config of the dataset.
+        revision: commit, branch or tag of a dataset on the hub; None takes the newest.
+        rows: most rows of a split, drawn with a fixed seed; None takes all.
+        stream_to: read a stream instead of the whole dataset and keep its first ``rows`` shuffled rows in this folder,
+            see :func:`colbert_lab.text.streams.read_streams`.
+        skip_empty: leave out rows with an empty text or without negatives.
 
     Raises:
         InputError: it cannot be loaded, ``columns`` names a column that is not there, or see
@@ -44,15 +53,28 @@ def load_triples(
     """
     if not Path(path).is_dir() and not HUB_ID.fullmatch(path):
         raise InputError(f"data.path: {path}: no such folder, and not a dataset id of the hub (owner/name)")
+    if rows is not None and rows < 1:
+        raise InputError(f"data.rows={rows}: must be at least 1, or null for all")
+    if stream_to is not None and rows is None:
+        raise InputError(
+            "data.streaming: a stream has no end to wait for; set data.rows, the rows to take of each split"
+        )
+    if revision is not None and Path(path).is_dir():
+        raise InputError(f"data.revision: has no effect on a folder ({path}); leave it out")
     try:
-        loaded = datasets.load_dataset(path, config, split=split)
+        if stream_to is None or rows is None:
+            loaded = datasets.load_dataset(path, split=split, revision=revision)
+            tables = {split or "train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
+            if rows is not None:
+                tables = {name: _drawn(table, rows) for name, table in tables.items()}
+        else:
+            tables = read_streams(path, split=split, revision=revision, rows=rows, folder=stream_to)
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:200]
         raise InputError(
             f"data.path: {path}: cannot be loaded ({reason}); give a hub id that can be "
             "reached, or a folder with Parquet or JSONL files"
         ) from error
-    tables = {split or "train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
     base = path.rstrip("/").rsplit("/", 1)[-1]
     wanted = [QUERY, DOCUMENT, *([NEGATIVE] if negatives else [])]
     sources = []
@@ -60,14 +82,22 @@ def load_triples(
         table = _renamed(table, columns, f"{base}/{name}")
         kept = [column for column in (*wanted, SOURCE, ID) if column in table.column_names]
         table = table.select_columns(kept)
-        rows = _rows_by_source(table) if SOURCE in kept and len(tables) == 1 else {}
-        if len(rows) > 1:
-            for value in sorted(rows):
-                part = table.select(rows[value])
-                sources.append(make_triples(f"{base}/{value}", part, negatives, "data.path"))
-        else:
-            sources.append(make_triples(f"{base}/{name}", table, negatives, "data.path"))
+        parts = _rows_by_source(table) if SOURCE in kept and len(tables) == 1 else {}
+        named = {value: table.select(parts[value]) for value in sorted(parts)}
+        if len(named) < 2:
+            named = {name: table}
+        sources += [
+            make_triples(f"{base}/{value}", part, negatives, "data.path", skip_empty=skip_empty)
+            for value, part in named.items()
+        ]
     return sources
+
+
+def _drawn(table: datasets.Dataset, rows: int) -> datasets.Dataset:
+    """So many rows, the same ones every time, in their order."""
+    if rows >= len(table):
+        return table
+    return table.select(np.sort(np.random.default_rng(0).choice(len(table), rows, replace=False)))
 
 
 def _renamed(table: datasets.Dataset, columns: Mapping[str, str], name: str) -> datasets.Dataset:
@@ -84,8 +114,13 @@ def _renamed(table: datasets.Dataset, columns: Mapping[str, str], name: str) -> 
     return table.rename_columns({theirs: ours for ours, theirs in columns.items() if theirs != ours})
 
 
-def _rows_by_source(table: datasets.Dataset) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for row, value in enumerate(column_of(table, SOURCE)):
-        rows.setdefault(str(value), []).append(row)
-    return rows
+def _rows_by_source(table: datasets.Dataset) -> dict[str, np.ndarray]:
+    found: dict[str, list[np.ndarray]] = {}
+    start = 0
+    for block in table.select_columns([SOURCE]).with_format("arrow").iter(batch_size=BLOCK):
+        values = block[SOURCE].combine_chunks().dictionary_encode()
+        codes = values.indices.to_numpy(zero_copy_only=False)
+        for code, value in enumerate(values.dictionary.to_pylist()):
+            found.setdefault(str(value), []).append(start + np.flatnonzero(codes == code))
+        start += len(block)
+    return {value: np.concatenate(rows) for value, rows in found.items()}

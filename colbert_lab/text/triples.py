@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from colbert_lab.errors import InputError, some_ids
-from colbert_lab.text.fingerprint import fingerprint
+from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.types import Example
 
 QUERY, DOCUMENT, NEGATIVE, ID = "query", "document", "negative", "query_id"
+BLOCK = 10_000
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Triples:
-    """Rows of a (memory-mapped) Hugging Face dataset.
+    """Rows of a memory-mapped Hugging Face dataset; no text is kept in memory.
 
     Attributes:
         name: what messages call it.
-        table: columns ``query``, ``document`` and, with negatives, ``negative`` (a list of texts); and
-            ``query_id``.
+        table: columns ``query``, ``document`` and, with negatives, ``negative`` (a list of texts); perhaps
+            ``query_id``. A query without an id is called by its row number in ``table``.
         negatives: hard negatives that every row has at least; a row's first ones so many are drawn from, further ones
             are not used. 0 for pairs.
         fingerprint: hash of the content.
+        dropped: sorted numbers of rows of ``table`` that are not used.
     """
 
     name: str
     table: datasets.Dataset
     negatives: int
     fingerprint: str
+    dropped: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def fewest(self) -> int:
@@ -47,32 +54,43 @@ class Triples:
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self.table)
+        return len(self.table) - len(self.dropped)
 
     def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
         """A row with its positive first and ``n_way - 1`` of its negatives."""
-        values = self.table[row]
+        # Before the i-th dropped row lie dropped[i] - i rows that are used.
+        place = row + int(np.searchsorted(self.dropped - np.arange(len(self.dropped)), row, side="right"))
+        values = self.table[place]
         documents = [values[DOCUMENT]]
         if n_way > 1:
             chosen = generator.choice(self.negatives, size=n_way - 1, replace=False)
             documents += [values[NEGATIVE][int(n)] for n in chosen]
-        name = str(values[ID])
+        name = str(values.get(ID, place))
         ids = [f"{self.name} row {name}" + (f" negative {n}" if n else "") for n in range(len(documents))]
         return Example(name, values[QUERY], ids, documents, None)
 
     def training_queries(self) -> Iterator[tuple[str, str]]:
         """Id (row number, where the data has none) and text of every row's query."""
-        return zip(map(str, column_of(self.table, ID)), column_of(self.table, QUERY), strict=True)
+        dropped = set(self.dropped.tolist())
+        queries = zip(self._ids(), column_of(self.table, QUERY), strict=True)
+        return (pair for row, pair in enumerate(queries) if row not in dropped)
 
     def without(self, query_ids: Collection[str]) -> Triples:
         """All rows but those of these queries."""
-        kept = [row for row, name in enumerate(column_of(self.table, ID)) if str(name) not in query_ids]
+        gone = [row for row, name in enumerate(self._ids()) if name in query_ids]
         mark = fingerprint([self.fingerprint, "without"], sorted(query_ids))
-        return replace(self, table=self.table.select(kept), fingerprint=mark)
+        return replace(self, dropped=np.union1d(self.dropped, gone).astype(np.int64), fingerprint=mark)
+
+    def _ids(self) -> Iterator[str]:
+        if ID in self.table.column_names:
+            return map(str, column_of(self.table, ID))
+        return map(str, range(len(self.table)))
 
 
-def make_triples(name: str, table: datasets.Dataset, negatives: int | None, key: str = "data") -> Triples:
-    """Check a dataset's columns and rows.
+def make_triples(
+    name: str, table: datasets.Dataset, negatives: int | None, key: str = "data", *, skip_empty: bool = False
+) -> Triples:
+    """Check a dataset's columns and rows, block by block, without Python strings.
 
     Args:
         name: what messages call it.
@@ -80,9 +98,11 @@ def make_triples(name: str, table: datasets.Dataset, negatives: int | None, key:
         negatives: None for pairs; otherwise most negatives a row: its first ``min(negatives, fewest)`` are used, as
             ColBERT-Zero does with 10.
         key: config key to name in errors.
+        skip_empty: leave out (and count in the log) rows with an empty text or without negatives.
 
     Raises:
-        InputError: a column is missing, there is no row, a text is empty or not a string, or a row lacks negatives.
+        InputError: a column is missing or holds something else, there is no row, or, without ``skip_empty``, a text
+            is empty or a row lacks negatives.
     """
     if negatives is not None and negatives < 1:
         raise InputError(f"data.negatives={negatives}: must be at least 1; use data=pairs for none")
@@ -94,36 +114,43 @@ def make_triples(name: str, table: datasets.Dataset, negatives: int | None, key:
         )
     if len(table) == 0:
         raise InputError(f"{key}: {name} is empty; leave the source out")
-    for column in (QUERY, DOCUMENT):
-        bad = [str(row) for row, text in enumerate(column_of(table, column)) if not _is_text(text)]
-        if bad:
-            raise InputError(f"{key}: {name}: {column} is empty or no text in rows {some_ids(bad)}")
+    bad: dict[str, list[np.ndarray]] = {column: [] for column in [*wanted, "none"]}
+    digest = hashlib.sha256()
+    counts = []
+    start = 0
+    for block in table.select_columns(wanted).with_format("arrow").iter(batch_size=BLOCK):
+        for column in wanted:
+            values = _combined(block[column])
+            _check_type(f"{key}: {name}", column, values.type)
+            if column == NEGATIVE:
+                count = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+                counts.append(count.astype(np.int64))
+                bad["none"].append(start + np.flatnonzero(count == 0))
+                digest.update(counts[-1].tobytes())
+                first = _combined(pc.list_slice(values, 0, negatives, return_fixed_size_list=False))
+                empty = _empty(pc.list_flatten(first))
+                found = np.unique(pc.list_parent_indices(first).to_numpy(zero_copy_only=False)[empty])
+                values = pc.list_flatten(values)
+            else:
+                found = np.flatnonzero(_empty(values))
+            bad[column].append(start + found)
+            _digest(digest, values)
+        start += len(block)
+    rows = {column: np.concatenate(found) for column, found in bad.items() if found}
+    dropped = np.unique(np.concatenate(list(rows.values())))
+    if len(dropped) and not skip_empty:
+        raise InputError(f"{key}: {name}: {_complaint(rows)}; mend them, or set data.skip_empty=true")
+    if len(dropped) == len(table):
+        raise InputError(f"{key}: {name}: every row is empty or lacks negatives; leave the source out")
+    if len(dropped):
+        log.warning("%s: %s left out (data.skip_empty): %s", name, f"{len(dropped)} rows", _complaint(rows))
     fewest = 0
     if negatives:
-        counts, without, bad = [], [], []
-        for row, texts in enumerate(column_of(table, NEGATIVE)):
-            if not isinstance(texts, list | None):
-                raise InputError(
-                    f"{key}: {name}: {NEGATIVE} must be a list of texts, not {texts!r:.80} (row {row})"
-                )
-            counts.append(len(texts or []))
-            if not texts:
-                without.append(str(row))
-            elif not all(map(_is_text, texts[:negatives])):
-                bad.append(str(row))
-        if without:
-            raise InputError(
-                f"{key}: {name}: rows without negatives: {some_ids(without)}; use pairs, or leave them out"
-            )
-        if bad:
-            raise InputError(
-                f"{key}: {name}: {NEGATIVE} holds something empty or no text in rows {some_ids(bad)}"
-            )
-        fewest = min(negatives, min(counts))
-    if ID not in table.column_names:
-        table = table.add_column(ID, [str(row) for row in range(len(table))])
-    mark = fingerprint([_fingerprint(table, wanted), str(fewest)])
-    return Triples(name, table, fewest, mark)
+        fewest = min(negatives, int(np.delete(np.concatenate(counts), dropped).min()))
+    mark = fingerprint([digest.hexdigest(), str(fewest)])
+    if len(dropped):
+        mark = fingerprint([mark, fingerprint_arrays([dropped])])
+    return Triples(name, table, fewest, mark, dropped)
 
 
 def table_of(columns: dict[str, Any]) -> datasets.Dataset:
@@ -131,19 +158,63 @@ def table_of(columns: dict[str, Any]) -> datasets.Dataset:
     return datasets.Dataset.from_dict(columns)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
 def column_of(table: datasets.Dataset, column: str) -> Iterator[Any]:
     """The values of a column, read in blocks, so that a memory-mapped file is never loaded whole."""
-    for block in table.select_columns([column]).iter(batch_size=10_000):
+    for block in table.select_columns([column]).iter(batch_size=BLOCK):
         yield from block[column]
 
 
-def _fingerprint(table: datasets.Dataset, columns: list[str]) -> str:
-    digest = hashlib.sha256()
-    for block in table.select_columns(columns).with_format("arrow").iter(batch_size=10_000):
-        for column in columns:
-            digest.update(repr(block[column].to_pylist()).encode())
-    return digest.hexdigest()[:16]
+def _combined(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _check_type(place: str, column: str, kind: pa.DataType) -> None:
+    """Columns of nothing but nulls have no type of their own and pass; their rows are found to be empty."""
+    if column != NEGATIVE:
+        if not _is_text(kind) and not pa.types.is_null(kind):
+            raise InputError(f"{place}: {column} must be text, not {kind}")
+    elif not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
+        _is_text(kind.value_type) or pa.types.is_null(kind.value_type)
+    ):
+        raise InputError(f"{place}: {column} must be a list of texts, not {kind}")
+
+
+def _empty(values: pa.Array) -> np.ndarray:
+    """True where a text is null or nothing but white space."""
+    if pa.types.is_null(values.type):
+        return np.ones(len(values), dtype=bool)
+    empty = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(values)), 0)
+    return np.asarray(pc.fill_null(empty, True).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _digest(digest: Any, values: pa.Array) -> None:
+    """Hash texts: their lengths (-1 for null), then their bytes end to end."""
+    if pa.types.is_null(values.type):
+        digest.update(np.full(len(values), -1, dtype=np.int64).tobytes())
+        return
+    lengths = pc.fill_null(pc.binary_length(values), -1).to_numpy(zero_copy_only=False)
+    digest.update(lengths.astype(np.int64).tobytes())
+    filled = pc.fill_null(values, "")
+    ends = np.frombuffer(
+        filled.buffers()[1], dtype=np.int64 if pa.types.is_large_string(filled.type) else np.int32
+    )[filled.offset : filled.offset + len(filled) + 1]
+    data = filled.buffers()[2]
+    if data is not None and len(ends):
+        digest.update(memoryview(data)[int(ends[0]) : int(ends[-1])])
+
+
+def _complaint(rows: dict[str, np.ndarray]) -> str:
+    """What is wrong, with the first row numbers."""
+    texts = {
+        "none": "rows without negatives: {}",
+        NEGATIVE: "negative holds an empty text in rows {}",
+    }
+    return "; ".join(
+        texts.get(column, f"{column} is empty in rows {{}}").format(some_ids([str(row) for row in found]))
+        for column, found in rows.items()
+        if len(found)
+    )

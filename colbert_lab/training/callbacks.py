@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from tqdm.auto import tqdm
 
+from colbert_lab.scoring.gather import gather_states, process_number
 from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
 
@@ -117,30 +118,36 @@ class PhaseBar(TQDMProgressBar):
 
 
 class RandomState(Callback):
-    """Keeps torch's random state in checkpoints, so that a resumed phase draws the same dropout masks.
+    """Keeps torch's random state of every process in checkpoints: a resumed phase draws the same dropout masks.
 
     It is restored when the first batch starts, because building and iterating a DataLoader draws from the
     global generator.
     """
 
+    KEY = "random_states"
+
     def __init__(self) -> None:
         self._restore: dict[str, Any] | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state after an optimizer step."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the states after an optimizer step; every process takes part."""
+        cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+        checkpoint[self.KEY] = gather_states({"cpu": torch.get_rng_state(), "cuda": cuda})
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the state until the first batch."""
-        self._restore = state_dict
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember this process's state until the first batch."""
+        self._restore = checkpoint[self.KEY][process_number()]
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Restore the state once."""
         if self._restore is not None:
             torch.set_rng_state(self._restore["cpu"].cpu())
-            if self._restore["cuda"]:
-                torch.cuda.set_rng_state_all([state.cpu() for state in self._restore["cuda"]])
+            for state in self._restore["cuda"]:
+                torch.cuda.set_rng_state(state.cpu())
             self._restore = None
 
 

@@ -143,7 +143,7 @@ class StudentModule(pl.LightningModule):
             values["train/list_mrr"] = float(self.list_mrr.compute())
             self.list_mrr.reset()
         if self.log_temperature is not None:
-            values["train/temperature"] = float(self.log_temperature.exp())
+            values["train/temperature"] = float(self.log_temperature.detach().exp())
         values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         return values
 

@@ -100,12 +100,12 @@ def train_phase(
     """
     settings, name = phase.settings, phase.name
     student = Student(model, phase.tokenizer)
-    pl.seed_everything(seed, verbose=False)
+    rank = getattr(rank_zero_only, "rank", 0)
+    pl.seed_everything(seed + rank, verbose=False)  # processes draw different dropout masks
     resume = resume_point(folder / "checkpoints")
     step = resume.step if resume else 0
     if resume:
         log.info("%s: going on from step %d of %d", name, step, phase.max_steps)
-    first = getattr(rank_zero_only, "rank", 0) == 0
     points = Points()
     callbacks: list[pl.Callback] = [points, RandomState()]
     if evaluate is not None and settings.evaluate_every:
@@ -136,7 +136,7 @@ def train_phase(
         max_epochs=1,
         accumulate_grad_batches=settings.accumulation,
         gradient_clip_val=settings.gradient_clip,
-        logger=[MetricsFile(folder / "metrics.csv", step), *loggers] if first else False,
+        logger=[MetricsFile(folder / "metrics.csv", step), *loggers] if rank == 0 else False,
         callbacks=callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from colbert_lab.__main__ import CONF
 from colbert_lab.errors import InputError
 from colbert_lab.teachers.bm25 import BM25
-from colbert_lab.teachers.triple_sources import HardNegatives, InstalledDocsTriples, Mixture, Pairs
+from colbert_lab.teachers.triple_sources import InstalledDocsTriples, Mixture, TripleFiles
 from colbert_lab.text import installed_docs
 from colbert_lab.text.installed_docs import from_rows
 from colbert_lab.text.installed_docs_build import Row
@@ -47,34 +48,34 @@ def hub(tmp_path: Path) -> str:
 
 
 def test_a_beir_folder_gives_pairs(beir: str, tmp_path: Path) -> None:
-    (train,) = Pairs(beir).load(tmp_path)
+    (train,) = TripleFiles(beir).load(tmp_path)
     assert (train.name, len(train), train.fewest) == ("toy/train", 3, 1)
-    (dev,) = Pairs(beir, split="dev").load(tmp_path)
+    (dev,) = TripleFiles(beir, split="dev").load(tmp_path)
     assert [name for name, _ in dev.training_queries()] == ["q3"]
     with pytest.raises(InputError, match=r"^data\.path: \S+test\.tsv: no such file"):
-        Pairs(beir, split="test").load(tmp_path)
+        TripleFiles(beir, split="test").load(tmp_path)
 
 
 def test_a_beir_folder_gives_triples_with_a_retriever(beir: str, tmp_path: Path) -> None:
-    (train,) = HardNegatives(beir, 4, RETRIEVER).load(tmp_path)
+    (train,) = TripleFiles(beir, 4, RETRIEVER).load(tmp_path)
     assert (train.name, len(train), train.fewest) == ("toy/train", 3, 5)
     with pytest.raises(InputError, match=r"^data\.retriever: a BEIR-layout folder has no negatives"):
-        HardNegatives(beir, 4).load(tmp_path)
+        TripleFiles(beir, 4).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.negatives=8: toy has not that many other documents"):
-        HardNegatives(beir, 8, RETRIEVER).load(tmp_path)
+        TripleFiles(beir, 8, RETRIEVER).load(tmp_path)
 
 
 def test_a_dataset_gives_a_source_for_each_split(hub: str, tmp_path: Path) -> None:
-    pairs = Pairs(hub)
+    pairs = TripleFiles(hub)
     assert {source.name: len(source) for source in pairs.load(tmp_path)} == {"hub/nq": 3, "hub/fever": 5}
     assert pairs.weights is None
-    assert {source.fewest for source in HardNegatives(hub, 10).load(tmp_path)} == {3}
-    assert {source.fewest for source in HardNegatives(hub, 1).load(tmp_path)} == {2}
+    assert {source.fewest for source in TripleFiles(hub, 10).load(tmp_path)} == {3}
+    assert {source.fewest for source in TripleFiles(hub, 1).load(tmp_path)} == {2}
     with pytest.raises(InputError, match=r"^data\.negatives=0: must be at least 1"):
-        HardNegatives(hub, 0).load(tmp_path)
+        TripleFiles(hub, 0).load(tmp_path)
 
 
-@pytest.mark.parametrize("make", [Pairs, lambda path, **more: HardNegatives(path, 2, RETRIEVER, **more)])
+@pytest.mark.parametrize("make", [TripleFiles, partial(TripleFiles, negatives=2, retriever=RETRIEVER)])
 def test_settings_that_do_not_fit_are_named(make: Any, beir: str, hub: str, tmp_path: Path) -> None:
     assert make(hub, source_weights=[1, 3]).weights == [1, 3]
     assert len(make(hub, source_weights=[1, 3]).load(tmp_path)) == 2
@@ -86,34 +87,44 @@ def test_settings_that_do_not_fit_are_named(make: Any, beir: str, hub: str, tmp_
         make(hub, source_weights=[1, 0]).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: 2 weights for 1 sources \(toy/train\)"):
         make(beir, source_weights=[1, 2]).load(tmp_path)
-    with pytest.raises(InputError, match=r"^data\.columns: has no effect on a BEIR-layout folder"):
-        make(beir, columns={"query": "question"}).load(tmp_path)
+    idle = {
+        "columns": {"query": "question"},
+        "revision": "v1",
+        "rows": 2,
+        "streaming": True,
+        "skip_empty": True,
+    }
+    for key, value in idle.items():
+        with pytest.raises(InputError, match=rf"^data\.{key}: has no effect on a BEIR-layout folder"):
+            make(beir, **{key: value}).load(tmp_path)
 
 
 def test_a_mixture_has_the_sources_of_all_in_order(beir: str, hub: str, tmp_path: Path) -> None:
-    sources = {"docs": Pairs(beir), "nomic": Pairs(hub)}
+    sources = {"docs": TripleFiles(beir), "nomic": TripleFiles(hub)}
     mixture = Mixture(sources)
     assert [source.name for source in mixture.load(tmp_path)] == ["toy/train", "hub/nq", "hub/fever"]
     assert (mixture.weights, mixture.teacher) == (None, None)
-    weighted = Mixture({"docs": Pairs(beir), "nq": Pairs(hub, split="nq")}, {"nq": 1.0, "docs": 3.0})
+    weighted = Mixture(
+        {"docs": TripleFiles(beir), "nq": TripleFiles(hub, split="nq")}, {"nq": 1.0, "docs": 3.0}
+    )
     assert weighted.weights == [3.0, 1.0]
     assert [source.name for source in weighted.load(tmp_path)] == ["toy/train", "hub/nq"]
 
 
 def test_weights_of_a_mixture_that_do_not_fit_are_named(beir: str, hub: str, tmp_path: Path) -> None:
-    sources = {"docs": Pairs(beir), "nomic": Pairs(hub)}
+    sources = {"docs": TripleFiles(beir), "nomic": TripleFiles(hub)}
     with pytest.raises(InputError, match=r"^data\.source_weights: nomic is not both a source and a weight"):
         Mixture(sources, {"docs": 1.0}).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: other is not both a source and a weight"):
-        Mixture({"docs": Pairs(beir)}, {"docs": 1.0, "other": 1.0}).load(tmp_path)
+        Mixture({"docs": TripleFiles(beir)}, {"docs": 1.0, "other": 1.0}).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: nomic has several sources of its own"):
         Mixture(sources, {"docs": 1.0, "nomic": 1.0}).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: weights must be above 0"):
-        Mixture({"docs": Pairs(beir)}, {"docs": -1.0}).load(tmp_path)
+        Mixture({"docs": TripleFiles(beir)}, {"docs": -1.0}).load(tmp_path)
     with pytest.raises(
         InputError, match=r"^data\.sources\.nomic\.source_weights: has no effect in a mixture"
     ):
-        Mixture({"nomic": Pairs(hub, source_weights=[1, 1])}).load(tmp_path)
+        Mixture({"nomic": TripleFiles(hub, source_weights=[1, 1])}).load(tmp_path)
 
 
 def test_a_mixture_is_composed_on_the_command_line(beir: str, hub: str, tmp_path: Path) -> None:

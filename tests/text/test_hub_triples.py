@@ -13,6 +13,7 @@ import pytest
 
 from colbert_lab.errors import InputError
 from colbert_lab.text.hub_triples import load_triples
+from colbert_lab.text.triples import Triples
 from tests.hub_copies import write_splits
 
 
@@ -176,3 +177,89 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     folder = write_splits(tmp_path / "s", {"train": pairs("x", 2)})
     with pytest.raises(InputError, match=r"^data\.path: \S+s: cannot be loaded \(.*test"):
         load_triples(str(folder), negatives=None, columns={}, split="test")
+
+
+def queries_of(sources: list[Triples]) -> list[list[str]]:
+    return [[text for _, text in source.training_queries()] for source in sources]
+
+
+def test_some_rows_of_each_split_always_the_same(tmp_path: Path) -> None:
+    folder = str(write_splits(tmp_path / "s", {"a": pairs("a", 50), "b": pairs("b", 3)}))
+    first = load_triples(folder, negatives=None, columns={}, rows=5)
+    assert [len(source) for source in first] == [5, 3]
+    drawn = queries_of(first)
+    assert drawn[0] != [f"a query {n}" for n in range(5)]
+    assert len(set(drawn[0])) == 5
+    assert queries_of(load_triples(folder, negatives=None, columns={}, rows=5)) == drawn
+    with pytest.raises(InputError, match=r"^data\.rows=0: must be at least 1"):
+        load_triples(folder, negatives=None, columns={}, rows=0)
+
+
+@pytest.mark.parametrize("split", [None, "a"])
+def test_a_stream_is_read_once_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str | None
+) -> None:
+    folder = write_splits(tmp_path / "s", {"a": triples("a", [2] * 50), "b": triples("b", [3] * 3)})
+    kept = tmp_path / "streams"
+    opened = []
+    real = datasets.load_dataset
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        opened.append(more["streaming"])
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(datasets, "load_dataset", counted)
+
+    def load(rows: int = 5) -> list[Triples]:
+        return load_triples(str(folder), negatives=9, columns={}, rows=rows, stream_to=kept, split=split)
+
+    first = load()
+    assert [(source.name, len(source), source.negatives) for source in first] == [
+        ("s/a", 5, 2),
+        ("s/b", 3, 3),
+    ][: 1 if split else 2]
+    drawn = queries_of(first)
+    assert drawn[0] != [f"a query {n}" for n in range(5)]
+    assert set(drawn[0]) < {f"a query {n}" for n in range(50)}
+    example = first[0].example(2, 3, np.random.default_rng(0))
+    number = drawn[0][2].removeprefix("a query ")
+    assert (example.query, example.documents[0]) == (drawn[0][2], f"a document {number}")
+    assert sorted(example.documents[1:]) == [f"a negative {number}.{k}" for k in range(2)]
+    again = load()
+    assert queries_of(again) == drawn
+    assert [source.fingerprint for source in again] == [source.fingerprint for source in first]
+    assert opened == [True]  # the second time, nothing was opened
+    assert queries_of(load(6))[0][:5] == drawn[0]
+    file = next((folder / "data").glob("a-*"))
+    pq.write_table(pq.read_table(file).slice(0, 4), file)
+    assert len(load()[0]) == 4  # a changed copy is read anew
+    assert opened == [True] * 3
+
+
+def test_settings_of_a_stream_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    folder = str(write_splits(tmp_path / "s", {"a": pairs("a", 5)}))
+    with pytest.raises(InputError, match=r"^data\.streaming: .* set data\.rows"):
+        load_triples(folder, negatives=None, columns={}, stream_to=tmp_path / "streams")
+    with pytest.raises(InputError, match=r"^data\.revision: has no effect on a folder"):
+        load_triples(folder, negatives=None, columns={}, revision="main")
+    with pytest.raises(InputError, match=r"^data\.path: \S+s: cannot be loaded \("):
+        load_triples(folder, negatives=None, columns={}, stream_to=tmp_path / "streams", rows=3, split="no")
+    assert not list((tmp_path / "streams").glob("*"))
+
+
+def test_empty_rows_are_left_out_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = triples("a", [2, 0, 3, 2, 2])
+    rows[3]["query"] = " "
+    rows[4]["negative"][1] = ""
+    folder = str(write_splits(tmp_path / "s", {"a": rows}))
+    with pytest.raises(InputError, match=r"query is empty in rows 1 \(3\); .* data\.skip_empty=true"):
+        load_triples(folder, negatives=2, columns={})
+    with caplog.at_level("WARNING"):
+        (source,) = load_triples(folder, negatives=2, columns={}, skip_empty=True)
+    assert "s/a: 3 rows left out (data.skip_empty)" in caplog.text
+    assert list(source.training_queries()) == [("0", "a query 0"), ("2", "a query 2")]
+    assert source.example(1, 2, np.random.default_rng(0)).documents[0] == "a document 2"
+    left = source.without({"0"})
+    assert (len(left), list(left.training_queries())) == (1, [("2", "a query 2")])
+    assert left.example(0, 1, np.random.default_rng(0)).query == "a query 2"
+    assert len({source.fingerprint, left.fingerprint}) == 2
