@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.measuring import check_measures
+from colbert_lab.searching import search_settings
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, build_student, with_output
 from colbert_lab.text.contamination import overlapping_queries
@@ -61,6 +62,7 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
     documents = None if cfg.evaluation.full else cfg.evaluation.documents
     splits = load_splits(requests, documents=documents, cache_dir=cache_dir)
     check_measures(cfg.evaluation, splits)
+    search_settings(cfg.evaluation, overrides)
     data: dict[str, Any] = {}
     phases: dict[str, PreparedPhase] = {}
     tokenizer = student.tokenizer

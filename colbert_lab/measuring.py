@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError
-from colbert_lab.metrics.evaluator import Evaluator, Result
+from colbert_lab.metrics.evaluator import EXACT, Evaluator, FirstStage, Result
 from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash, protocol_hash
@@ -23,6 +23,8 @@ from colbert_lab.results.rankings import ranking_path, write_ranking
 from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.tables import run_tables
+from colbert_lab.retrieval.modes import SearchSettings, Variant
+from colbert_lab.searching import first_stage_of, keeping_of, search_settings
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.scorer import Scorer, rank
@@ -92,7 +94,10 @@ class Measuring:
         self.environment = environment
         self.hash = config_hash(config)
         self.factors = factors(overrides)
-        self.evaluator = self._evaluator(splits)
+        self.search = search_settings(cfg.evaluation, overrides)
+        self.keeping = keeping_of(cfg.evaluation, Path(cfg.cache_dir).expanduser())
+        first_stage = first_stage_of(cfg.evaluation, splits) if self.search.first_stage is not None else None
+        self.evaluator = self._evaluator(splits, self.search, first_stage)
         self.results_file = self.path / "results.jsonl"
         self.records = self._whole_records()
         described = {
@@ -108,10 +113,19 @@ class Measuring:
         }
         write_text(self.path / "splits.json", json.dumps(described, indent=2) + "\n")
 
-    def _evaluator(self, splits: Mapping[str, Split]) -> Evaluator:
+    def _evaluator(
+        self, splits: Mapping[str, Split], search: SearchSettings, first_stage: FirstStage | None = None
+    ) -> Evaluator:
         settings = self.cfg.evaluation
         return Evaluator(
-            splits, list(settings.measures), settings.depth, settings.token_budget, settings.precision
+            splits,
+            list(settings.measures),
+            settings.depth,
+            settings.token_budget,
+            settings.precision,
+            search,
+            self.keeping,
+            first_stage,
         )
 
     def _whole_records(self) -> list[Record]:
@@ -125,9 +139,13 @@ class Measuring:
             rewrite_records(self.results_file, whole)
         return whole
 
-    def _missing(self, system: str, phase: str) -> list[str]:
-        done = {record.split for record in self.records if (record.system, record.phase) == (system, phase)}
-        return [key for key in self.splits if key not in done]
+    def _missing(
+        self, system: str, phase: str, variants: Sequence[Variant] = (EXACT,)
+    ) -> dict[str, list[Variant]]:
+        """What is not measured yet, by split."""
+        done = {(r.split, r.variant) for r in self.records if (r.system, r.phase) == (system, phase)}
+        missing = {key: [v for v in variants if (key, v.label) not in done] for key in self.splits}
+        return {key: left for key, left in missing.items() if left}
 
     def baselines(self, data: Sequence[Any]) -> None:
         """Rows beside the student: the configured baselines, and the teacher when it can score this text."""
@@ -162,7 +180,7 @@ class Measuring:
             seconds_train: training time so far, over all phases.
             phase_identity: hash of the phase; None before training.
         """
-        missing = self._missing("student", phase)
+        missing = self._missing("student", phase, self.search.variants)
         if not missing:
             return
         for result in self.evaluator.evaluate_student(student, phase, missing, self.cfg.progress):
@@ -184,7 +202,9 @@ class Measuring:
         seconds_train: float,
     ) -> None:
         """Write the ranking first and the records last, so that records always have their ranking."""
-        write_ranking(ranking_path(self.path, system, phase, result.key), result.ranking, result.per_query)
+        variant = result.variant
+        path = ranking_path(self.path, system, phase, result.key, variant.label)
+        write_ranking(path, result.ranking, result.per_query)
         if result.per_query.unjudged:
             log.warning("%s: %d queries without judgments left out", result.key, result.per_query.unjudged)
         new = [
@@ -204,7 +224,9 @@ class Measuring:
                 split=result.key,
                 split_fingerprint=result.split.fingerprint,
                 protocol_hash=protocol_hash(result.protocol),
-                mode=str(result.protocol["mode"]),
+                mode=variant.mode,
+                storage=variant.storage,
+                pool_factor=variant.pool_factor,
                 measure=measure,
                 value=result.per_query.mean(measure),
                 n_queries=len(result.per_query.query_ids),
@@ -212,6 +234,10 @@ class Measuring:
                 dirty=self.environment["dirty"],
                 seconds_train=round(seconds_train, 3),
                 seconds_eval=round(result.seconds, 3),
+                seconds_index=_rounded(result.seconds_index),
+                seconds_search=_rounded(result.seconds_search),
+                index_bytes=result.index_bytes,
+                n_documents=len(result.split.corpus),
                 hardware=hardware_label(),
                 time=time.time(),
             )
@@ -221,9 +247,10 @@ class Measuring:
         self.records += new
         first = new[0]
         log.info(
-            "%s on %s: %s %.4f (%.0f s)",
+            "%s on %s%s: %s %.4f (%.0f s)",
             phase if system == "student" else system_name,
             result.key,
+            "" if variant == EXACT else f", {variant.label}",
             first.measure,
             first.value,
             result.seconds,
@@ -247,10 +274,10 @@ class Measuring:
             _at_most(settings.queries, len(self.splits[key].queries)),
         )
         name = f"{key}_small"
-        evaluator = self._evaluator({name: small})
+        evaluator = self._evaluator({name: small}, SearchSettings())
 
         def evaluate(student: Student, step: int) -> Mapping[str, float]:
-            result = evaluator.evaluate_student(student, f"step {step}", progress=False)[0]
+            (result,) = evaluator.evaluate_student(student, f"step {step}", progress=False)
             return {f"{name}/{measure}": result.per_query.mean(measure) for measure in evaluator.measures}
 
         return evaluate
@@ -263,14 +290,17 @@ class Measuring:
 
 
 def headline(path: Path, wanted: str, phase: str) -> float | None:
-    """The value of ``evaluation.headline`` after the last phase, or None when it was not measured."""
+    """The value of ``evaluation.headline`` after the last phase, or None when it was not measured.
+
+    It is that of exact search of float32 embeddings, or of the first way to search where that is not among them.
+    """
     split, _, measure = wanted.rpartition("/")
-    found = [
-        record.value
-        for record in read_records(path / "results.jsonl")
+    found = {
+        record.variant: record.value
+        for record in reversed(read_records(path / "results.jsonl"))
         if (record.system, record.phase, record.split, record.measure) == ("student", phase, split, measure)
-    ]
-    return found[-1] if found else None
+    }
+    return found.get(EXACT.label, next(reversed(found.values()), None))
 
 
 def factors(overrides: Sequence[str]) -> dict[str, str]:
@@ -280,7 +310,11 @@ def factors(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _group(record: Record) -> tuple[str, ...]:
-    return (record.system, record.phase, record.split)
+    return (record.system, record.phase, record.split, record.variant)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _at_most(wanted: int | None, available: int) -> int | None:

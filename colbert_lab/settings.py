@@ -135,6 +135,39 @@ class SplitSettings:
 
 
 @dataclass
+class RerankSettings:
+    """What the mode ``rerank`` reranks: a retriever's documents or a TREC run file, its first ``depth``."""
+
+    depth: int = MISSING
+    first_stage: Any = MISSING
+    run: str | None = MISSING
+
+
+@dataclass
+class MuveraSettings:
+    """See :class:`colbert_lab.retrieval.modes.Muvera`."""
+
+    repetitions: int = MISSING
+    bits: int = MISSING
+    inner_dim: int | None = MISSING
+    final_dim: int | None = MISSING
+    fill_empty: bool = MISSING
+    seed: int = MISSING
+    approximate: bool = MISSING
+    rerank: int = MISSING
+
+
+@dataclass
+class PlaidSettings:
+    """See :class:`colbert_lab.retrieval.modes.Plaid`."""
+
+    bits: int = MISSING
+    n_probe: int = MISSING
+    n_full_scores: int = MISSING
+    seed: int = MISSING
+
+
+@dataclass
 class EvaluationSettings:
     """See ``conf/evaluation``."""
 
@@ -147,6 +180,15 @@ class EvaluationSettings:
     measures: list[str] = MISSING
     depth: int = MISSING
     baselines: Any = MISSING
+    mode: Any = MISSING
+    storage: Any = MISSING
+    pool_factor: Any = MISSING
+    pool_protected: int = MISSING
+    rerank: RerankSettings = field(default_factory=RerankSettings)
+    muvera: MuveraSettings = field(default_factory=MuveraSettings)
+    plaid: PlaidSettings = field(default_factory=PlaidSettings)
+    memory: float = MISSING
+    keep_embeddings: bool = MISSING
     during_training: DevCutSettings = field(default_factory=DevCutSettings)
     token_budget: int = MISSING
     precision: str = MISSING

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from colbert_lab.errors import InputError
+import torch
+from torch import Tensor
+
+from colbert_lab.errors import InputError, some_ids
 from colbert_lab.metrics.measures import PerQuery, evaluate, parse_measure
-from colbert_lab.retrieval.exact import search, tie_ranks
+from colbert_lab.retrieval.corpus import Keeping, encode_corpus, release
+from colbert_lab.retrieval.exact import tie_ranks
+from colbert_lab.retrieval.modes import Indexes, Searched, SearchSettings, Variant
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student
-from colbert_lab.types import PackedEmbeddings, Ranking, Split
+from colbert_lab.types import Ranking, Split
 
-MODE = "exact"
+FirstStage = Callable[[str, int], Ranking]
+EXACT = Variant()
 
 
 @dataclass(frozen=True)
@@ -24,18 +33,27 @@ class Result:
     Attributes:
         key: the split's name in the config (``evaluation.splits.<key>``).
         split: what was searched.
+        variant: how.
         ranking: the retrieved documents.
         per_query: measures of each judged query.
         protocol: everything about how the system searched that decides its numbers.
-        seconds: wall time of encoding and search for this split (a shared corpus counts where it was encoded).
+        seconds: wall time of encoding, indexing and search for this result; what several results share (documents,
+            queries) counts in the first of them.
+        index_bytes: size of what was searched; None for systems that are not students.
+        seconds_index: of ``seconds``, making the index from the embeddings.
+        seconds_search: of ``seconds``, searching all queries.
     """
 
     key: str
     split: Split
+    variant: Variant
     ranking: Ranking
     per_query: PerQuery
     protocol: Mapping[str, Any]
     seconds: float
+    index_bytes: int | None = None
+    seconds_index: float | None = None
+    seconds_search: float | None = None
 
 
 class Evaluator:
@@ -47,6 +65,9 @@ class Evaluator:
         depth: how many documents a ranking keeps.
         token_budget: most padded tokens of an encoding batch.
         precision: precision of the encoder, a Lightning name.
+        search: modes, storages and their settings.
+        keeping: where token embeddings go.
+        first_stage: from a split's name and a depth, what the mode ``rerank`` reranks.
 
     Raises:
         InputError: an unknown measure, or a cutoff beyond the depth.
@@ -59,6 +80,9 @@ class Evaluator:
         depth: int,
         token_budget: int,
         precision: str,
+        search: SearchSettings,
+        keeping: Keeping,
+        first_stage: FirstStage | None = None,
     ) -> None:
         for measure in measures:
             if parse_measure(measure)[1] > depth:
@@ -68,64 +92,129 @@ class Evaluator:
         self.depth = depth
         self.token_budget = token_budget
         self.precision = precision
+        self.search = search
+        self.keeping = keeping
+        self.first_stage = first_stage
 
     def evaluate_student(
-        self, student: Student, title: str, keys: Sequence[str] | None = None, progress: bool = True
-    ) -> list[Result]:
-        """Exact MaxSim search with a student.
+        self,
+        student: Student,
+        title: str,
+        wanted: Mapping[str, Sequence[Variant]] | None = None,
+        progress: bool = True,
+    ) -> Iterator[Result]:
+        """Search with a student, in every configured way.
 
-        A corpus that several splits share is encoded once.
+        A corpus that several splits share is encoded once, and all ways to search it start from those embeddings.
 
         Args:
             student: the model to evaluate.
             title: what the progress bars say.
-            keys: which splits; None takes all.
+            wanted: split name to the variants to search with; None takes all of both.
             progress: whether to show progress bars.
+
+        Yields:
+            One result for each split and variant, as soon as it is there.
         """
-        encoded: dict[str, tuple[PackedEmbeddings, Any]] = {}
-        results = []
-        for key in self.splits if keys is None else keys:
-            split, start = self.splits[key], time.perf_counter()
-            bar = f"{title}: {split.dataset}" if progress else None
-            if split.corpus.fingerprint not in encoded:
-                documents = encode(
+        wanted = wanted if wanted is not None else dict.fromkeys(self.splits, self.search.variants)
+        by_corpus: dict[str, list[str]] = {}
+        for key in wanted:
+            by_corpus.setdefault(self.splits[key].corpus.fingerprint, []).append(key)
+        for keys in by_corpus.values():
+            yield from self._one_corpus(student, title, {key: wanted[key] for key in keys}, progress)
+
+    def _one_corpus(
+        self, student: Student, title: str, wanted: Mapping[str, Sequence[Variant]], progress: bool
+    ) -> Iterator[Result]:
+        first = self.splits[next(iter(wanted))]
+        corpus = first.corpus
+        bar = f"{title}: {first.dataset}" if progress else None
+        begun = time.perf_counter()
+        only_half = {variant.storage for variants in wanted.values() for variant in variants} == {"float16"}
+        store = encode_corpus(
+            student,
+            corpus,
+            self.keeping,
+            token_budget=self.token_budget,
+            precision=self.precision,
+            storage="float16" if only_half else "float32",
+            progress=bar and f"{bar} documents",
+        )
+        self.keeping.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.keeping.folder) as folder:
+            indexes = Indexes(
+                store,
+                self.search,
+                tie_ranks(list(corpus.ids)),
+                dim=student.model.dim,
+                folder=Path(folder),
+                device=next(student.model.parameters()).device,
+                progress=bar,
+            )
+            for key, variants in wanted.items():
+                split = self.splits[key]
+                queries = encode(
                     student,
-                    split.corpus.texts,
-                    "document",
+                    list(split.queries.values()),
+                    "query",
                     token_budget=self.token_budget,
                     precision=self.precision,
-                    progress=bar and f"{bar} documents",
-                    ids=split.corpus.ids,
+                    ids=list(split.queries),
                 )
-                encoded[split.corpus.fingerprint] = documents, tie_ranks(list(split.corpus.ids))
-            documents, ties_C = encoded[split.corpus.fingerprint]
-            query_ids = list(split.queries)
-            queries = encode(
-                student,
-                [split.queries[query] for query in query_ids],
-                "query",
-                token_budget=self.token_budget,
-                precision=self.precision,
-                ids=query_ids,
+                for variant in variants:
+                    found = indexes.search(variant, queries, self.depth, partial(self._candidates, key))
+                    protocol = {
+                        "encoder_precision": self.precision,
+                        **student.tokenizer.rules.to_dict(),
+                        **self.search.protocol(variant),
+                    }
+                    yield self._searched(key, found, protocol, time.perf_counter() - begun)
+                    begun = time.perf_counter()
+        release(store, self.keeping)
+
+    def _candidates(self, key: str) -> list[Tensor]:
+        """Rows of the documents that the first stage found, for each query of a split."""
+        assert self.first_stage is not None, "the mode rerank needs a first stage"
+        split = self.splits[key]
+        ranking = self.first_stage(key, self.search.rerank_depth)
+        row_of = {document: row for row, document in enumerate(split.corpus.ids)}
+        found = dict(zip(ranking.query_ids, ranking.document_ids, strict=True))
+        unknown = sorted({d for documents in found.values() for d in documents if d not in row_of})
+        if unknown:
+            raise InputError(
+                f"evaluation.rerank: the first stage found documents that are not in {split.dataset}: "
+                f"{some_ids(unknown)}"
             )
-            scores, rows = search(
-                queries, documents, ties_C, self.depth, progress=bar and f"{bar} {key} search"
-            )
-            ids = split.corpus.ids
-            ranking = Ranking(query_ids, [[ids[r] for r in row] for row in rows.tolist()], scores.tolist())
-            protocol = {"encoder_precision": self.precision, **student.tokenizer.rules.to_dict()}
-            results.append(self._measure(key, split, ranking, protocol, time.perf_counter() - start))
-        return results
+        return [
+            torch.tensor([row_of[d] for d in found.get(query, ())], dtype=torch.int64)
+            for query in split.queries
+        ]
+
+    def _searched(self, key: str, found: Searched, protocol: Mapping[str, Any], seconds: float) -> Result:
+        split = self.splits[key]
+        ids = split.corpus.ids
+        documents = [[ids[row] for row in rows.tolist()] for rows in found.rows]
+        ranking = Ranking(list(split.queries), documents, [scores.tolist() for scores in found.scores])
+        whole = {"mode": found.variant.mode, "depth": self.depth, **protocol}
+        return Result(
+            key,
+            split,
+            found.variant,
+            ranking,
+            evaluate(ranking, split.qrels, self.measures),
+            whole,
+            seconds,
+            found.index_bytes,
+            found.seconds_index,
+            found.seconds_search,
+        )
 
     def evaluate_ranking(
         self, key: str, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
     ) -> Result:
         """Measure a ranking that another system made (BM25, a teacher)."""
-        return self._measure(key, self.splits[key], ranking, protocol, seconds)
-
-    def _measure(
-        self, key: str, split: Split, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
-    ) -> Result:
-        per_query = evaluate(ranking, split.qrels, self.measures)
-        whole = {"mode": MODE, "depth": self.depth, **protocol}
-        return Result(key, split, ranking, per_query, whole, seconds)
+        split = self.splits[key]
+        whole = {"mode": EXACT.mode, "depth": self.depth, **protocol}
+        return Result(
+            key, split, EXACT, ranking, evaluate(ranking, split.qrels, self.measures), whole, seconds
+        )

@@ -18,7 +18,7 @@ RANKING_COLUMNS = ("query_id", "document_ids", "scores")
 _METADATA = b"colbert_lab"
 
 
-def ranking_path(run_dir: Path, system: str, phase: str, split: str) -> Path:
+def ranking_path(run_dir: Path, system: str, phase: str, split: str, variant: str = "exact") -> Path:
     """Where a run keeps a ranking.
 
     Args:
@@ -26,12 +26,15 @@ def ranking_path(run_dir: Path, system: str, phase: str, split: str) -> Path:
         system: ``student``, ``bm25``, ``teacher`` or ``dense``.
         phase: for the student, ``before`` or the phase just trained; unused for other systems.
         split: name of the split in ``evaluation.splits``.
+        variant: how a student searched, see :attr:`colbert_lab.results.records.Record.variant`.
 
     Returns:
-        ``<phase>/rankings/<split>.parquet``, or ``baselines/rankings/<split>.<system>.parquet``.
+        ``<phase>/rankings/<split>.parquet`` (with the variant before ``.parquet`` when it is not ``exact``), or
+        ``baselines/rankings/<split>.<system>.parquet``.
     """
     if system == "student":
-        return run_dir / phase / "rankings" / f"{split}.parquet"
+        name = split if variant == "exact" else f"{split}.{variant}"
+        return run_dir / phase / "rankings" / f"{name}.parquet"
     return run_dir / "baselines" / "rankings" / f"{split}.{system}.parquet"
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning; new fields alone do not need it."""
 
-TIMES = ("run_id", "seconds_train", "seconds_eval", "time")
+TIMES = ("run_id", "seconds_train", "seconds_eval", "seconds_index", "seconds_search", "time")
 """Fields in which two executions of the same run may differ."""
 
 
@@ -44,6 +44,8 @@ class Record:
         split_fingerprint: hash of corpus, queries and judgments.
         protocol_hash: see :func:`colbert_lab.results.identity.protocol_hash`.
         mode: search mode (exact, rerank, muvera, muvera_rerank, plaid).
+        storage: how token embeddings were kept (float32, float16, int8, residual4); None where the mode keeps none.
+        pool_factor: document tokens that a pooled token stands for; 1 without pooling.
         measure: name such as ``ndcg@10``.
         value: mean over the judged queries; nan is stored as null.
         n_queries: number of judged queries.
@@ -51,6 +53,10 @@ class Record:
         dirty: whether the checkout had changes; None without a checkout.
         seconds_train: wall time of training so far in this phase.
         seconds_eval: wall time of this evaluation.
+        seconds_index: of ``seconds_eval``, making the index from the embeddings.
+        seconds_search: of ``seconds_eval``, searching all queries.
+        index_bytes: size of what was searched; None for systems that are not students.
+        n_documents: documents that were searched.
         hardware: short label, see :func:`colbert_lab.results.environment.hardware_label`.
         time: when it was written, seconds since 1970 (UTC).
         extra: fields of newer versions that this one does not know; written back unchanged.
@@ -72,6 +78,8 @@ class Record:
     split_fingerprint: str = ""
     protocol_hash: str = ""
     mode: str = "exact"
+    storage: str | None = "float32"
+    pool_factor: int = 1
     measure: str
     value: float
     n_queries: int = 0
@@ -79,9 +87,19 @@ class Record:
     dirty: bool | None = None
     seconds_train: float | None = None
     seconds_eval: float | None = None
+    seconds_index: float | None = None
+    seconds_search: float | None = None
+    index_bytes: int | None = None
+    n_documents: int | None = None
     hardware: str = ""
     time: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> str:
+        """The search in short: ``exact``, ``exact.int8``, ``muvera.pool2``."""
+        storage = f".{self.storage}" if self.storage not in (None, "float32") else ""
+        return f"{self.mode}{storage}" + (f".pool{self.pool_factor}" if self.pool_factor > 1 else "")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields in their order, then the extra ones; what goes into the JSON line."""

@@ -26,6 +26,7 @@ SYSTEMS = ("bm25", "dense", "teacher", "student")
 SYSTEM_TITLES = {"bm25": "BM25"}
 DEV_NAMES = ("dev", "validation", "valid", "heldout")
 HEADLINE = "ndcg@10"
+EXACT = "exact"
 LEVEL = 0.95
 SAME = 1e-9
 """A recorded mean and the mean of the per-query file are the same number up to this."""
@@ -38,7 +39,7 @@ class _Row:
     system: str
     phase: str
     name: str
-    mode: str
+    variant: str
     records: dict[str, Record]
     per_query: PerQuery | None
 
@@ -48,12 +49,12 @@ class _Row:
             title = {"before": "student before", "evaluate": "student"}.get(self.phase, f"after {self.phase}")
         else:
             title = SYSTEM_TITLES.get(self.system, self.system)
-        mode = f", {self.mode}" if self.mode != "exact" else ""
+        variant = f", {self.variant}" if self.variant != EXACT else ""
         if self.name.casefold().startswith(title.casefold()):
-            return self.name + mode
+            return self.name + variant
         # A trained student carries the same name as the untrained one, once is enough.
         told = f" ({self.name})" if self.name and not title.startswith("after ") else ""
-        return title + told + mode
+        return title + told + variant
 
     def values(self, measure: str) -> np.ndarray | None:
         """Per-query values, if they belong to the recorded mean."""
@@ -68,11 +69,12 @@ class _Row:
 
 
 def run_tables(run_dir: Path) -> list[Table]:
-    """One table for each split of a run: test splits first, then dev splits.
+    """One table for each split of a run: test splits first, then dev splits; then what phases and searches cost.
 
     Rows are BM25, dense, teacher, the student before training and after each phase; after each phase come the
     paired differences to ``before`` and to the phase before it. Where several records say the same thing,
-    the last one counts.
+    the last one counts. A student that was searched in several ways has exact search of float32 (or the first way)
+    in these tables, and all of them in a table of their own.
 
     Args:
         run_dir: the run's folder.
@@ -84,10 +86,15 @@ def run_tables(run_dir: Path) -> list[Table]:
     known = _split_details(run_dir)
     splits = dict.fromkeys(record.split for record in records)
     ordered = sorted(splits, key=lambda split: str(known.get(split, {}).get("split", split)) in DEV_NAMES)
-    tables = [
-        _table(run_dir, split, [r for r in records if r.split == split], known.get(split, {}))
-        for split in ordered
-    ]
+    tables = []
+    for split in ordered:
+        mine, details = [r for r in records if r.split == split], known.get(split, {})
+        variants = list(dict.fromkeys(record.variant for record in mine if record.system == "student"))
+        main = EXACT if EXACT in variants else next(iter(variants), EXACT)
+        shown = [r for r in mine if r.system != "student" or r.variant == main]
+        tables.append(_table(run_dir, split, shown, details))
+        if len(variants) > 1:
+            tables.append(_search_table(run_dir, split, mine, details))
     cost = phase_table(run_dir, records)
     return [*tables, cost] if cost else tables
 
@@ -145,7 +152,7 @@ def _table(run_dir: Path, split: str, records: list[Record], details: dict[str, 
         cells.append((row.label, *(_value_cell(row, measure) for measure in measures)))
         if row.system != "student":
             continue
-        students = [other for other in seen if other.mode == row.mode]
+        students = list(seen)
         seen.append(row)
         # Differences to the first student, and to the one just before where that is another.
         for earlier in [students[0], *students[1:][-1:]] if students else ():
@@ -165,21 +172,68 @@ def _table(run_dir: Path, split: str, records: list[Record], details: dict[str, 
     )
 
 
+def _search_table(run_dir: Path, split: str, records: list[Record], details: dict[str, Any]) -> Table:
+    """What each way to search costs and loses against exact search of float32, for each student."""
+    students = [record for record in records if record.system == "student"]
+    measures = list(dict.fromkeys(record.measure for record in students))
+    deepest = max(
+        (m for m in measures if m.startswith("recall@")), key=lambda m: int(m[7:]), default=measures[-1]
+    )
+    shown = list(dict.fromkeys([HEADLINE if HEADLINE in measures else measures[0], deepest]))
+    rows, notes = _rows(run_dir, students)
+    cells = []
+    for row in rows:
+        exact = next((r for r in rows if r.phase == row.phase and r.variant == EXACT), None)
+        student = {"before": "before", "evaluate": "student"}.get(row.phase, f"after {row.phase}")
+        line = [student, row.variant]
+        for measure in shown:
+            line.append(f"{row.records[measure].value:.4f}" if measure in row.records else "-")
+            compared = exact is not None and exact is not row
+            line.append(difference_cell(_difference(row, exact, measure)) if compared and exact else "-")
+        cells.append((*line, *_search_cost(next(iter(row.records.values())))))
+    columns = ["student", "search"]
+    for measure in shown:
+        columns += [measure_title(measure), "against exact"]
+    return Table(
+        title=f"Ways to search: {_title(split, students, details)}",
+        columns=(*columns, "bytes/document", "index s", "ms/query"),
+        rows=tuple(cells),
+        verdicts=(),
+        notes=(
+            "against exact: minus exact search of the same student's float32 embeddings, paired by query, "
+            f"[low, high]: {LEVEL:.0%} bootstrap interval.",
+            "bytes/document: everything that is searched; index s: making it from the embeddings; ms/query: searching, "
+            "without encoding the query. What several ways share counts in the first.",
+            *dict.fromkeys(notes),
+        ),
+    )
+
+
+def _search_cost(record: Record) -> tuple[str, str, str]:
+    """Bytes a document, seconds of indexing, milliseconds a query."""
+    size = record.index_bytes and record.n_documents and record.index_bytes / record.n_documents
+    index, seconds, n = record.seconds_index, record.seconds_search, record.n_queries
+    return (
+        f"{size:,.0f}" if size else "-",
+        "-" if index is None else f"{index:.1f}",
+        "-" if seconds is None or not n else f"{1000 * seconds / n:.1f}",
+    )
+
+
 def _rows(run_dir: Path, records: list[Record]) -> tuple[list[_Row], list[str]]:
     """The systems in the order of the table, and what to say about files that are missing or differ."""
     groups: dict[tuple[str, str, str, str], dict[str, Record]] = {}
     for record in records:
         phase = record.phase if record.system == "student" else ""
-        groups.setdefault((record.system, phase, record.system_name, record.mode), {})[record.measure] = (
-            record
-        )
+        group = (record.system, phase, record.system_name, record.variant)
+        groups.setdefault(group, {})[record.measure] = record
     rows, notes = [], []
-    for (system, phase, name, mode), by_measure in groups.items():
-        path = ranking_path(run_dir, system, phase, records[0].split)
+    for (system, phase, name, variant), by_measure in groups.items():
+        path = ranking_path(run_dir, system, phase, records[0].split, variant)
         try:
-            row = _Row(system, phase, name, mode, by_measure, read_per_query(path))
+            row = _Row(system, phase, name, variant, by_measure, read_per_query(path))
         except InputError:
-            row = _Row(system, phase, name, mode, by_measure, None)
+            row = _Row(system, phase, name, variant, by_measure, None)
         if row.per_query is None:
             notes.append(f"{row.label}: no interval, {path.relative_to(run_dir)} is missing or unreadable.")
         elif any(row.values(measure) is None for measure in by_measure):

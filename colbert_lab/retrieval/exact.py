@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from colbert_lab.retrieval.store import TokenStore
 from colbert_lab.types import PackedEmbeddings
 
 BLOCK_VALUES = 4_194_304  # float32 similarities held at once: 16 MiB, what stays in a CPU's cache
@@ -54,52 +55,66 @@ def top_k(scores_BC: Tensor, ties_C: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return score_of(keys), columns
 
 
+def padded_positions(lengths_N: Tensor) -> Tensor:
+    """Where the tokens of packed texts are, int64 [N, L]; padding repeats a text's own last token.
+
+    A copy cannot change a maximum, so that no mask is needed.
+    """
+    starts_N = torch.cumsum(lengths_N, 0) - lengths_N
+    position_NL = torch.minimum(torch.arange(int(lengths_N.max()))[None], lengths_N[:, None] - 1)
+    return starts_N[:, None] + position_NL
+
+
 def search(
     queries: PackedEmbeddings,
-    documents: PackedEmbeddings,
+    store: TokenStore,
     ties_C: Tensor,
     k: int,
+    *,
+    device: torch.device | None = None,
     progress: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Exact MaxSim top-k.
+    """Exact MaxSim top-k over a corpus in memory or on disk.
 
-    Documents are taken in order of length so that a block is hardly padded. Memory beyond the embeddings is
-    about ``BLOCK_VALUES`` similarities and the running top k.
+    The corpus is read once, in blocks. Memory beyond the queries is one block's tokens, ``BLOCK_VALUES`` similarities
+    and the running top k.
 
     Args:
         queries: B packed queries.
-        documents: C packed documents, on the device to search on; each has at least one token.
+        store: the documents; each has at least one token.
         ties_C: see :func:`tie_ranks`.
         k: how many documents to keep a query.
-        progress: title of a progress bar; None shows none.
+        device: where to compute; None takes the queries'.
+        progress: title of a progress bar in documents; None shows none.
 
     Returns:
-        float32 scores [B, k'] and document rows [B, k'], best first, k' = min(k, C).
+        float32 scores [B, k'] and document rows [B, k'] on the CPU, best first, k' = min(k, C).
     """
-    device = documents.emb_TD.device
-    parts = _query_parts(queries)
-    starts_C = torch.cumsum(documents.lengths_N, 0) - documents.lengths_N
-    order_C = torch.argsort(documents.lengths_N, stable=True)
-    blocks = _document_blocks(documents.lengths_N[order_C].tolist(), BLOCK_VALUES // QUERY_TOKENS)
+    device = device or queries.emb_TD.device
+    parts = [(tokens.to(device), owner.to(device), n) for tokens, owner, n in _query_parts(queries)]
     best: list[Tensor | None] = [None] * len(parts)
     rows: list[Tensor | None] = [None] * len(parts)
-    bar = tqdm(blocks, desc=progress, unit="block", disable=None if progress else True)
-    for block in bar:
-        chosen = order_C[block]
-        lengths = documents.lengths_N[chosen]
-        # Padding repeats a document's own last token: a copy cannot change a maximum, so no mask is needed.
-        position_NL = torch.minimum(torch.arange(int(lengths.max()))[None], lengths[:, None] - 1)
-        padded_TD = documents.emb_TD[(starts_C[chosen][:, None] + position_NL).flatten().to(device)]
-        block_ties, block_rows = ties_C[chosen].to(device), chosen.to(device)
-        for p, (query_TD, owner_T, n_queries) in enumerate(parts):
-            best_TN = (query_TD.to(device) @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
-            scores = best_TN.new_zeros(n_queries, len(chosen)).index_add_(0, owner_T.to(device), best_TN)
-            keys, columns = sort_keys(scores, block_ties), block_rows.expand(n_queries, -1)
-            seen, seen_rows = best[p], rows[p]
-            if seen is not None and seen_rows is not None:
-                keys, columns = torch.cat([seen, keys], dim=1), torch.cat([seen_rows, columns], dim=1)
-            kept, picked = keys.topk(min(k, keys.shape[1]), dim=1)
-            best[p], rows[p] = kept, columns.gather(1, picked)
+    with tqdm(
+        total=len(store), desc=progress, unit="doc", unit_scale=True, disable=None if progress else True
+    ) as bar:
+        for shard in store.shards:
+            for block in _document_blocks(shard.lengths_C.tolist(), BLOCK_VALUES // QUERY_TOKENS):
+                lengths = shard.lengths_C[block]
+                position_NL = padded_positions(lengths)
+                emb_TD = store.read(shard, block.start, block.stop).to(device)
+                padded_TD = emb_TD[position_NL.flatten().to(device)]
+                block_rows = shard.rows_C[block]
+                block_ties, block_rows = ties_C[block_rows].to(device), block_rows.to(device)
+                for p, (query_TD, owner_T, n_queries) in enumerate(parts):
+                    best_TN = (query_TD @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
+                    scores = best_TN.new_zeros(n_queries, len(lengths)).index_add_(0, owner_T, best_TN)
+                    keys, columns = sort_keys(scores, block_ties), block_rows.expand(n_queries, -1)
+                    seen, seen_rows = best[p], rows[p]
+                    if seen is not None and seen_rows is not None:
+                        keys, columns = torch.cat([seen, keys], dim=1), torch.cat([seen_rows, columns], dim=1)
+                    kept, picked = keys.topk(min(k, keys.shape[1]), dim=1)
+                    best[p], rows[p] = kept, columns.gather(1, picked)
+                bar.update(len(lengths))
     return (
         torch.cat([score_of(keys).cpu() for keys in best if keys is not None]),
         torch.cat([columns.cpu() for columns in rows if columns is not None]),

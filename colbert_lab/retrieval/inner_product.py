@@ -1,4 +1,4 @@
-"""Top-k inner products over one vector a document, exact or approximate, by faiss (the extra ``muvera``)."""
+"""Top-k inner products over one vector a document, exact or approximate, by faiss (the extra ``search``)."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def _faiss() -> Any:
     except ImportError as error:
         raise InputError(
             "evaluation.mode=muvera searches with faiss, which cannot be imported: install the extra "
-            f'"muvera", pip install "colbert-lab[muvera]" ({error})'
+            f'"search", pip install "colbert-lab[search]" ({error})'
         ) from error
 
 

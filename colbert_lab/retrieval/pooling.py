@@ -45,7 +45,7 @@ def pool(
     for key, value, least in (("factor", factor, 1), ("protected", protected, 0)):
         if value < least:
             raise InputError(
-                f"evaluation.pooling.{key} is {value}: set it to a whole number of at least {least}"
+                f"evaluation.pool_{key} is {value}: set it to a whole number of at least {least}"
             )
     if factor == 1:
         return documents

@@ -31,6 +31,11 @@ class ColBERT(nn.Module):
         self.head = head
         self.pooling = pooling
 
+    @property
+    def dim(self) -> int:
+        """Dimensions of an embedding."""
+        return int(getattr(self.head, "out_features", self.backbone.config.hidden_size))
+
     def forward(self, tokens: Tokens) -> Embeddings:
         """Embed a padded batch.
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytrec_eval
 import torch
 
 from colbert_lab.errors import InputError
-from colbert_lab.metrics import evaluator as subject
-from colbert_lab.metrics.evaluator import Evaluator
+from colbert_lab.metrics.evaluator import EXACT, Evaluator, Result
+from colbert_lab.retrieval import corpus
+from colbert_lab.retrieval.corpus import Keeping
+from colbert_lab.retrieval.modes import Muvera, SearchSettings, Variant, variants_of
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.text.collection import build_corpus, build_split
@@ -38,14 +44,27 @@ def make_split(name: str, n_queries: int, documents: int = 25, seed: int = 0) ->
     return build_split("toy", name, corpus, queries, qrels, {})
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_files_left() -> Iterator[None]:
+    yield
+    left = list(FOLDER.glob("*"))
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    assert not left
+
+
 @pytest.fixture
 def student(student_settings: dict[str, Any]) -> Student:
     torch.manual_seed(0)
     return build_student(**student_settings)
 
 
+FOLDER = Path(tempfile.mkdtemp(prefix="colbert_lab_test_evaluator_"))
+
+
 def make_evaluator(splits: Mapping[str, Split], **changes: Any) -> Evaluator:
     settings: dict[str, Any] = {
+        "search": SearchSettings(),
+        "keeping": Keeping(2**30, FOLDER, keep=False),
         "measures": MEASURES,
         "depth": DEPTH,
         "token_budget": 100,
@@ -115,7 +134,9 @@ def test_results_say_which_split_and_how_it_was_searched(student: Student) -> No
 
 def test_only_the_asked_splits_are_searched(student: Student) -> None:
     splits = {key: make_split("dev", 2) for key in ("a", "b", "c")}
-    results = make_evaluator(splits).evaluate_student(student, "test", ["c", "a"], progress=False)
+    results = make_evaluator(splits).evaluate_student(
+        student, "test", {"c": [EXACT], "a": [EXACT]}, progress=False
+    )
     assert [result.key for result in results] == ["c", "a"]
 
 
@@ -129,7 +150,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             sizes.append(len(texts))
         return encode(student, texts, role, **settings)
 
-    monkeypatch.setattr(subject, "encode", watched)
+    monkeypatch.setattr(corpus, "encode", watched)
     return sizes
 
 
@@ -171,3 +192,113 @@ def test_a_ranking_of_another_system_is_measured() -> None:
     assert result.per_query.values["recall@5"].tolist() == pytest.approx([1 / 3, 0.0])
     assert result.protocol == {"mode": "exact", "depth": DEPTH, "scorer": "by hand"}
     assert (result.key, result.split, result.ranking, result.seconds) == ("mine", split, ranking, 1.5)
+
+
+SEVERAL = SearchSettings(
+    variants_of(["exact", "rerank", "muvera", "muvera_rerank"], ["float32", "float16", "int8"], [1, 2]),
+    rerank_depth=7,
+    first_stage="by hand",
+    muvera=Muvera(repetitions=3, bits=2, inner_dim=4, rerank=25),
+)
+
+
+def first_documents(splits: Mapping[str, Split]) -> Any:
+    """A first stage that finds the corpus' last documents."""
+
+    def first_stage(key: str, depth: int) -> Ranking:
+        split = splits[key]
+        found = list(split.corpus.ids)[-depth:]
+        return Ranking(
+            list(split.queries), [found] * len(split.queries), [[1.0] * depth] * len(split.queries)
+        )
+
+    return first_stage
+
+
+@pytest.fixture
+def several(student: Student) -> dict[tuple[str, str], Result]:
+    splits = {"dev": make_split("dev", 6), "test": make_split("test", 4)}
+    evaluator = make_evaluator(splits, search=SEVERAL, first_stage=first_documents(splits))
+    return {
+        (result.key, result.variant.label): result
+        for result in evaluator.evaluate_student(student, "test", progress=False)
+    }
+
+
+def test_all_ways_to_search_are_there_for_every_split(several: dict[tuple[str, str], Result]) -> None:
+    labels = [v.label for v in SEVERAL.variants]
+    assert labels[:4] == ["exact", "exact.float16", "exact.int8", "rerank"]
+    assert len(set(labels)) == len(labels) == 2 * (3 * 3 + 1)
+    assert list(several) == [(key, label) for key in ("dev", "test") for label in labels]
+
+
+def test_reranking_everything_that_muvera_finds_is_exact_search(
+    several: dict[tuple[str, str], Result],
+) -> None:
+    for key in ("dev", "test"):
+        for kept in ("", ".float16", ".int8", ".pool2", ".float16.pool2"):
+            one, other = several[key, f"exact{kept}"], several[key, f"muvera_rerank{kept}"]
+            assert one.ranking.document_ids == other.ranking.document_ids
+            np.testing.assert_allclose(one.ranking.scores, other.ranking.scores, atol=1e-5)
+    assert several["dev", "muvera"].ranking != several["dev", "exact"].ranking
+
+
+def test_reranking_keeps_to_the_first_stage(several: dict[tuple[str, str], Result], student: Student) -> None:
+    result = several["dev", "rerank"]
+    scores = brute_force(student, result.split)
+    last = list(result.split.corpus.ids)[-7:]
+    for query, documents in zip(result.ranking.query_ids, result.ranking.document_ids, strict=True):
+        assert list(documents) == sorted(last, key=scores[query].__getitem__, reverse=True)
+    assert result.protocol["rerank_depth"] == 7
+    assert result.protocol["first_stage"] == "by hand"
+
+
+def test_sizes_and_protocols_tell_the_ways_apart(several: dict[tuple[str, str], Result]) -> None:
+    sizes = {label: several["dev", label].index_bytes for _, label in several}
+    assert sizes["exact"] is not None
+    assert sizes["exact.int8"] is not None
+    assert sizes["exact.float16"] is not None
+    assert sizes["exact.pool2"] is not None
+    documents = 4 * 25  # lengths
+    dim = 16
+    tokens = (sizes["exact"] - documents) // (4 * dim)
+    assert sizes["exact.float16"] == documents + 2 * dim * tokens
+    assert sizes["exact.int8"] == documents + (dim + 2) * tokens
+    assert sizes["exact.pool2"] < 0.75 * sizes["exact"]
+    assert sizes["muvera"] == 25 * 4 * 3 * 2**2 * 4
+    assert sizes["muvera_rerank"] == sizes["muvera"] + sizes["exact"]
+    protocols = [repr(sorted(r.protocol.items(), key=str)) for (k, _), r in several.items() if k == "dev"]
+    assert len(set(protocols)) == len(protocols)
+
+
+def test_a_corpus_beyond_the_memory_is_searched_from_files(
+    student: Student, encoded: list[int], tmp_path: Path
+) -> None:
+    splits = {"dev": make_split("dev", 3)}
+    (small,) = make_evaluator(splits).evaluate_student(student, "test", progress=False)
+    assert encoded == [25]
+    keeping = Keeping(4 * 10 * corpus.document_bytes(student), tmp_path, keep=True)
+    (files,) = make_evaluator(splits, keeping=keeping).evaluate_student(student, "test", progress=False)
+    assert encoded == [25, 10, 10, 5]
+    assert files.ranking == small.ranking
+    (again,) = make_evaluator(splits, keeping=keeping).evaluate_student(student, "test", progress=False)
+    assert encoded == [25, 10, 10, 5]
+    assert again.ranking == small.ranking
+    shutil.rmtree(sorted(tmp_path.glob("*/10-*"))[1])  # as if the process had been killed
+    (resumed,) = make_evaluator(splits, keeping=keeping).evaluate_student(student, "test", progress=False)
+    assert encoded == [25, 10, 10, 5, 10]
+    assert resumed.ranking == small.ranking
+    with torch.no_grad():
+        next(student.model.parameters()).add_(0.01)
+    list(make_evaluator(splits, keeping=keeping).evaluate_student(student, "test", progress=False))
+    assert encoded[5:] == [10, 10, 5]  # another student
+
+
+def test_float16_alone_is_never_kept_as_float32(student: Student) -> None:
+    splits = {"dev": make_split("dev", 3)}
+    search = SearchSettings((Variant("exact", "float16"),))
+    (result,) = make_evaluator(splits, search=search).evaluate_student(student, "test", progress=False)
+    both = SearchSettings((Variant(), Variant("exact", "float16")))
+    _, other = make_evaluator(splits, search=both).evaluate_student(student, "test", progress=False)
+    assert result.ranking == other.ranking
+    assert result.index_bytes == other.index_bytes

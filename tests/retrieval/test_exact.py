@@ -1,9 +1,13 @@
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
 
 from colbert_lab.retrieval import exact
 from colbert_lab.retrieval.exact import score_of, search, sort_keys, tie_ranks, top_k
+from colbert_lab.retrieval.storage import Float
+from colbert_lab.retrieval.store import TokenStore, make_shard
 from colbert_lab.types import PackedEmbeddings
 
 
@@ -12,6 +16,19 @@ def packed(n: int, seed: int, dim: int = 4) -> PackedEmbeddings:
     lengths = torch.randint(1, 9, (n,), generator=generator)
     emb = torch.randn(int(lengths.sum()), dim, generator=generator)
     return PackedEmbeddings(torch.nn.functional.normalize(emb, dim=-1), lengths)
+
+
+def stored(documents: PackedEmbeddings, shards: int = 2) -> TokenStore:
+    """In shards of equal numbers of documents."""
+    codec = Float("float32")
+    ends = torch.cumsum(documents.lengths_N, 0).tolist()
+    edges = [len(documents) * n // shards for n in range(shards + 1)]
+    made = []
+    for start, stop in itertools.pairwise(edges):
+        part = documents.emb_TD[(ends[start - 1] if start else 0) : ends[stop - 1]]
+        embeddings = PackedEmbeddings(part, documents.lengths_N[start:stop])
+        made.append(make_shard(embeddings, torch.arange(start, stop), codec))
+    return TokenStore(codec, made)
 
 
 def naive(queries: PackedEmbeddings, documents: PackedEmbeddings) -> Tensor:
@@ -30,13 +47,13 @@ def test_equals_a_naive_loop_for_any_block_size(
     monkeypatch.setattr(exact, "QUERY_TOKENS", query_tokens)
     queries, documents = packed(7, 0), packed(40, 1)
     expected = naive(queries, documents)
-    scores, rows = search(queries, documents, torch.arange(40), k=10)
+    scores, rows = search(queries, stored(documents), torch.arange(40), k=10)
     torch.testing.assert_close(scores, expected.topk(10, dim=1).values, atol=1e-5, rtol=0)
     torch.testing.assert_close(expected.gather(1, rows), scores, atol=1e-5, rtol=0)
 
 
 def test_k_beyond_the_corpus_returns_everything() -> None:
-    scores, rows = search(packed(2, 0), packed(5, 1), torch.arange(5), k=100)
+    scores, rows = search(packed(2, 0), stored(packed(5, 1)), torch.arange(5), k=100)
     assert rows.sort(dim=1).values.tolist() == [[0, 1, 2, 3, 4]] * 2
     assert bool((scores.diff(dim=1) <= 0).all())
 
@@ -46,7 +63,7 @@ def test_ties_go_to_the_larger_document_id_at_any_cut() -> None:
     documents = PackedEmbeddings(torch.ones(4, 1), torch.ones(4, dtype=torch.int64))
     query = PackedEmbeddings(torch.ones(1, 1), torch.ones(1, dtype=torch.int64))
     for k in (1, 2, 4):
-        _, rows = search(query, documents, tie_ranks(ids), k=k)
+        _, rows = search(query, stored(documents), tie_ranks(ids), k=k)
         assert [ids[row] for row in rows[0]] == ["d3", "d2", "d10", "d1"][:k]
 
 

@@ -11,7 +11,7 @@ from colbert_lab.retrieval import inner_product
 from colbert_lab.retrieval.exact import tie_ranks, top_k
 from colbert_lab.retrieval.inner_product import InnerProductIndex
 
-pytest.importorskip("faiss", reason="the extra 'muvera' is not installed")
+pytest.importorskip("faiss", reason="the extra 'search' is not installed")
 
 
 def random(rows: int, size: int, seed: int) -> Tensor:
@@ -142,7 +142,7 @@ def test_bad_input_is_named() -> None:
 
 def test_a_missing_faiss_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match=r'pip install "colbert-lab\[muvera\]"'):
+    with pytest.raises(InputError, match=r'pip install "colbert-lab\[search\]"'):
         InnerProductIndex.build(random(9, 4, 0), torch.arange(9), approximate=False)
 
 

@@ -94,5 +94,5 @@ def test_copies_of_a_token_become_that_token_and_opposites_zero() -> None:
 @pytest.mark.parametrize(("key", "value"), [("factor", 0), ("protected", -1)])
 def test_a_bad_parameter_is_named(key: str, value: int) -> None:
     documents = PackedEmbeddings(torch.eye(3), torch.tensor([3]))
-    with pytest.raises(InputError, match=rf"evaluation\.pooling\.{key} is {value}: set it to"):
+    with pytest.raises(InputError, match=rf"evaluation\.pool_{key} is {value}: set it to"):
         pool(documents, **{"factor": 2, key: value})  # type: ignore[arg-type]

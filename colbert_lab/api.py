@@ -1,0 +1,267 @@
+"""Use a trained student from Python: encode, rerank, index and search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from colbert_lab.atomic import atomic_folder
+from colbert_lab.errors import InputError, some_ids
+from colbert_lab.retrieval.corpus import student_fingerprint
+from colbert_lab.retrieval.exact import search, tie_ranks
+from colbert_lab.retrieval.rerank import rerank
+from colbert_lab.retrieval.storage import Codec, Float, codec_of, fit_residual
+from colbert_lab.retrieval.store import TokenStore, convert, make_shard, open_shard, write_shard
+from colbert_lab.student.encode import encode
+from colbert_lab.student.formats.own import load_student
+from colbert_lab.student.student import Student
+from colbert_lab.training.precision import pick_precision
+from colbert_lab.types import PackedEmbeddings, Role
+
+INDEX_FILE = "index.json"
+SAMPLE = 262_144  # tokens that centroids of residual storage are fitted on
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A document that was found.
+
+    Attributes:
+        document_id: its id.
+        score: MaxSim.
+    """
+
+    document_id: str
+    score: float
+
+
+class Model:
+    """A student with its own prompts, markers and lengths, which it applies by role.
+
+    Args:
+        student: model and tokenizer.
+        precision: ``32-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
+        token_budget: most padded tokens of a batch.
+    """
+
+    def __init__(self, student: Student, precision: str = "32-true", token_budget: int = 4096) -> None:
+        self.student = student
+        self.precision = precision
+        self.token_budget = token_budget
+
+    def encode(self, texts: Sequence[str], role: Role, *, progress: bool = False) -> list[Tensor]:
+        """Embed texts.
+
+        Args:
+            texts: without prompt; the student puts its own before them.
+            role: ``query`` or ``document``.
+            progress: whether to show a progress bar.
+
+        Returns:
+            For each text, the float32 unit-length embeddings [tokens, dim] of the tokens that score.
+
+        Raises:
+            InputError: another role, no texts, or a text leaves no scoring token.
+        """
+        packed = self._packed(texts, role, progress)
+        return list(packed.emb_TD.split(packed.lengths_N.tolist()))
+
+    def rerank(
+        self, query: str, documents: Mapping[str, str] | Sequence[str], k: int | None = None
+    ) -> list[Hit]:
+        """Order documents by their MaxSim with a query.
+
+        Args:
+            query: the query.
+            documents: texts by id; ids of a plain list are positions.
+            k: how many to return; None returns all.
+
+        Returns:
+            Best first; ties by document id, largest first.
+        """
+        named = _named(documents)
+        ids = list(named)
+        store = TokenStore(Float("float32"), [self._shard(list(named.values()), 0, Float("float32"), False)])
+        scores, rows = rerank(
+            self._packed([query], "query"), store, [torch.arange(len(ids))], tie_ranks(ids), k or len(ids)
+        )
+        return [Hit(ids[row], score) for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)]
+
+    def index(
+        self,
+        documents: Mapping[str, str] | Sequence[str],
+        *,
+        storage: str = "float32",
+        progress: bool = False,
+    ) -> Index:
+        """An index of documents, for exact MaxSim search.
+
+        Args:
+            documents: texts by id; ids of a plain list are positions.
+            storage: how token embeddings are kept: float32, float16, int8, residual4, residual2, residual1.
+            progress: whether to show progress bars.
+        """
+        index = Index(self, storage)
+        index.add(documents, progress=progress)
+        return index
+
+    def load_index(self, path: str | Path) -> Index:
+        """Open an index of :meth:`Index.save`; its embeddings stay on disk until they are searched.
+
+        Raises:
+            InputError: there is none, or another student made it.
+        """
+        folder = Path(path).expanduser()
+        try:
+            facts = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{folder}: no index here ({INDEX_FILE} cannot be read)") from error
+        if facts["student"] != student_fingerprint(self.student):
+            raise InputError(
+                f"{folder}: this index was made by another student; load that one, or index anew"
+            )
+        index = Index(self, facts["storage"])
+        index.ids = facts["ids"]
+        opened = [open_shard(folder / name) for name in facts["shards"]]
+        index.store = TokenStore(opened[0][1], [shard for shard, _ in opened])
+        return index
+
+    def _packed(self, texts: Sequence[str], role: Role, progress: bool = False) -> PackedEmbeddings:
+        if role not in ("query", "document"):
+            raise InputError(f"role={role}: must be query or document")
+        return encode(
+            self.student,
+            list(texts),
+            role,
+            token_budget=self.token_budget,
+            precision=self.precision,
+            progress=f"{role} texts" if progress else None,
+        )
+
+    def _shard(self, texts: Sequence[str], first: int, codec: Codec, progress: bool) -> Any:
+        rows = torch.arange(first, first + len(texts))
+        return make_shard(self._packed(texts, "document", progress), rows, codec)
+
+
+class Index:
+    """Documents that a student has encoded; made by :meth:`Model.index` or :meth:`Model.load_index`.
+
+    Attributes:
+        ids: document ids, in the order in which they were added.
+        store: their token embeddings; None before the first are added.
+    """
+
+    def __init__(self, model: Model, storage: str = "float32") -> None:
+        if not storage.startswith("residual"):
+            codec_of(storage, {})
+        self.model = model
+        self.storage = storage
+        self.ids: list[str] = []
+        self.store: TokenStore | None = None
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.ids)
+
+    def add(self, documents: Mapping[str, str] | Sequence[str], *, progress: bool = False) -> None:
+        """Encode documents and add them. Centroids of residual storage are fitted on the first ones.
+
+        Raises:
+            InputError: no documents, an id that is there already, or a text without a scoring token.
+        """
+        named = _named(documents, first=len(self.ids))
+        known = sorted(set(named) & set(self.ids))
+        if known:
+            raise InputError(f"document ids are in the index already: {some_ids(known)}")
+        plain = TokenStore(
+            Float("float32"),
+            [self.model._shard(list(named.values()), len(self.ids), Float("float32"), progress)],
+        )
+        codec = self.store.codec if self.store is not None else self._codec(plain)
+        added = convert(plain, codec)
+        self.store = TokenStore(codec, [*(self.store.shards if self.store else ()), *added.shards])
+        self.ids += named
+
+    def search(self, queries: str | Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """Exact MaxSim search.
+
+        Args:
+            queries: one or several queries.
+            k: documents to return a query.
+
+        Returns:
+            For each query its documents, best first; ties by document id, largest first.
+
+        Raises:
+            InputError: the index is empty.
+        """
+        if self.store is None:
+            raise InputError("this index is empty; add documents first")
+        texts = [queries] if isinstance(queries, str) else list(queries)
+        device = next(self.model.student.model.parameters()).device
+        scores, rows = search(
+            self.model._packed(texts, "query"), self.store, tie_ranks(self.ids), k, device=device
+        )
+        return [
+            [Hit(self.ids[row], score) for row, score in zip(found, values, strict=True)]
+            for found, values in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def save(self, path: str | Path) -> None:
+        """Write the index to a folder, whole or not at all.
+
+        Raises:
+            InputError: the index is empty.
+        """
+        if self.store is None:
+            raise InputError("this index is empty; add documents first")
+        with atomic_folder(Path(path).expanduser()) as folder:
+            names = [f"shard-{number:06d}" for number in range(len(self.store.shards))]
+            for name, shard in zip(names, self.store.shards, strict=True):
+                write_shard(shard, self.store.codec, folder / name)
+            facts = {
+                "student": student_fingerprint(self.model.student),
+                "storage": self.storage,
+                "shards": names,
+                "ids": self.ids,
+            }
+            (folder / INDEX_FILE).write_text(json.dumps(facts), encoding="utf-8")
+
+    def _codec(self, plain: TokenStore) -> Codec:
+        if self.storage.startswith("residual"):
+            bits = int(self.storage.removeprefix("residual"))
+            return fit_residual(plain.sample(SAMPLE, 0), plain.n_tokens, bits, seed=0)
+        return codec_of(self.storage, {})
+
+
+def load(path: str | Path, *, device: str | None = None, precision: str = "auto") -> Model:
+    """Load a saved student.
+
+    Args:
+        path: a student's folder, for example ``outputs/colbert_zero_kd/latest/distill/student``.
+        device: such as ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        precision: ``auto`` (bf16-mixed where the device has it), ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+
+    Raises:
+        InputError: there is no student here.
+    """
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    student = load_student(Path(path).expanduser())
+    student.model.to(where).eval()
+    return Model(student, pick_precision(precision, "gpu" if where.type == "cuda" else "cpu"))
+
+
+def _named(documents: Mapping[str, str] | Sequence[str], first: int = 0) -> dict[str, str]:
+    if isinstance(documents, str):
+        raise InputError("documents must be a list of texts, or texts by id, not one text")
+    if not documents:
+        raise InputError("there are no documents")
+    if isinstance(documents, Mapping):
+        return dict(documents)
+    return {str(number): text for number, text in enumerate(documents, start=first)}

@@ -1,0 +1,163 @@
+"""Encode a corpus into a store: in memory when it is sure to fit, otherwise in files, a shard at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from colbert_lab.retrieval.storage import Codec, Float
+from colbert_lab.retrieval.store import META, Shard, TokenStore, make_shard, open_shard, write_shard
+from colbert_lab.student.encode import encode
+from colbert_lab.student.student import Student
+from colbert_lab.text.fingerprint import fingerprint
+from colbert_lab.types import Corpus
+
+log = logging.getLogger(__name__)
+COPIES = 4  # of a shard's float32 embeddings that exist at once while it is encoded, ordered and stored
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where token embeddings go.
+
+    Attributes:
+        memory: bytes of embeddings that may be held at once.
+        folder: where files go; one subfolder for each content (student, corpus, lengths, prompts, precision).
+        keep: leave the files there for other runs.
+    """
+
+    memory: int
+    folder: Path
+    keep: bool
+
+
+def encode_corpus(
+    student: Student,
+    corpus: Corpus,
+    keeping: Keeping,
+    *,
+    token_budget: int,
+    precision: str,
+    storage: str = "float32",
+    progress: str | None = None,
+) -> TokenStore:
+    """Embed all documents of a corpus.
+
+    A corpus whose embeddings could exceed ``keeping.memory`` (documents x most tokens x dimensions) is encoded in
+    shards that are written to files as they are made; shards that an interrupted run or, with ``keeping.keep``,
+    another run wrote are not encoded again.
+
+    Args:
+        student: the model.
+        corpus: the documents.
+        keeping: memory and files.
+        token_budget: most padded tokens of an encoding batch.
+        precision: Lightning's name.
+        storage: ``float32`` or ``float16``.
+        progress: title of a progress bar; None shows none.
+
+    Returns:
+        The documents, ready to be searched.
+
+    Raises:
+        InputError: a document leaves no scoring token.
+    """
+    codec = Float(storage)
+
+    def shard(rows: range, title: str | None) -> Shard:
+        part = slice(rows.start, rows.stop)
+        embeddings = encode(
+            student, corpus.texts[part], "document", token_budget=token_budget, precision=precision,
+            progress=title, ids=corpus.ids[part],
+        )  # fmt: skip
+        return make_shard(embeddings, torch.arange(rows.start, rows.stop), codec)
+
+    largest = document_bytes(student)
+    if not keeping.keep and len(corpus) * largest <= keeping.memory:
+        return TokenStore(codec, [shard(range(len(corpus)), progress)])
+    folder = store_folder(student, corpus, precision, codec, keeping)
+    size = max(1, keeping.memory // (COPIES * largest))
+    return TokenStore(codec, write_shards(folder, len(corpus), size, codec, shard, progress))
+
+
+def write_shards(
+    folder: Path,
+    n_documents: int,
+    size: int,
+    codec: Codec,
+    make: Callable[[range, str | None], Shard],
+    progress: str | None,
+) -> list[Shard]:
+    """Make the shards that are not in a folder yet, one after the other, and open all.
+
+    Args:
+        folder: where they go.
+        n_documents: documents of the corpus.
+        size: documents of a shard.
+        codec: how ``make`` keeps tokens.
+        make: a shard from rows of the corpus and the title of its progress bar.
+        progress: title of the progress bars; None shows none.
+    """
+    starts = range(0, n_documents, size)
+    opened: list[Shard] = []
+    for number, start in enumerate(starts):
+        rows = range(start, min(start + size, n_documents))
+        path = folder / f"{size}-{number:06d}"
+        if (path / META).is_file():
+            opened.append(open_shard(path)[0])
+            continue
+        title = progress and (f"{progress} {number + 1}/{len(starts)}" if len(starts) > 1 else progress)
+        opened.append(write_shard(make(rows, title), codec, path))
+    return opened
+
+
+def document_bytes(student: Student) -> int:
+    """Bytes of the float32 embeddings of the longest possible document."""
+    tokens = 1 if student.model.pooling else student.tokenizer.length("document")
+    return tokens * student.model.dim * 4
+
+
+def student_fingerprint(student: Student) -> str:
+    """Hash of everything that decides an embedding: weights, vocabulary, lengths, prompts, markers, skiplist."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(student.model.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    tokenizer = json.loads(student.tokenizer.tokenizer.backend_tokenizer.to_str())
+    del tokenizer["truncation"], tokenizer["padding"]  # of the last call
+    digest.update(
+        f"{json.dumps(tokenizer, sort_keys=True)}\n{student.tokenizer.rules.to_dict()}\n{student.model.pooling}".encode()
+    )
+    return digest.hexdigest()[:16]
+
+
+def store_folder(student: Student, corpus: Corpus, precision: str, codec: Codec, keeping: Keeping) -> Path:
+    """The folder of this content: student, texts, precision, storage."""
+    return keeping.folder / fingerprint(
+        [student_fingerprint(student), corpus.fingerprint, precision, codec.name]
+    )
+
+
+def release(store: TokenStore, keeping: Keeping) -> None:
+    """Remove the files of a store that is not kept."""
+    if keeping.keep:
+        return
+    files = [a.filename for s in store.shards for a in s.arrays.values() if isinstance(a, np.memmap)]
+    for folder in {Path(str(file)).parent.parent for file in files}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def in_row_order(store: TokenStore, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One tensor [C, ...] in the corpus' order from one for each shard in the shard's order."""
+    whole = torch.empty(len(store), *parts[0].shape[1:], dtype=parts[0].dtype)
+    for shard, part in zip(store.shards, parts, strict=True):
+        whole[shard.rows_C] = part
+    return whole

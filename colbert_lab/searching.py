@@ -1,0 +1,116 @@
+"""From the ``evaluation`` config to what the evaluator searches with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig, ListConfig
+
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.evaluator import FirstStage
+from colbert_lab.retrieval.corpus import Keeping
+from colbert_lab.retrieval.modes import Muvera, Plaid, SearchSettings, variants_of
+from colbert_lab.retrieval.run_file import read_run
+from colbert_lab.teachers.lists import describe
+from colbert_lab.teachers.scorer import Scorer, rank
+from colbert_lab.types import Ranking, Split
+
+USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": ("plaid",)}
+"""Settings of search, and the modes that read them."""
+
+
+def search_settings(settings: DictConfig, overrides: Sequence[str] = ()) -> SearchSettings:
+    """The settings of search.
+
+    Args:
+        settings: the ``evaluation`` part of the config.
+        overrides: what the user gave on the command line, to find settings without effect.
+
+    Raises:
+        InputError: a value is not possible, or has no effect.
+    """
+    modes = _several(settings.mode)
+    variants = variants_of(modes, _several(settings.storage), _several(settings.pool_factor))
+    for key, users in USERS.items():
+        idle = [
+            o
+            for o in overrides
+            if o.split("=")[0].lstrip("+").partition("@")[2].startswith(f"evaluation.{key}.")
+        ]
+        idle += [o for o in overrides if o.lstrip("+").startswith(f"evaluation.{key}.")]
+        if idle and not set(users) & set(modes):
+            raise InputError(f"{idle[0]}: has no effect without evaluation.mode={users[0]}")
+    if max(variant.pool_factor for variant in variants) == 1 and any(
+        "pool_protected" in o for o in overrides
+    ):
+        raise InputError("evaluation.pool_protected: has no effect without evaluation.pool_factor")
+    for key in ("rerank.depth", "muvera.rerank"):
+        group, name = key.split(".")
+        if settings[group][name] < 1:
+            raise InputError(f"evaluation.{key}={settings[group][name]}: must be at least 1")
+    if settings.memory <= 0:
+        raise InputError(f"evaluation.memory={settings.memory}: must be above 0 (GiB)")
+    muvera = Muvera(**settings.muvera)
+    if set(USERS["muvera"]) & set(modes):
+        muvera.encoding(dim=settings.muvera.inner_dim or 1)  # raises where a setting is not possible
+    return SearchSettings(
+        variants,
+        protected=settings.pool_protected,
+        rerank_depth=settings.rerank.depth,
+        first_stage=_first_stage_identity(settings) if "rerank" in modes else None,
+        muvera=muvera,
+        plaid=Plaid(**settings.plaid),
+    )
+
+
+def keeping_of(settings: DictConfig, cache_dir: Path) -> Keeping:
+    """Where token embeddings go."""
+    return Keeping(int(settings.memory * 2**30), cache_dir / "embeddings", settings.keep_embeddings)
+
+
+def first_stage_of(settings: DictConfig, splits: Mapping[str, Split]) -> FirstStage:
+    """What the mode ``rerank`` reranks.
+
+    Args:
+        settings: the ``evaluation`` part of the config.
+        splits: by name.
+    """
+    if settings.rerank.run is not None:
+        run = read_run(Path(settings.rerank.run).expanduser(), "evaluation.rerank.run")
+        return lambda key, depth: _from_run(run, splits[key], depth, settings.rerank.run)
+    scorer: Scorer = hydra.utils.instantiate(settings.rerank.first_stage, _convert_="all")
+    return lambda key, depth: rank(scorer, splits[key].corpus, dict(splits[key].queries), depth)
+
+
+def _from_run(run: Mapping[str, Mapping[str, float]], split: Split, depth: int, path: str) -> Ranking:
+    """The run's best documents; equal scores by document id descending, as in trec_eval."""
+    if not set(run) & set(split.queries):
+        raise InputError(
+            f"evaluation.rerank.run={path}: has none of the {len(split.queries)} queries of "
+            f"{split.dataset}/{split.name}"
+        )
+    queries = [query for query in split.queries if query in run]
+    ordered = [
+        sorted(run[query].items(), key=lambda pair: (pair[1], pair[0]), reverse=True)[:depth]
+        for query in queries
+    ]
+    return Ranking(
+        queries, [[d for d, _ in pairs] for pairs in ordered], [[s for _, s in pairs] for pairs in ordered]
+    )
+
+
+def _first_stage_identity(settings: DictConfig) -> Any:
+    if settings.rerank.run is None:
+        return describe(hydra.utils.instantiate(settings.rerank.first_stage, _convert_="all"))
+    path = Path(settings.rerank.run).expanduser()
+    if not path.is_file():
+        raise InputError(f"evaluation.rerank.run={path}: no such file")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]

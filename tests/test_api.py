@@ -1,0 +1,101 @@
+"""A student from Python, as its users have it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import colbert_lab
+from colbert_lab.api import Model
+from colbert_lab.errors import InputError
+from colbert_lab.student.formats.own import save_student
+from colbert_lab.student.student import build_student
+from tests.conftest import sentences
+
+TEXTS = {f"d{n}": text for n, text in enumerate(sentences(30))}
+QUERIES = sentences(4, seed=9, high=7)
+
+
+@pytest.fixture
+def folder(student_settings: dict[str, Any], tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    prompts = {"query_prompt": "red ", "document_prompt": "blue "}
+    save_student(build_student(**(student_settings | prompts)), tmp_path / "student")
+    return tmp_path / "student"
+
+
+@pytest.fixture
+def model(folder: Path) -> Model:
+    return colbert_lab.load(folder, device="cpu", precision="32-true")
+
+
+def test_texts_are_encoded_by_role_with_the_students_own_prompts(model: Model) -> None:
+    (asked,), (told,) = model.encode(["a fish"], role="query"), model.encode(["a fish"], role="document")
+    tokens = model.student.tokenizer(["a fish"], "query")
+    with torch.no_grad():
+        expected = model.student.model(tokens)
+    torch.testing.assert_close(asked, expected.emb_NLD[0][expected.mask_NL[0]], atol=1e-6, rtol=0)
+    words = model.student.tokenizer.tokenizer.convert_ids_to_tokens(tokens.input_ids_NL[0].tolist())
+    assert "red" in words
+    assert not torch.allclose(asked[:2], told[:2])
+    torch.testing.assert_close(told.norm(dim=1), torch.ones(len(told)))
+    with pytest.raises(InputError, match=r"^role=passage: must be query or document"):
+        model.encode(["a"], role="passage")  # type: ignore[arg-type]
+
+
+def test_reranking_and_searching_agree_with_a_plain_loop(model: Model) -> None:
+    (asked,) = model.encode(QUERIES[:1], "query")
+    told = model.encode(list(TEXTS.values()), "document")
+    scores = {name: float((asked @ m.T).amax(dim=1).sum()) for name, m in zip(TEXTS, told, strict=True)}
+    best = sorted(scores, key=lambda name: (-scores[name], name))[:5]
+    reranked = model.rerank(QUERIES[0], TEXTS, k=5)
+    assert [hit.document_id for hit in reranked] == best
+    assert [hit.score for hit in reranked] == pytest.approx([scores[name] for name in best], abs=1e-5)
+    (found,) = model.index(TEXTS).search(QUERIES[0], k=5)
+    assert [hit.document_id for hit in found] == best
+    by_position = model.rerank(QUERIES[0], list(TEXTS.values()))
+    assert f"d{by_position[0].document_id}" == best[0]
+    assert len(by_position) == 30
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8", "residual4"])
+def test_an_index_grows_is_saved_and_loaded(model: Model, folder: Path, tmp_path: Path, storage: str) -> None:
+    names = list(TEXTS)
+    index = model.index({name: TEXTS[name] for name in names[:20]}, storage=storage)
+    index.add({name: TEXTS[name] for name in names[20:]})
+    found = index.search(QUERIES, k=30)
+    assert (len(index), len(found), len(found[0])) == (30, 4, 30)
+    whole = model.index(TEXTS).search(QUERIES, k=30)
+    for ours, exact in zip(found, whole, strict=True):
+        by_id = {hit.document_id: hit.score for hit in exact}
+        off = max(abs(hit.score - by_id[hit.document_id]) for hit in ours)
+        assert off < {"float32": 1e-5, "float16": 5e-3, "int8": 0.1, "residual4": 3.0}[storage]
+    index.save(tmp_path / "index")
+    again = colbert_lab.load(folder, device="cpu", precision="32-true").load_index(tmp_path / "index")
+    assert again.search(QUERIES, k=30) == found
+    again.add({"new": QUERIES[0]})
+    assert again.search(QUERIES[0], k=31)[0][0].document_id in {"new", found[0][0].document_id}
+
+
+def test_mistakes_are_named(model: Model, folder: Path, tmp_path: Path) -> None:
+    index = model.index(TEXTS)
+    with pytest.raises(InputError, match=r"^document ids are in the index already: 1 \(d3\)"):
+        index.add({"d3": "again", "x": "new"})
+    assert len(index) == 30
+    with pytest.raises(InputError, match=r"^evaluation\.storage=int3: must be one of"):
+        model.index(TEXTS, storage="int3")
+    with pytest.raises(InputError, match=r"^documents must be a list of texts"):
+        model.rerank("q", "one text")
+    with pytest.raises(InputError, match=r"^there are no documents"):
+        model.index([])
+    with pytest.raises(InputError, match=r"no index here"):
+        model.load_index(tmp_path / "nowhere")
+    index.save(tmp_path / "index")
+    other = colbert_lab.load(folder, device="cpu", precision="32-true")
+    with torch.no_grad():
+        next(other.student.model.parameters()).add_(0.1)
+    with pytest.raises(InputError, match=r"made by another student"):
+        other.load_index(tmp_path / "index")
