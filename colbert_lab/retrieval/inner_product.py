@@ -80,14 +80,14 @@ class InnerProductIndex:
                     f"evaluation.muvera.{key} is {value}: set it to a whole number of at least {least}"
                 )
         index = None
-        with _threads(faiss, threads):
-            for block in [vectors_CF] if isinstance(vectors_CF, Tensor) else vectors_CF:
-                rows = _finite(block, "documents")
-                if index is None and approximate:
-                    index = faiss.IndexHNSWFlat(rows.shape[1], hnsw_m, faiss.METRIC_INNER_PRODUCT)
-                    index.hnsw.efConstruction = ef_construction
-                elif index is None:
-                    index = faiss.IndexFlatIP(rows.shape[1])
+        for block in [vectors_CF] if isinstance(vectors_CF, Tensor) else vectors_CF:
+            rows = _finite(block, "documents")
+            if index is None and approximate:
+                index = faiss.IndexHNSWFlat(rows.shape[1], hnsw_m, faiss.METRIC_INNER_PRODUCT)
+                index.hnsw.efConstruction = ef_construction
+            elif index is None:
+                index = faiss.IndexFlatIP(rows.shape[1])
+            with _threads(faiss, threads):
                 index.add(rows)
         if index is None or index.ntotal == 0:
             raise InputError("there are no document vectors to index: the corpus is empty")
@@ -168,7 +168,10 @@ class InnerProductIndex:
         faiss = _faiss()
         settings = {"approximate": self.approximate, "ef_search": self.ef_search, "documents": len(self)}
         with atomic_folder(path) as folder:
-            faiss.write_index(self.index, str(folder / VECTORS))
+            try:
+                faiss.write_index(self.index, str(folder / VECTORS))
+            except RuntimeError as error:
+                raise OSError(f"{path}: the index cannot be written: {error}") from error
             np.save(folder / TIES, self.ties_C.numpy(), allow_pickle=False)
             (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
 

@@ -155,7 +155,10 @@ for n in (1, 2):
     torch.set_num_threads(n)
     before = torch.get_num_threads(), faiss.omp_get_max_threads()
     for threads in (1, 2):
-        index = InnerProductIndex.build(torch.eye(50), torch.arange(50), approximate=True, threads=threads)
+        seen = []
+        blocks = (seen.append(torch.get_num_threads()) or torch.eye(50)[:25] for _ in range(2))
+        index = InnerProductIndex.build(blocks, torch.arange(50), approximate=True, threads=threads)
+        assert seen == [n, n]
         index.search(torch.eye(50), 3)
         assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == before
         assert torch.get_num_threads() == n
