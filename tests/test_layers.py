@@ -25,6 +25,7 @@ ORDER = [
     "training",
     "results",
     "settings",
+    "comparing",
     "measuring",
     "inputs",
     "logs",
@@ -62,7 +63,16 @@ def test_a_file_imports_only_what_is_left_of_it(path: Path) -> None:
 
 
 def test_only_the_entry_and_the_phase_see_the_config() -> None:
-    seeing = {"__main__.py", "run.py", "measuring.py", "settings.py", "inputs.py", "phase.py", "prepare.py"}
+    seeing = {
+        "__main__.py",
+        "run.py",
+        "measuring.py",
+        "settings.py",
+        "inputs.py",
+        "phase.py",
+        "prepare.py",
+        "comparing.py",
+    }
     for path in FILES:
         if path.name not in seeing:
             assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (

@@ -149,7 +149,9 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
         read_runs([tmp_path / "nowhere"])
     with pytest.raises(InputError, match=rf"is no run and holds none.* such as {path.parent}$"):
         read_runs([tmp_path])
-    with pytest.raises(InputError, match=r"^compare.baseline: .* has no finished run \(aa00000000-s1: failed\)"):
+    with pytest.raises(
+        InputError, match=r"^compare.baseline: .* has no finished run \(aa00000000-s1: failed\)"
+    ):
         read_runs([path.parent], key="compare.baseline")
     (path / "status.json").write_text(json.dumps({"status": "finished"}))
     (path / "results.jsonl").unlink()
