@@ -25,10 +25,10 @@ ORDER = [
     "training",
     "results",
     "settings",
-    "comparing",
     "measuring",
     "inputs",
     "logs",
+    "comparing",
     "run",
     "__main__",
 ]

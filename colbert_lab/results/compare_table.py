@@ -54,13 +54,17 @@ def _table(
             cells.append(_cells(each))
             for note in [*each.row.notes, *([each.why] if each.why else [])]:
                 said.setdefault((each.row.label, note), []).append(f"{place.dataset}/{place.split}")
-        for published in beside:
-            blank = [NONE] * (len(columns) - 2)
+        for number, published in enumerate(beside, start=1):
+            blank = [NONE] * (len(columns) - 3)
             cells += [
-                (f"  published: {value.system}", f"{value.value:.4f}", *blank)
+                (f"  {value.system}", f"{value.value:.4f}", f"published {number}", *blank)
                 for value in published.at(place)
             ]
-    used = [published for published in beside if any(published.at(place) for place in by_place)]
+    used = [
+        f"published {number}: {' '.join(published.notes)}"
+        for number, published in enumerate(beside, start=1)
+        if any(published.at(place) for place in by_place)
+    ]
     return Table(
         title=f"{measure_title(measure)}{f', {mode} search' if mode != 'exact' else ''}: compared with "
         f"{comparison.reference}",
@@ -70,7 +74,7 @@ def _table(
         notes=(
             *_how_to_read(comparison, seeds),
             *(f"{label} on {', '.join(splits)}: {note}." for (label, note), splits in said.items()),
-            *(note for published in used for note in published.notes),
+            *used,
             *provenance(comparison.configurations),
             *comparison.left_out,
         ),

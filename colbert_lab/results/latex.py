@@ -51,6 +51,8 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cell(cell: str) -> str:
     """One cell; what stands below another row is indented, and signs are set as signs."""
+    if cell == "-":
+        return "--"
     indent = r"\quad " if cell.startswith(" ") else ""
     words = [_number(word) for word in cell.strip().split(" ")]
     return indent + " ".join(words)

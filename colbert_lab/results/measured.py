@@ -207,10 +207,14 @@ def titles(configurations: Sequence[Configuration]) -> list[str]:
     ]
 
 
-def provenance(row_titles: Mapping[str, Configuration]) -> list[str]:
-    """For each configuration, the runs and seeds behind it."""
-    return [
-        f"{title}: {', '.join(str(run.path) for run in each.runs)} "
-        f"({'seeds' if len(each.seeds) > 1 else 'seed'} {', '.join(map(str, each.seeds))})."
-        for title, each in row_titles.items()
-    ]
+def provenance(configurations: Mapping[str, Configuration]) -> list[str]:
+    """For each configuration by its title: the runs, seeds and commits behind it."""
+    sentences = []
+    for title, each in configurations.items():
+        commits = dict.fromkeys(
+            r.commit[:7] + ("*" if r.dirty else "") for run in each.runs for r in run.records if r.commit
+        )
+        details = [f"seed{'s' if len(each.seeds) > 1 else ''} {', '.join(map(str, each.seeds))}"]
+        details += [f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}"] if commits else []
+        sentences.append(f"{title}: {', '.join(str(run.path) for run in each.runs)} ({'; '.join(details)}).")
+    return sentences

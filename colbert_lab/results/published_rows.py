@@ -76,7 +76,7 @@ def _beside(table: PublishedTable, comparison: Comparison) -> Beside:
         )
     modes = ", ".join(dict.fromkeys(place.mode for place in values))
     notes = [
-        f"published: {table.title}; {table.source}. Made with {_spelled(table.protocol)}. There are no values for each "
+        f"{table.title}; {table.source}. Made with {_spelled(table.protocol)}. There are no values for each "
         "query, so nothing is tested against it.",
         *table.remarks,
         f"Measured beside it: {'; '.join(splits.values())}.",
