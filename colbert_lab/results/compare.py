@@ -95,7 +95,7 @@ def compare_runs(
     Args:
         folders: what :func:`colbert_lab.results.runs.read_runs` takes.
         baseline: a run whose configuration is the reference; None takes the first of ``folders``.
-        measures: which measures, None for all that the reference has.
+        measures: which measures, None for all.
         splits: which splits by their config name, None for all.
         systems: which systems of each run; see :func:`colbert_lab.results.measured.measured`. Final students are
             always rows. The first one, of the reference's run, is what all rows are compared with.
@@ -106,11 +106,15 @@ def compare_runs(
     """
     if not folders:
         raise InputError("runs: nothing to compare; give run directories, for example runs=[DIR,DIR]")
+    first = read_runs([baseline], key="compare.baseline").runs if baseline else ()
     found = read_runs([*([baseline] if baseline else []), *folders])
     configurations = group(found.runs)
     if baseline is not None:
-        first = read_runs([baseline], key="compare.baseline").runs
-        of_first = [each for each in configurations if any(run in each.runs for run in first)]
+        of_first = [
+            each
+            for each in configurations
+            if any((run.config_hash, run.splits) == (each.runs[0].config_hash, each.splits) for run in first)
+        ]
         if len(of_first) != 1:
             raise InputError(
                 f"compare.baseline: {baseline} holds {len(of_first)} configurations; name one run of one of them"
@@ -226,6 +230,9 @@ def _compare(row: Measured, reference: Measured | None) -> Compared:
     why = []
     if row.system == reference.system == STUDENT and row.protocols != reference.protocols:
         why.append("measured under another protocol than the reference (lengths, prompts, depth)")
+    mine, theirs = row.configuration.seeds, reference.configuration.seeds
+    if row.system == reference.system == STUDENT and set(mine) != set(theirs):
+        why.append(f"seeds {', '.join(map(str, mine))}, and the reference {', '.join(map(str, theirs))}")
     gap = row.value - reference.value
     differences = _paired(row, reference)
     if differences is None:

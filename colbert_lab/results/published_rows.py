@@ -119,11 +119,11 @@ def _students(
 def _is_split(table: PublishedTable, split: str, place: Place, details: Mapping[str, Any]) -> bool:
     part = str(details.get("split", place.split))
     measured = {_plain(place.dataset), _plain(place.dataset.rpartition("/")[2]), _plain(place.split)}
-    for alias in (split, *table.aliases.get(split, ())):
-        name, slash, wanted = alias.partition("/")
-        if _plain(name) in measured and (part == wanted if slash else part not in DEV_NAMES):
-            return True
-    return False
+    named = [alias.partition("/") for alias in table.aliases.get(split, ())]
+    # A part that an alias names is the published one; otherwise it is the test data.
+    parts = {_plain(name): wanted for name, _, wanted in [(split, "", ""), *named]}
+    found = [parts[name] for name in measured if name in parts]
+    return any(part == wanted if wanted else part not in DEV_NAMES for wanted in found)
 
 
 def _plain(name: str) -> str:
