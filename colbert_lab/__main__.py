@@ -26,9 +26,14 @@ WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _run(cfg: DictConfig) -> float | None:
-    from colbert_lab.run import run
-
     try:
+        if cfg.task == "compare":  # reads results and imports no torch
+            from colbert_lab.comparing import compare
+
+            compare(cfg)
+            return None
+        from colbert_lab.run import run
+
         return run(cfg)
     except InputError as error:
         # Hydra would print a second line before it passed the error on.

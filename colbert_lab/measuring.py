@@ -34,7 +34,18 @@ from colbert_lab.types import Split
 
 log = logging.getLogger(__name__)
 # Overrides that do not make a run another experiment, so they are no factors.
-NOT_FACTORS = ("seed", "name", "output_dir", "cache_dir", "reuse", "progress", "task", "tracking")
+NOT_FACTORS = (
+    "seed",
+    "name",
+    "output_dir",
+    "cache_dir",
+    "reuse",
+    "progress",
+    "task",
+    "tracking",
+    "runs",
+    "compare",
+)
 
 
 def check_measures(settings: DictConfig, splits: Mapping[str, Split]) -> None:

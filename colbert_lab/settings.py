@@ -219,6 +219,18 @@ class TrackingSettings:
 
 
 @dataclass
+class CompareSettings:
+    """See :func:`colbert_lab.results.compare.compare_runs`."""
+
+    baseline: str | None = MISSING
+    measures: list[str] | None = MISSING
+    splits: list[str] | None = MISSING
+    systems: list[str] = MISSING
+    published: list[str] = MISSING
+    output: str | None = MISSING
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -240,6 +252,8 @@ class Settings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    runs: list[str] = MISSING
+    compare: CompareSettings = field(default_factory=CompareSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

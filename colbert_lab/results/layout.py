@@ -25,7 +25,8 @@ class Table:
         title: what was measured on what.
         columns: headings; the first column names the system.
         rows: cells, one line each; ``0.6543 [0.6312, 0.6770]`` is a mean with its interval, and
-            ``+0.0123 [+0.0040, +0.0210] higher`` a paired difference with what it means.
+            ``+0.0123 [+0.0040, +0.0210] higher`` a paired difference with what it means. A row whose cells after
+            the first are all empty heads the rows below it.
         verdicts: what training changed in the headline measure, one sentence a phase, the last phase first.
         notes: how to read the table, and what is missing.
     """
@@ -70,7 +71,7 @@ def print_tables(tables: Sequence[Table], console: Console | None = None) -> Non
                 # min_width keeps rich from shortening a cell that it thinks too wide.
                 shown.add_column(Text(table.columns[column]), no_wrap=True, min_width=widths[column])
             for position, row in enumerate(cells):
-                if position and row[0].startswith("student"):
+                if position and (row[0].startswith("student") or not any(row[1:])):
                     shown.add_section()
                 shown.add_row(*(_styled(row[column]) for column in part))
             screen.print()
@@ -121,7 +122,8 @@ def _label(cell: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_on_hyphens=False)
+    too_long = any(len(word) > width for word in text.split())
+    return textwrap.wrap(text, width, break_on_hyphens=too_long)
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Find and read the runs of one name, for analysis: what was measured, what it cost, the curves. Read-only."""
+"""Find and read runs, for analysis: what was measured, what it cost, the curves. Read-only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,10 +129,10 @@ class Run:
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """The runs of one name.
+    """The runs that were looked for.
 
     Attributes:
-        runs: the finished ones that measured a student, the oldest first.
+        runs: the finished ones that measured a student.
         left_out: one sentence for each run that is there and is not used, and why.
     """
 
@@ -144,7 +144,7 @@ def find_runs(outputs: Path, name: str) -> FoundRuns:
     """Read the finished runs below ``<outputs>/<name>``.
 
     A run that was trained anew (``-r2``, ``-r3``) takes the place of the one before it: the same seed twice
-    is not two seeds.
+    is not two seeds. The oldest run comes first.
 
     Args:
         outputs: the runs' ``output_dir``.
@@ -158,11 +158,58 @@ def find_runs(outputs: Path, name: str) -> FoundRuns:
         names = sorted(path.parent.parent.name for path in outputs.glob(f"*/latest/{STATUS_FILE}"))
         there = f"there are {', '.join(names)}" if names else "there are no runs"
         raise InputError(f"{folder}: no such folder; in {outputs} {there}")
+    found = _chosen(path for path in _runs_in(folder) if not path.is_symlink())
+    if not found.runs:
+        raise InputError(f"{folder}: no finished run with measurements. {' '.join(found.left_out)}".rstrip())
+    return FoundRuns(tuple(sorted(found.runs, key=_begun)), found.left_out)
+
+
+def read_runs(folders: Sequence[Path], key: str = "runs") -> FoundRuns:
+    """Read the finished runs that folders hold, in the order of the folders.
+
+    Args:
+        folders: run directories, ``.../latest``, or folders of runs such as ``outputs/<name>`` and
+            ``outputs/<name>/sweeps``. A run that several of them hold counts once.
+        key: the setting that names the folders, for messages.
+
+    Returns:
+        The runs, those of one folder from the oldest to the newest; a repetition (``-r2``) takes the place
+        of the run before it.
+
+    Raises:
+        InputError: a folder that is no run and holds none, or that holds no finished run.
+    """
+    place: dict[Path, int] = {}
+    for number, folder in enumerate(folders):
+        whole = (folder / STATUS_FILE).is_file()
+        here = [folder.resolve()] if whole else [path.resolve() for path in _runs_in(folder)]
+        if not here:
+            inside = sorted(str(path.parent.parent) for path in folder.glob(f"*/latest/{STATUS_FILE}"))
+            raise InputError(
+                f"{key}: {folder} is no run and holds none; give outputs/NAME/latest, outputs/NAME/RUN_ID or a "
+                f"folder of runs{f' such as {inside[0]}' if inside else ''}"
+            )
+        known = {path.name: _status(path) for path in here}
+        if "finished" not in known.values():
+            statuses = ", ".join(f"{name}: {status}" for name, status in known.items())
+            raise InputError(f"{key}: {folder} has no finished run ({statuses})")
+        place = dict.fromkeys(here, number) | place
+    found = _chosen(place)
+    if not found.runs:
+        raise InputError(f"{key}: no finished run with measurements. {' '.join(found.left_out)}")
+    ordered = sorted(found.runs, key=lambda run: (place[run.path], _begun(run)))
+    return FoundRuns(tuple(ordered), found.left_out)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{STATUS_FILE}"))
+
+
+def _chosen(paths: Iterable[Path]) -> FoundRuns:
+    """The finished runs among these, in their order, without those that another one repeats."""
     runs: list[Run] = []
     left_out: list[str] = []
-    for path in sorted(path.parent for path in folder.glob(f"*/{STATUS_FILE}")):
-        if path.is_symlink():  # latest
-            continue
+    for path in paths:
         status = _status(path)
         if status != "finished":
             left_out.append(f"{path.name} is left out: it is not finished (its status is {status}).")
@@ -179,9 +226,7 @@ def find_runs(outputs: Path, name: str) -> FoundRuns:
         if key in kept:
             left_out.append(f"{kept[key].run_id} is left out: {run.run_id} repeats it.")
         kept[key] = run
-    if not kept:
-        raise InputError(f"{folder}: no finished run with measurements. {' '.join(left_out)}".rstrip())
-    return FoundRuns(tuple(sorted(kept.values(), key=_begun)), tuple(left_out))
+    return FoundRuns(tuple(run for run in runs if run in kept.values()), tuple(left_out))
 
 
 def _status(path: Path) -> str:

@@ -83,7 +83,7 @@ def run_tables(run_dir: Path) -> list[Table]:
         The tables; none when nothing was recorded.
     """
     records = read_records(run_dir / "results.jsonl")
-    known = _split_details(run_dir)
+    known = split_details(run_dir)
     splits = dict.fromkeys(record.split for record in records)
     ordered = sorted(splits, key=lambda split: str(known.get(split, {}).get("split", split)) in DEV_NAMES)
     tables = []
@@ -254,7 +254,7 @@ def _title(split: str, records: list[Record], details: dict[str, Any]) -> str:
     return f"{dataset}, {split}{f' ({name})' if name != split else ''}: {', '.join(counts)}"
 
 
-def _split_details(run_dir: Path) -> dict[str, dict[str, Any]]:
+def split_details(run_dir: Path) -> dict[str, dict[str, Any]]:
     """What ``splits.json`` says of each split; empty when there is none (older runs)."""
     try:
         found: dict[str, dict[str, Any]] = json.loads((run_dir / "splits.json").read_text(encoding="utf-8"))

@@ -46,6 +46,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("reuse", False),
         ("hydra", {}),
         ("trainer.num_workers", 4),
+        ("runs", ["outputs/a"]),
+        ("compare", {"systems": ["bm25"]}),
     ],
 )
 def test_what_does_not_count(path: str, value: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.runs import PhaseCost, find_runs
+from colbert_lab.results.runs import PhaseCost, find_runs, read_runs
 from tests.results.run_folders import BASE, MEASURE, QUERIES, write_run
 
 GAINS = {"supervised": {"test": 0.1}, "distill": {"test": 0.2}}
@@ -116,3 +116,44 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (path / "status.json").write_text("{")
     with pytest.raises(InputError, match=r"no finished run with measurements\. .*its status is unreadable"):
         find_runs(tmp_path, "study")
+
+
+def test_runs_are_read_from_runs_links_and_folders(tmp_path: Path) -> None:
+    second = write_run(tmp_path, "aa", 2, {}, GAINS, time=2.0)
+    first = write_run(tmp_path, "aa", 1, {}, GAINS, time=1.0)
+    other = write_run(tmp_path / "more", "bb", 1, {}, GAINS)
+    write_run(tmp_path, "cc", 1, {}, GAINS, status="running")
+    study = tmp_path / "study"
+    (study / "latest").symlink_to(first.name)
+    (study / "sweeps").mkdir()
+    (study / "sweeps" / "seed=2").symlink_to(f"../{second.name}")
+    assert [run.path for run in read_runs([other, study / "latest", study]).runs] == [other, first, second]
+    assert [run.path for run in read_runs([study / "sweeps"]).runs] == [second]
+    found = read_runs([study])
+    assert [run.path for run in found.runs] == [first, second]
+    assert found.left_out == ("cc00000000-s1 is left out: it is not finished (its status is running).",)
+
+
+def test_a_repetition_given_beside_its_run_replaces_it(tmp_path: Path) -> None:
+    first = write_run(tmp_path, "aa", 1, {}, GAINS)
+    again = write_run(tmp_path, "aa", 1, {}, GAINS, repeat="-r2")
+    found = read_runs([first, again])
+    assert [run.path for run in found.runs] == [again]
+    assert found.left_out == ("aa00000000-s1 is left out: aa00000000-s1-r2 repeats it.",)
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "aa", 1, {}, GAINS, status="failed")
+    (path.parent / "latest").symlink_to(path.name)
+    with pytest.raises(InputError, match=r"runs: .*nowhere is no run and holds none"):
+        read_runs([tmp_path / "nowhere"])
+    with pytest.raises(InputError, match=rf"is no run and holds none.* such as {path.parent}$"):
+        read_runs([tmp_path])
+    with pytest.raises(
+        InputError, match=r"^compare.baseline: .* has no finished run \(aa00000000-s1: failed\)"
+    ):
+        read_runs([path.parent], key="compare.baseline")
+    (path / "status.json").write_text(json.dumps({"status": "finished"}))
+    (path / "results.jsonl").unlink()
+    with pytest.raises(InputError, match=r"runs: no finished run with measurements\. .*measured no student"):
+        read_runs([path])

@@ -1,0 +1,202 @@
+"""Runs against a reference, from folders with known numbers."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.measures import PerQuery
+from colbert_lab.metrics.randomisation import randomisation_p, smallest_detectable
+from colbert_lab.metrics.significance import bootstrap_interval
+from colbert_lab.results.compare import Compared, Comparison, compare_runs
+from colbert_lab.results.measured import Place
+from colbert_lab.results.rankings import ranking_path, write_ranking
+from colbert_lab.results.records import read_records, rewrite_records
+from colbert_lab.types import Ranking
+from tests.results.run_folders import BASE, MEASURE, QUERIES, Gain, write_run
+
+LR = "phases.distill.optimizer.lr"
+NOISE = np.array([0.2, -0.1, 0.1, 0.0, 0.1, 0.0, 0.2, -0.1])  # mean 0.05
+TEST = Place("made", "test", "exact", MEASURE)
+DEV = Place("made", "dev", "exact", MEASURE)
+
+
+def row(comparison: Comparison, label: str, place: Place = TEST) -> Compared:
+    (found,) = [each for each in comparison.compared[place] if each.row.label == label]
+    return found
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """lr=0.1 with one seed; lr=0.2 with seeds 1 and 2, .06 better on test on average, .15 on every dev query."""
+    a = write_run(tmp_path, "aa", 1, {LR: "0.1"}, {"distill": {"test": 0.1, "dev": 0.1}})
+    gains: dict[str, Gain] = {"test": 0.1 + NOISE, "dev": 0.2}
+    b = write_run(tmp_path, "bb", 1, {LR: "0.2"}, {"distill": gains})
+    gains = {"test": 0.12 + NOISE, "dev": 0.3}
+    return a, b, write_run(tmp_path, "bb", 2, {LR: "0.2"}, {"distill": gains})
+
+
+def test_seeds_are_averaged_for_each_query_before_pairing(study: tuple[Path, Path, Path]) -> None:
+    found = compare_runs(study)
+    assert found.reference == "lr=0.1"
+    assert [each.row.label for each in found.compared[TEST]] == ["lr=0.1", "lr=0.2"]
+    reference, other = found.compared[TEST]
+    assert reference.reference
+    assert (reference.difference, reference.p, reference.mark) == (None, None, "")
+    assert reference.interval == bootstrap_interval(BASE + 0.1)
+    assert other.row.values == pytest.approx((0.5, 0.52))
+    assert other.row.value == pytest.approx(0.51)
+    assert other.row.sd == pytest.approx(0.02 / 2**0.5)
+    differences = (BASE + 0.1 + NOISE + BASE + 0.12 + NOISE) / 2 - (BASE + 0.1)
+    assert other.gap == pytest.approx(differences.mean())
+    assert other.difference is not None
+    assert other.difference.low == pytest.approx(bootstrap_interval(differences).low)
+    assert other.p == randomisation_p(differences)
+    assert other.detectable == pytest.approx(smallest_detectable(differences))
+    assert other.why == "seeds 1, 2, and the reference 1"
+
+
+def test_p_is_corrected_over_the_splits(study: tuple[Path, Path, Path]) -> None:
+    """Every one of 8 dev queries is better: p is 2 / 256; times 2 for two splits. The other p stays."""
+    found = compare_runs(study)
+    test, dev = row(found, "lr=0.2"), row(found, "lr=0.2", DEV)
+    assert dev.p == 2 / 256
+    assert dev.p_holm == pytest.approx(2 * 2 / 256)
+    assert dev.mark == "higher"
+    assert test.p is not None
+    assert test.p > 2 / 256
+    assert test.p_holm == pytest.approx(max(test.p, 4 / 256))
+    alone = compare_runs(study, splits=["dev"])
+    assert list(alone.compared) == [DEV]
+    assert row(alone, "lr=0.2", DEV).p_holm == 2 / 256
+
+
+def test_a_difference_is_lower_unclear_or_the_same(tmp_path: Path) -> None:
+    gains: dict[str, Gain] = {"1": 0.3, "2": 0.1, "3": 0.3 + NOISE - 0.05, "4": 0.3}
+    runs = [
+        write_run(tmp_path, f"{n}a", 1, {"n": n}, {"distill": {"test": gain}}) for n, gain in gains.items()
+    ]
+    found = compare_runs(runs)
+    assert [each.mark for each in found.compared[TEST]] == ["", "lower", "unclear", "same"]
+    assert row(found, "n=4").p == 1.0
+
+
+def test_the_baseline_may_be_another_run(study: tuple[Path, Path, Path]) -> None:
+    a, b, _ = study
+    found = compare_runs(study, baseline=b)
+    assert found.reference == "lr=0.2"
+    assert row(found, "lr=0.1").gap == pytest.approx(-0.06)
+    assert compare_runs([b], baseline=a).reference == "lr=0.1"
+    again = write_run(
+        a.parent.parent, "aa", 1, {LR: "0.1"}, {"distill": {"test": 0.1, "dev": 0.1}}, repeat="-r2"
+    )
+    assert compare_runs([b, again], baseline=a).reference == "lr=0.1"
+    with pytest.raises(InputError, match=r"compare.baseline: .* holds 2 configurations"):
+        compare_runs([a], baseline=a.parent)
+
+
+def test_other_text_is_not_compared(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    other = write_run(tmp_path, "cc", 1, {LR: "0.3"}, {"distill": {"test": 0.9}}, fingerprint="newer")
+    found = row(compare_runs([study[0], other]), "lr=0.3")
+    assert (found.gap, found.difference, found.p, found.p_holm, found.mark) == (None, None, None, None, "")
+    assert "not compared" in found.why
+    assert "newer and text" in found.why
+
+
+def test_other_protocols_are_said_and_compared(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    other = write_run(tmp_path, "cc", 1, {LR: "0.3"}, {"distill": {"test": 0.2}}, protocol="longer")
+    found = row(compare_runs([study[0], other]), "lr=0.3")
+    assert found.gap == pytest.approx(0.1)
+    assert "another protocol" in found.why
+
+
+def test_search_modes_stay_apart(study: tuple[Path, Path, Path]) -> None:
+    for path in study[:2]:
+        records = read_records(path / "results.jsonl")
+        plaid = [{**r.to_dict(), "mode": "plaid", "storage": "int8"} for r in records if r.phase == "distill"]
+        rewrite_records(path / "results.jsonl", [*records, *(type(records[0]).from_dict(d) for d in plaid)])
+        for split in ("test", "dev"):
+            exact = ranking_path(path, "student", "distill", split)
+            shutil.copy(exact, ranking_path(path, "student", "distill", split, "plaid.int8"))
+    found = compare_runs(study[:2])
+    plaid_test = Place("made", "test", "plaid.int8", MEASURE)
+    assert {place.mode for place in found.compared} == {"exact", "plaid.int8"}
+    assert row(found, "lr=0.2", plaid_test).p_holm == row(found, "lr=0.2").p_holm
+
+
+def test_other_systems_are_rows_and_a_shared_baseline_is_one(study: tuple[Path, Path, Path]) -> None:
+    found = compare_runs(study, systems=["before", "bm25", "distill"])
+    labels = [each.row.label for each in found.compared[TEST]]
+    assert labels == ["lr=0.1", "lr=0.2", "lr=0.1, before", "lr=0.2, before", "bm25"]
+    bm25 = row(found, "bm25")
+    assert bm25.gap == pytest.approx(0.9 - 0.45)
+    assert bm25.p is None
+    assert bm25.why == "not tested: no values for the same queries"
+    assert any("ranking file" in note for note in bm25.row.notes)
+    assert row(found, "lr=0.1, before").gap == pytest.approx(-0.1)
+
+
+def test_the_first_system_is_the_reference(study: tuple[Path, Path, Path]) -> None:
+    found = compare_runs(study, systems=["before", "student"])
+    assert found.reference == "lr=0.1, before"
+    assert row(found, "lr=0.1").difference is not None
+    assert row(found, "lr=0.1").gap == pytest.approx(0.1)
+
+
+def test_queries_are_paired_by_id(study: tuple[Path, Path, Path]) -> None:
+    path = ranking_path(study[1], "student", "distill", "dev")
+    order = np.array([3, 1, 0, 2, 7, 6, 5, 4])
+    queries = tuple(QUERIES[n] for n in order)
+    empty = Ranking([*queries], [[] for _ in queries], [[] for _ in queries])
+    before = row(compare_runs(study[:2]), "lr=0.2", DEV)
+    write_ranking(path, empty, PerQuery(queries, {MEASURE: (BASE + 0.2)[order]}))
+    after = row(compare_runs(study[:2]), "lr=0.2", DEV)
+    assert after.p == before.p == 2 / 256
+    assert after.gap == pytest.approx(0.1)
+    renamed = tuple(f"other-{query}" for query in queries)
+    write_ranking(path, Ranking([], [], []), PerQuery(renamed, {MEASURE: (BASE + 0.2)[order]}))
+    assert row(compare_runs(study[:2]), "lr=0.2", DEV).why == "not tested: no values for the same queries"
+
+
+def test_a_split_that_the_reference_lacks_is_shown(tmp_path: Path) -> None:
+    a = write_run(tmp_path, "aa", 1, {LR: "0.1"}, {"distill": {"test": 0.1}})
+    b = write_run(tmp_path, "bb", 1, {LR: "0.2"}, {"distill": {"test": 0.2, "dev": 0.2}})
+    found = row(compare_runs([a, b]), "lr=0.2", DEV)
+    assert found.why == "not compared: the reference was not measured there"
+    assert found.p_holm is None
+
+
+def test_one_run_alone_is_shown(study: tuple[Path, Path, Path]) -> None:
+    found = compare_runs(study[:1])
+    assert [len(rows) for rows in found.compared.values()] == [1, 1]
+    assert found.reference == "study"
+
+
+def test_bad_input(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^runs: nothing to compare"):
+        compare_runs([])
+    with pytest.raises(InputError, match=r"^runs: .*nowhere is no run"):
+        compare_runs([study[0], tmp_path / "nowhere"])
+    with pytest.raises(InputError, match=r"^compare.baseline: .*nowhere is no run"):
+        compare_runs(study, baseline=tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"^compare.measures: no run measured ndgc@10; there are ndcg@10$"):
+        compare_runs(study, measures=["ndgc@10"])
+    with pytest.raises(InputError, match=r"^compare.splits: no run measured tset; there are test, dev$"):
+        compare_runs(study, splits=["tset"])
+    with pytest.raises(
+        InputError, match=r"^compare.systems: .* colbert; there are student, before, distill, bm25$"
+    ):
+        compare_runs(study, systems=["colbert"])
+    other = write_run(tmp_path, "cc", 1, {LR: "0.3"}, {"distill": {"heldout": 0.2}})
+    with pytest.raises(
+        InputError, match=r"no split and measure in common; lr=0.1: made/test \(exact\), made/dev"
+    ):
+        compare_runs([study[0], other])
+
+
+def test_a_value_that_is_no_number_is_refused(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    other = write_run(tmp_path, "cc", 1, {LR: "0.3"}, {"distill": {"test": float("nan")}}, rankings=False)
+    with pytest.raises(InputError, match=r"cc00000000-s1/results.jsonl: ndcg@10 of lr=0.3 on test"):
+        compare_runs([study[0], other])
