@@ -62,8 +62,8 @@ def test_a_run_file_is_reranked(tiny_bert: Path, toy: Path, tmp_path: Path) -> N
         "".join(f"{q['_id']} Q0 d{n} 1 {9 - n} by-hand\n" for q in queries for n in range(40, 48))
     )
     given = evaluate(
-        tiny_bert, toy, tmp_path, "evaluation.mode=rerank", f"evaluation.rerank.run={run_file}", "evaluation.rerank.depth=5",
-        "evaluation.keep_embeddings=true",
+        tiny_bert, toy, tmp_path, "evaluation.mode=rerank", f"evaluation.rerank.run={run_file}",
+        "evaluation.rerank.depth=5", "evaluation.keep_embeddings=true",
     )  # fmt: skip
     outcome = command(*given)
     assert outcome.status == 0, outcome.err

@@ -23,6 +23,7 @@ from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory
 log = logging.getLogger(__name__)
 
 BEFORE = "before"
+EXACT = "exact"
 """Phase name of the untrained student in the records."""
 SAME = 1e-9
 """A recorded mean and the mean of the per-query file are the same number up to this."""
@@ -77,13 +78,17 @@ class Run:
         return {r.split: r.split_fingerprint for r in self.records if r.system == "student"}
 
     def record(self, phase: str, split: str, measure: str) -> Record | None:
-        """The student's record, the last one where there are several; None when it has no number."""
+        """The student's record, the last one where there are several; None when it has no number.
+
+        It is that of exact search of float32 embeddings, unless the student was searched in other ways alone.
+        """
         found = [
             record
             for record in self.records
             if (record.system, record.phase, record.split, record.measure)
             == ("student", phase, split, measure)
         ]
+        found = [record for record in found if record.variant == EXACT] or found
         return found[-1] if found and math.isfinite(found[-1].value) else None
 
     def value(self, phase: str, split: str, measure: str) -> float | None:
@@ -93,9 +98,11 @@ class Run:
 
     def per_query(self, phase: str, split: str, measure: str) -> PerQuery | None:
         """The values of each query; None where the file is missing, unreadable or not of the recorded mean."""
-        value = self.value(phase, split, measure)
+        record = self.record(phase, split, measure)
+        value = None if record is None else record.value
+        variant = EXACT if record is None else record.variant
         try:
-            found = read_per_query(ranking_path(self.path, "student", phase, split))
+            found = read_per_query(ranking_path(self.path, "student", phase, split, variant))
         except InputError:
             return None
         known = value is not None and measure in found.values and len(found) > 0
