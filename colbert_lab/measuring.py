@@ -25,7 +25,8 @@ from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.tables import run_tables
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
-from colbert_lab.teachers.scorer import Scorer, rank
+from colbert_lab.teachers.rank_split import rank_split
+from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.cut import cut_split
 from colbert_lab.text.splits import DEV_NAMES, is_dev
 from colbert_lab.types import Split
@@ -144,8 +145,7 @@ class Measuring:
         for name, scorer in systems.items():
             for key in self._missing(name, "baselines"):
                 split, start = self.splits[key], time.perf_counter()
-                queries = dict(split.queries)
-                ranking = rank(scorer, split.corpus, queries, self.cfg.evaluation.depth, f"{name} on {key}")
+                ranking = rank_split(scorer, split, self.cfg.evaluation.depth, f"{name} on {key}")
                 seconds = time.perf_counter() - start
                 result = self.evaluator.evaluate_ranking(key, ranking, {"scorer": describe(scorer)}, seconds)
                 self._keep(result, name, scorer.name, "baselines", None, None, 0.0)

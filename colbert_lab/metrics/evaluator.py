@@ -9,7 +9,10 @@ from typing import Any
 
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery, evaluate, parse_measure
+from colbert_lab.metrics.protocol import log_prompts, search_protocol, student_for, student_protocol
+from colbert_lab.retrieval.closed import list_rows, search_lists
 from colbert_lab.retrieval.exact import search, tie_ranks
+from colbert_lab.retrieval.exclusion import search_depth, without_excluded
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student
 from colbert_lab.types import PackedEmbeddings, Ranking, Split
@@ -72,24 +75,32 @@ class Evaluator:
     def evaluate_student(
         self, student: Student, title: str, keys: Sequence[str] | None = None, progress: bool = True
     ) -> list[Result]:
-        """Exact MaxSim search with a student.
+        """Exact MaxSim search with a student, or MaxSim with each query's candidates where a split has such lists.
 
-        A corpus that several splits share is encoded once.
+        A corpus that several splits share is encoded once and dropped after the last of them. A split's own lengths
+        and prompts take the place of the student's, and its excluded documents are in no ranking.
 
         Args:
             student: the model to evaluate.
             title: what the progress bars say.
             keys: which splits; None takes all.
             progress: whether to show progress bars.
+
+        Raises:
+            InputError: a split asks for lengths that the student cannot have.
         """
-        encoded: dict[str, tuple[PackedEmbeddings, Any]] = {}
+        chosen = list(self.splits if keys is None else keys)
+        asked = {key: student_for(student, self.splits[key], key) for key in chosen}
+        texts = {key: _document_side(asked[key], self.splits[key]) for key in chosen}
+        encoded: dict[tuple[Any, ...], tuple[PackedEmbeddings, Any]] = {}
         results = []
-        for key in self.splits if keys is None else keys:
+        for number, key in enumerate(chosen):
             split, start = self.splits[key], time.perf_counter()
+            log_prompts(student, asked[key], key)
             bar = f"{title}: {split.dataset}" if progress else None
-            if split.corpus.fingerprint not in encoded:
+            if texts[key] not in encoded:
                 documents = encode(
-                    student,
+                    asked[key],
                     split.corpus.texts,
                     "document",
                     token_budget=self.token_budget,
@@ -97,35 +108,55 @@ class Evaluator:
                     progress=bar and f"{bar} documents",
                     ids=split.corpus.ids,
                 )
-                encoded[split.corpus.fingerprint] = documents, tie_ranks(list(split.corpus.ids))
-            documents, ties_C = encoded[split.corpus.fingerprint]
+                encoded[texts[key]] = documents, tie_ranks(list(split.corpus.ids))
+            documents, ties_C = encoded[texts[key]]
             query_ids = list(split.queries)
             queries = encode(
-                student,
+                asked[key],
                 [split.queries[query] for query in query_ids],
                 "query",
                 token_budget=self.token_budget,
                 precision=self.precision,
                 ids=query_ids,
             )
-            scores, rows = search(
-                queries, documents, ties_C, self.depth, progress=bar and f"{bar} {key} search"
-            )
+            if split.candidates:
+                scores, rows = search_lists(queries, documents, ties_C, list_rows(split), self.depth)
+            else:
+                depth, name = search_depth(split, self.depth), bar and f"{bar} {key} search"
+                best_scores, best_rows = search(queries, documents, ties_C, depth, progress=name)
+                scores, rows = best_scores.tolist(), best_rows.tolist()
             ids = split.corpus.ids
-            ranking = Ranking(query_ids, [[ids[r] for r in row] for row in rows.tolist()], scores.tolist())
-            protocol = {"encoder_precision": self.precision, **student.tokenizer.rules.to_dict()}
+            ranking = Ranking(query_ids, [[ids[r] for r in row] for row in rows], scores)
+            protocol = {
+                "encoder_precision": self.precision,
+                **asked[key].tokenizer.rules.to_dict(),
+                **student_protocol(split),
+            }
             results.append(self._measure(key, split, ranking, protocol, time.perf_counter() - start))
+            if texts[key] not in [texts[later] for later in chosen[number + 1 :]]:
+                del encoded[texts[key]]
         return results
 
     def evaluate_ranking(
         self, key: str, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
     ) -> Result:
-        """Measure a ranking that another system made (BM25, a teacher)."""
+        """Measure a ranking that another system made (BM25, a teacher).
+
+        Its excluded documents are dropped here, so it has to be searched as deep as
+        :func:`colbert_lab.retrieval.exclusion.search_depth` says.
+        """
         return self._measure(key, self.splits[key], ranking, protocol, seconds)
 
     def _measure(
         self, key: str, split: Split, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
     ) -> Result:
+        ranking = without_excluded(ranking, split.excluded, self.depth)
         per_query = evaluate(ranking, split.qrels, self.measures)
-        whole = {"mode": MODE, "depth": self.depth, **protocol}
+        whole = {"mode": MODE, "depth": self.depth, **protocol, **search_protocol(split)}
         return Result(key, split, ranking, per_query, whole, seconds)
+
+
+def _document_side(student: Student, split: Split) -> tuple[Any, ...]:
+    """What decides the embeddings of a corpus; splits that are equal here share them."""
+    rules = student.tokenizer.rules
+    return split.corpus.fingerprint, rules.document_length, rules.document_prompt
