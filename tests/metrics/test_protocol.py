@@ -18,7 +18,7 @@ from colbert_lab.student.student import Student, build_student
 from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.teachers.rank_split import rank_split
 from colbert_lab.text.collection import build_split
-from colbert_lab.types import Split
+from colbert_lab.types import Role, Split
 from tests.metrics.test_evaluator import DEPTH, make_evaluator, make_split
 
 
@@ -100,7 +100,7 @@ def test_one_corpus_is_encoded_for_each_document_side_and_dropped(
 ) -> None:
     encoded = []
 
-    def counted(student: Student, texts: Any, role: str, **keywords: Any) -> Any:
+    def counted(student: Student, texts: Any, role: Role, **keywords: Any) -> Any:
         encoded.extend([role] if role == "document" else [])
         return subject_encode(student, texts, role, **keywords)
 
