@@ -148,7 +148,7 @@ class LayoutSettings:
 
 @dataclass
 class ProtocolSettings:
-    """What a split asks for, see :class:`colbert_lab.text.split_request.SplitRequest`; null leaves it to the student."""
+    """What a split asks for, see ``SplitRequest`` in ``text/split_request.py``; null leaves it to the student."""
 
     query_length: int | None = None
     document_length: int | None = None

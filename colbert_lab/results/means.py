@@ -14,7 +14,6 @@ from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.metrics.significance import Interval
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record
-from colbert_lab.text.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +112,8 @@ def mean_records(means: Mapping[str, Mapping[str, float]], records: Sequence[Rec
 
 
 def _mean(name: str, weights: Mapping[str, float], records: Mapping[str, Record]) -> Record:
+    from colbert_lab.text.fingerprint import fingerprint
+
     parts = [records[split] for split in weights]
     return replace(
         parts[-1],
