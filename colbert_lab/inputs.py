@@ -10,19 +10,23 @@ from typing import Any
 
 import hydra.utils
 import pytorch_lightning as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.measuring import check_measures
-from colbert_lab.searching import search_settings
+from colbert_lab.metrics.protocol import student_for
+from colbert_lab.searching import check_lists, search_settings
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, build_student, with_output
 from colbert_lab.text.contamination import overlapping_queries
+from colbert_lab.text.hub_splits import Layout
+from colbert_lab.text.hub_tables import Table
 from colbert_lab.text.splits import SplitRequest, load_splits
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
 from colbert_lab.types import Examples, Split
 
 log = logging.getLogger(__name__)
+UNKNOWN_DOCUMENTS = ("error", "drop")
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,17 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
     cache_dir = Path(cfg.cache_dir).expanduser()
     pl.seed_everything(cfg.seed, verbose=False)
     student = _student(cfg, overrides)
-    requests = {
-        key: SplitRequest(entry.type, entry.split, entry.path, None if cfg.evaluation.full else entry.queries)
-        for key, entry in cfg.evaluation.splits.items()
-    }
-    documents = None if cfg.evaluation.full else cfg.evaluation.documents
-    splits = load_splits(requests, documents=documents, cache_dir=cache_dir)
+    requests = split_requests(cfg)
+    splits = load_splits(
+        requests,
+        documents=None if cfg.evaluation.full else cfg.evaluation.documents,
+        cache_dir=cache_dir,
+        tolerate_unknown_documents=cfg.evaluation.unknown_documents == "drop",
+    )
     check_measures(cfg.evaluation, splits)
-    search_settings(cfg.evaluation, overrides)
+    check_lists(search_settings(cfg.evaluation, overrides), splits)
+    for key, split in splits.items():
+        student_for(student, split, key)  # what it cannot do is said before anything is computed
     data: dict[str, Any] = {}
     phases: dict[str, PreparedPhase] = {}
     tokenizer = student.tokenizer
@@ -84,6 +91,35 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
         )
         tokenizer = phases[name].tokenizer
     return Inputs(student, splits, phases, data)
+
+
+def split_requests(cfg: DictConfig) -> dict[str, SplitRequest]:
+    """What the entries of ``evaluation.splits`` ask for; those that are null are left out.
+
+    Args:
+        cfg: the checked config.
+
+    Raises:
+        InputError: an unknown value of ``evaluation.unknown_documents``.
+    """
+    settings = cfg.evaluation
+    if settings.unknown_documents not in UNKNOWN_DOCUMENTS:
+        known = ", ".join(UNKNOWN_DOCUMENTS)
+        raise InputError(f"evaluation.unknown_documents={settings.unknown_documents}: must be one of {known}")
+    requests = {}
+    for key, entry in settings.splits.items():
+        if entry is not None:
+            values: dict[str, Any] = OmegaConf.to_container(entry)  # type: ignore[assignment]
+            layout = values.pop("layout")
+            queries = None if settings.full else values.pop("queries")
+            values["layout"] = None if layout is None else _layout(layout)
+            requests[str(key)] = SplitRequest(**values | {"queries": queries})
+    return requests
+
+
+def _layout(values: Mapping[str, Any]) -> Layout:
+    tables = {name: Table(**table) for name, table in values.items() if isinstance(table, dict)}
+    return Layout(**tables, skip_empty=values["skip_empty"])
 
 
 def processes(cfg: DictConfig) -> int:
@@ -132,7 +168,7 @@ def _clean(
         if split.name == "heldout":
             source = source.without(set(found))
             log.info("evaluation.splits.%s: %d held-out queries left out of training", key, len(found))
-        elif requests[key].split == "auto":
+        elif key in requests and requests[key].split == "auto":
             del splits[key]
             log.warning(
                 "evaluation.splits.%s: its queries are trained on (%s), so selection is off",

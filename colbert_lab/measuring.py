@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,18 @@ from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash, protocol_hash
 from colbert_lab.results.layout import Table, to_markdown
+from colbert_lab.results.means import complete_means, mean_records, split_weights
 from colbert_lab.results.rankings import ranking_path, write_ranking
 from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
 from colbert_lab.results.run_directory import RunDirectory
+from colbert_lab.results.split_file import write_splits
 from colbert_lab.results.tables import run_tables
 from colbert_lab.retrieval.modes import SearchSettings, Variant
 from colbert_lab.searching import first_stage_of, keeping_of, search_settings
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
-from colbert_lab.teachers.scorer import Scorer, rank
+from colbert_lab.teachers.rank_split import rank_split
+from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.cut import cut_split
 from colbert_lab.text.splits import DEV_NAMES, is_dev
 from colbert_lab.types import Split
@@ -56,13 +59,24 @@ def check_measures(settings: DictConfig, splits: Mapping[str, Split]) -> None:
         splits: the loaded splits.
 
     Raises:
-        InputError: an unknown measure, or a headline that is not measured or not on a dev split.
+        InputError: an unknown measure, a mean of splits that do not exist, or a headline that is not measured or not
+            on a dev split.
     """
     for measure in settings.measures:
         if parse_measure(measure)[1] > settings.depth:
             raise InputError(
                 f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}"
             )
+    split_weights(settings.means, list(splits), settings.splits)
+    small = [
+        key for key, split in splits.items() if len(split.corpus) < settings.depth and not split.candidates
+    ]
+    if small:
+        log.info(
+            "evaluation.depth=%d is more than the documents of %s: its rankings hold all of them",
+            settings.depth,
+            ", ".join(small),
+        )
     if settings.headline is None:
         return
     key, _, measure = settings.headline.rpartition("/")
@@ -111,18 +125,9 @@ class Measuring:
         self.evaluator = self._evaluator(splits, self.search, first_stage)
         self.results_file = self.path / "results.jsonl"
         self.records = self._whole_records()
-        described = {
-            key: {
-                "dataset": split.dataset,
-                "split": split.name,
-                "fingerprint": split.fingerprint,
-                "documents": len(split.corpus),
-                "queries": len(split.queries),
-                "details": dict(split.details),
-            }
-            for key, split in splits.items()
-        }
-        write_text(self.path / "splits.json", json.dumps(described, indent=2) + "\n")
+        every = split_weights(cfg.evaluation.means, list(splits), cfg.evaluation.splits)
+        self.means = complete_means(every, splits)
+        write_splits(self.path / "splits.json", splits, self.means)
 
     def _evaluator(
         self, splits: Mapping[str, Split], search: SearchSettings, first_stage: FirstStage | None = None
@@ -173,11 +178,11 @@ class Measuring:
         for name, scorer in systems.items():
             for key in self._missing(name, "baselines"):
                 split, start = self.splits[key], time.perf_counter()
-                queries = dict(split.queries)
-                ranking = rank(scorer, split.corpus, queries, self.cfg.evaluation.depth, f"{name} on {key}")
+                ranking = rank_split(scorer, split, self.cfg.evaluation.depth, f"{name} on {key}")
                 seconds = time.perf_counter() - start
                 result = self.evaluator.evaluate_ranking(key, ranking, {"scorer": describe(scorer)}, seconds)
                 self._keep(result, name, scorer.name, "baselines", None, None, 0.0)
+            self._keep_means(name, "baselines")
 
     def student(
         self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None
@@ -192,10 +197,12 @@ class Measuring:
             phase_identity: hash of the phase; None before training.
         """
         missing = self._missing("student", phase, self.search.variants)
-        if not missing:
-            return
-        for result in self.evaluator.evaluate_student(student, phase, missing, self.cfg.progress):
-            self._keep(result, "student", self._student_name(), phase, phase_identity, step, seconds_train)
+        if missing:
+            for result in self.evaluator.evaluate_student(student, phase, missing, self.cfg.progress):
+                self._keep(
+                    result, "student", self._student_name(), phase, phase_identity, step, seconds_train
+                )
+        self._keep_means("student", phase)
 
     def _student_name(self) -> str:
         settings = self.cfg.student
@@ -266,6 +273,17 @@ class Measuring:
             first.value,
             result.seconds,
         )
+
+    def _keep_means(self, system: str, phase: str) -> None:
+        """Record the means of a system whose splits are all measured, one record a measure, once."""
+        own = [record for record in self.records if (record.system, record.phase) == (system, phase)]
+        new = [replace(record, time=time.time()) for record in mean_records(self.means, own)]
+        append_records(self.results_file, new)
+        self.records += new
+        for record in new:
+            if record.measure == self.evaluator.measures[0]:
+                who = phase if system == "student" else record.system_name
+                log.info("%s on %s: %s %.4f", who, record.split, record.measure, record.value)
 
     def while_training(self) -> Callable[[Student, int], Mapping[str, float]] | None:
         """What is evaluated during training: a cut of the headline's dev split, or of the first dev split.

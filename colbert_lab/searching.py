@@ -16,7 +16,8 @@ from colbert_lab.retrieval.corpus import Keeping
 from colbert_lab.retrieval.modes import Muvera, Plaid, SearchSettings, variants_of
 from colbert_lab.retrieval.run_file import read_run
 from colbert_lab.teachers.lists import describe
-from colbert_lab.teachers.scorer import Scorer, rank
+from colbert_lab.teachers.rank_split import rank_split
+from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.types import Ranking, Split
 
 USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": ("plaid",)}
@@ -67,6 +68,21 @@ def search_settings(settings: DictConfig, overrides: Sequence[str] = ()) -> Sear
     )
 
 
+def check_lists(search: SearchSettings, splits: Mapping[str, Split]) -> None:
+    """Candidate lists are scored whole, so that no mode but ``exact`` means anything there.
+
+    Raises:
+        InputError: another mode is asked for.
+    """
+    lists = [key for key, split in splits.items() if split.candidates]
+    others = [variant.mode for variant in search.variants if variant.mode != "exact"]
+    if lists and others:
+        raise InputError(
+            f"evaluation.mode={others[0]}: has no effect on candidate lists ({lists[0]}), whose documents are all "
+            "scored; use evaluation.mode=exact"
+        )
+
+
 def keeping_of(settings: DictConfig, cache_dir: Path) -> Keeping:
     """Where token embeddings go."""
     return Keeping(int(settings.memory * 2**30), cache_dir / "embeddings", settings.keep_embeddings)
@@ -83,7 +99,7 @@ def first_stage_of(settings: DictConfig, splits: Mapping[str, Split]) -> FirstSt
         run = read_run(Path(settings.rerank.run).expanduser(), "evaluation.rerank.run")
         return lambda key, depth: _from_run(run, splits[key], depth, settings.rerank.run)
     scorer: Scorer = hydra.utils.instantiate(settings.rerank.first_stage, _convert_="all")
-    return lambda key, depth: rank(scorer, splits[key].corpus, dict(splits[key].queries), depth)
+    return lambda key, depth: rank_split(scorer, splits[key], depth, None)
 
 
 def _from_run(run: Mapping[str, Mapping[str, float]], split: Split, depth: int, path: str) -> Ranking:

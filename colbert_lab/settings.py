@@ -6,6 +6,7 @@ file or override is an error that names the key.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,14 +125,51 @@ class DevCutSettings:
 
 
 @dataclass
+class TableSettings:
+    """See :class:`colbert_lab.text.hub_tables.Table`."""
+
+    path: str = "{path}"
+    config: str | None = None
+    split: str = "train"
+    file: str | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LayoutSettings:
+    """See :class:`colbert_lab.text.hub_splits.Layout`, and ``conf/layout``."""
+
+    corpus: TableSettings | None = None
+    queries: TableSettings | None = None
+    qrels: TableSettings | None = None
+    rows: TableSettings | None = None
+    skip_empty: bool = False
+
+
+@dataclass
+class ProtocolSettings:
+    """What a split asks for, see ``SplitRequest`` in ``text/split_request.py``; null leaves it to the student."""
+
+    query_length: int | None = None
+    document_length: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    domain: str | None = None
+    exclude_same_id: bool = False
+
+
+@dataclass
 class SplitSettings:
-    """One entry of ``evaluation.splits``."""
+    """One entry of ``evaluation.splits``, see :class:`colbert_lab.text.split_request.SplitRequest`."""
 
     type: str = MISSING
     path: str | None = None
     split: str = MISSING
     queries: int | None = None
-    protocol: dict[str, Any] = field(default_factory=dict)
+    layout: LayoutSettings | None = None
+    name: str | None = None
+    role: str | None = None
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
 
 
 @dataclass
@@ -171,7 +209,10 @@ class PlaidSettings:
 class EvaluationSettings:
     """See ``conf/evaluation``."""
 
-    splits: dict[str, SplitSettings] = field(default_factory=dict)
+    splits: dict[str, SplitSettings | None] = field(default_factory=dict)
+    every: Any = None
+    means: dict[str, list[str] | None] = field(default_factory=dict)
+    unknown_documents: str = "error"
     path: str | None = None
     split: str | None = None
     full: bool = False
@@ -257,13 +298,16 @@ class Settings:
 
 
 def checked(cfg: DictConfig) -> DictConfig:
-    """The config with every key and type checked, and a phase's missing ``data`` and ``prompts`` filled in.
+    """The config with every key and type checked, and what one place says for several filled in.
+
+    That is a phase's missing ``data`` and ``prompts``, and ``evaluation.every`` below each entry of
+    ``evaluation.splits``; an entry that is null is left out.
 
     Raises:
         InputError: an unknown key, a value of the wrong type, or a mandatory value that is missing.
     """
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Settings), cfg)
+        config = OmegaConf.merge(OmegaConf.structured(Settings), _with_every(cfg))
         for phase in config.phases.values():
             if phase.data is None and config.data is not None:
                 phase.data = OmegaConf.to_container(config.data, resolve=False)
@@ -278,3 +322,16 @@ def checked(cfg: DictConfig) -> DictConfig:
         raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, DictConfig)
     return config
+
+
+def _with_every(cfg: DictConfig) -> DictConfig:
+    """The config with ``evaluation.every`` merged below each entry of ``evaluation.splits``."""
+    cfg = copy.deepcopy(cfg)
+    evaluation = cfg.get("evaluation")
+    if not evaluation or not evaluation.get("splits"):
+        return cfg
+    OmegaConf.set_struct(cfg, False)
+    for key in list(evaluation.splits):
+        if evaluation.splits[key] is not None and evaluation.get("every"):
+            evaluation.splits[key] = OmegaConf.merge(evaluation.every, evaluation.splits[key])
+    return cfg

@@ -51,8 +51,14 @@ class Split:
         corpus: the documents that are searched.
         queries: query id to text; every query here has judgments.
         qrels: query id to {document id: grade}; grade 0 is judged not relevant.
-        fingerprint: hash of corpus, queries and qrels.
+        fingerprint: hash of corpus, queries and qrels, and of ``excluded`` and ``candidates`` where there are any.
         details: provenance worth keeping with a result (packages and versions, counts, what was cut).
+        excluded: query id to documents of the corpus that are taken out of its ranking before the cut-off, as in
+            ArguAna (the query itself is a document) and BRIGHT. Never relevant ones.
+        candidates: query id to the only documents that are ranked for it (held-out candidate lists); empty where
+            every query searches the whole corpus.
+        protocol: what the split asks of the system that is measured: ``query_length``, ``document_length``,
+            ``query_prompt``, ``document_prompt``; these take the place of the student's own.
     """
 
     dataset: str
@@ -62,6 +68,9 @@ class Split:
     qrels: Mapping[str, Mapping[str, int]]
     fingerprint: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    excluded: Mapping[str, Collection[str]] = field(default_factory=dict)
+    candidates: Mapping[str, Collection[str]] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

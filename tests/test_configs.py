@@ -10,6 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.__main__ import CONF
+from colbert_lab.errors import InputError
+from colbert_lab.inputs import split_requests
+from colbert_lab.metrics.measures import parse_measure
+from colbert_lab.results.means import split_weights
 from colbert_lab.results.records import read_records
 from colbert_lab.settings import checked
 from tests.command import command, the_run
@@ -94,6 +98,40 @@ def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_option_composes(option: str) -> None:
     checked(composed("+experiment=colbert_zero_kd", option))
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "evaluation").glob("*.yaml")))
+def test_an_evaluation_composes_and_selects_on_dev_or_nothing(option: str) -> None:
+    cfg = checked(composed("+experiment=colbert_zero_kd", f"evaluation={option}", "++evaluation.path=DIR"))
+    requests = split_requests(cfg)
+    assert cfg.evaluation.headline in (None, "dev/ndcg@10")
+    assert all(parse_measure(measure)[1] <= cfg.evaluation.depth for measure in cfg.evaluation.measures)
+    expanded = [f"{key}.source" if request.type == "candidates" else key for key, request in requests.items()]
+    weights = split_weights(cfg.evaluation.means, expanded, cfg.evaluation.splits)
+    counts = {
+        "beir15": {"CQADupStack": 12, "BEIR-15": 26},
+        "nano_beir": {"NanoBEIR": 13},
+        "nano_beir_en": {"NanoBEIR": 13},
+        "bright": {"BRIGHT": 12},
+        "bright_long": {"BRIGHT-long": 8},
+        "candidates": {"macro average": 1},
+    }
+    assert {name: len(parts) for name, parts in weights.items()} == counts.get(option, {})
+    for request in requests.values():
+        assert request.path is None or request.path.startswith("DIR")
+
+
+def test_what_all_entries_share_gives_way_to_an_entry() -> None:
+    shared = "evaluation.every.protocol.query_length=64"
+    cfg = checked(composed("+experiment=colbert_zero_kd", "evaluation=bright", shared))
+    lengths = {key: split.protocol.query_length for key, split in cfg.evaluation.splits.items()}
+    assert lengths.pop("pony") == 32
+    assert set(lengths.values()) == {64}
+
+
+def test_an_unknown_key_of_a_layout_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"layout.*corpora"):
+        checked(composed("evaluation=beir", "evaluation.path=DIR", "+evaluation.every.layout.corpora.path=X"))
 
 
 def test_a_phase_reads_the_data_of_the_run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.metrics.measures import PerQuery, evaluate, parse_measure
+from colbert_lab.metrics.protocol import log_prompts, search_protocol, student_for, student_protocol
+from colbert_lab.retrieval.closed import list_rows
 from colbert_lab.retrieval.corpus import Keeping, encode_corpus, release
 from colbert_lab.retrieval.exact import tie_ranks
+from colbert_lab.retrieval.exclusion import search_depth, without_excluded
 from colbert_lab.retrieval.modes import Indexes, Searched, SearchSettings, Variant
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student
@@ -105,7 +108,9 @@ class Evaluator:
     ) -> Iterator[Result]:
         """Search with a student, in every configured way.
 
-        A corpus that several splits share is encoded once, and all ways to search it start from those embeddings.
+        A corpus that several splits share is encoded once, and all ways to search it start from those embeddings. A
+        split's own lengths and prompts take the place of the student's, its excluded documents are in no ranking, and
+        where it has candidate lists, each query's candidates alone are scored.
 
         Args:
             student: the model to evaluate.
@@ -115,18 +120,31 @@ class Evaluator:
 
         Yields:
             One result for each split and variant, as soon as it is there.
+
+        Raises:
+            InputError: a split asks for lengths that the student cannot have.
         """
         wanted = wanted if wanted is not None else dict.fromkeys(self.splits, self.search.variants)
-        by_corpus: dict[str, list[str]] = {}
+        asked = {key: student_for(student, self.splits[key], key) for key in wanted}
+        by_corpus: dict[tuple[Any, ...], list[str]] = {}
         for key in wanted:
-            by_corpus.setdefault(self.splits[key].corpus.fingerprint, []).append(key)
+            by_corpus.setdefault(_document_side(asked[key], self.splits[key]), []).append(key)
+            log_prompts(student, asked[key], key)
         for keys in by_corpus.values():
-            yield from self._one_corpus(student, title, {key: wanted[key] for key in keys}, progress)
+            yield from self._one_corpus(
+                {key: asked[key] for key in keys}, title, {key: wanted[key] for key in keys}, progress
+            )
 
     def _one_corpus(
-        self, student: Student, title: str, wanted: Mapping[str, Sequence[Variant]], progress: bool
+        self,
+        asked: Mapping[str, Student],
+        title: str,
+        wanted: Mapping[str, Sequence[Variant]],
+        progress: bool,
     ) -> Iterator[Result]:
+        """Splits of one corpus, whose documents ``asked`` reads in one way."""
         first = self.splits[next(iter(wanted))]
+        student = asked[next(iter(wanted))]
         corpus = first.corpus
         bar = f"{title}: {first.dataset}" if progress else None
         begun = time.perf_counter()
@@ -154,7 +172,7 @@ class Evaluator:
             for key, variants in wanted.items():
                 split = self.splits[key]
                 queries = encode(
-                    student,
+                    asked[key],
                     list(split.queries.values()),
                     "query",
                     token_budget=self.token_budget,
@@ -162,10 +180,17 @@ class Evaluator:
                     ids=list(split.queries),
                 )
                 for variant in variants:
-                    found = indexes.search(variant, queries, self.depth, partial(self._candidates, key))
+                    found = indexes.search(
+                        variant,
+                        queries,
+                        search_depth(split, self.depth),
+                        partial(self._candidates, key),
+                        list_rows(split) if split.candidates else None,
+                    )
                     protocol = {
                         "encoder_precision": self.precision,
-                        **student.tokenizer.rules.to_dict(),
+                        **asked[key].tokenizer.rules.to_dict(),
+                        **student_protocol(split),
                         **self.search.protocol(variant),
                     }
                     yield self._searched(key, found, protocol, time.perf_counter() - begun)
@@ -176,7 +201,8 @@ class Evaluator:
         """Rows of the documents that the first stage found, for each query of a split."""
         assert self.first_stage is not None, "the mode rerank needs a first stage"
         split = self.splits[key]
-        ranking = self.first_stage(key, self.search.rerank_depth)
+        depth = self.search.rerank_depth
+        ranking = without_excluded(self.first_stage(key, depth), split.excluded, depth)
         row_of = {document: row for row, document in enumerate(split.corpus.ids)}
         found = dict(zip(ranking.query_ids, ranking.document_ids, strict=True))
         unknown = sorted({d for documents in found.values() for d in documents if d not in row_of})
@@ -195,26 +221,34 @@ class Evaluator:
         ids = split.corpus.ids
         documents = [[ids[row] for row in rows.tolist()] for rows in found.rows]
         ranking = Ranking(list(split.queries), documents, [scores.tolist() for scores in found.scores])
-        whole = {"mode": found.variant.mode, "depth": self.depth, **protocol}
-        return Result(
-            key,
-            split,
-            found.variant,
-            ranking,
-            evaluate(ranking, split.qrels, self.measures),
-            whole,
-            seconds,
-            found.index_bytes,
-            found.seconds_index,
-            found.seconds_search,
+        return replace(
+            self._measured(key, found.variant, ranking, protocol, seconds),
+            index_bytes=found.index_bytes,
+            seconds_index=found.seconds_index,
+            seconds_search=found.seconds_search,
         )
 
     def evaluate_ranking(
         self, key: str, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
     ) -> Result:
-        """Measure a ranking that another system made (BM25, a teacher)."""
+        """Measure a ranking that another system made (BM25, a teacher).
+
+        Its excluded documents are dropped here, so it has to be searched as deep as
+        :func:`colbert_lab.retrieval.exclusion.search_depth` says.
+        """
+        return self._measured(key, EXACT, ranking, protocol, seconds)
+
+    def _measured(
+        self, key: str, variant: Variant, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
+    ) -> Result:
         split = self.splits[key]
-        whole = {"mode": EXACT.mode, "depth": self.depth, **protocol}
-        return Result(
-            key, split, EXACT, ranking, evaluate(ranking, split.qrels, self.measures), whole, seconds
-        )
+        ranking = without_excluded(ranking, split.excluded, self.depth)
+        whole = {"mode": variant.mode, "depth": self.depth, **protocol, **search_protocol(split)}
+        per_query = evaluate(ranking, split.qrels, self.measures)
+        return Result(key, split, variant, ranking, per_query, whole, seconds)
+
+
+def _document_side(student: Student, split: Split) -> tuple[Any, ...]:
+    """What decides the embeddings of a corpus; splits that are equal here share them."""
+    rules = student.tokenizer.rules
+    return split.corpus.fingerprint, rules.document_length, rules.document_prompt

@@ -23,8 +23,14 @@ TREC_NAMES = {
     "map": "map_cut",
     "precision": "P",
     "success": "success",
+    "accuracy": "success",
 }
-"""Our name of a measure to trec_eval's; recip_rank has no cutoff there and is taken on the first k."""
+"""Our name of a measure to trec_eval's; recip_rank has no cutoff there and is taken on the first k.
+
+Accuracy is the name of success (a relevant document among the first k) in sentence-transformers' NanoBEIR tables."""
+
+KINDS = (*TREC_NAMES, "f1")
+"""All kinds of measures; F1 is computed here from trec_eval's precision and recall."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +64,14 @@ def parse_measure(name: str) -> tuple[str, int]:
         name: for example ``ndcg@10``.
 
     Returns:
-        The kind (a key of ``TREC_NAMES``) and k.
+        The kind (one of ``KINDS``) and k.
 
     Raises:
         InputError: unknown kind, or a cutoff that is not a whole number above 0.
     """
-    match = re.fullmatch(r"([a-z]+)@([1-9][0-9]{0,8})", name)
-    if match is None or match[1] not in TREC_NAMES:
-        valid = ", ".join(f"{kind}@k" for kind in TREC_NAMES)
+    match = re.fullmatch(r"([a-z][a-z0-9]*)@([1-9][0-9]{0,8})", name)
+    if match is None or match[1] not in KINDS:
+        valid = ", ".join(f"{kind}@k" for kind in KINDS)
         raise InputError(
             f"evaluation.measures: unknown measure {name!r}; valid are {valid} with k = 1, 2, ... "
             "(for example ndcg@10)"
@@ -81,7 +87,7 @@ def measure_title(name: str) -> str:
     """
     kind, at, k = name.partition("@")
     titles = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
-    return titles.get(kind, kind.capitalize() if kind in TREC_NAMES else kind) + at + k
+    return titles.get(kind, kind.capitalize() if kind in KINDS else kind) + at + k
 
 
 def evaluate(ranking: Ranking, qrels: Qrels, measures: Sequence[str]) -> PerQuery:
@@ -90,7 +96,8 @@ def evaluate(ranking: Ranking, qrels: Qrels, measures: Sequence[str]) -> PerQuer
     The backend is trec_eval 9 through pytrec_eval-terrier. Its conventions hold: scores count as float32;
     equal scores are ordered by document id, largest first; a grade above 0 is relevant; nDCG's gain is the
     grade itself and its ideal ranking comes from all judged documents, retrieved or not; precision divides
-    by k. As with ``trec_eval -c``, a judged query that the ranking does not hold counts as 0.
+    by k. F1 is 2PR / (P + R) of a query's precision and recall at k, 0 when both are (van Rijsbergen 1979). As with
+    ``trec_eval -c``, a judged query that the ranking does not hold counts as 0.
 
     Args:
         ranking: retrieved documents with scores that do not increase down a list.
@@ -112,21 +119,31 @@ def evaluate(ranking: Ranking, qrels: Qrels, measures: Sequence[str]) -> PerQuer
     # trec_eval sees no difference between negative grades and 0, but keeps special meanings below 0.
     judged = {q: {d: max(int(g), 0) for d, g in grades.items()} for q, grades in qrels.items() if grades}
     runs, unjudged = _trec_runs(ranking, judged)
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    plain = {f"{TREC_NAMES[kind]}.{k}" for _, kind, k in wanted if kind != "mrr"}
+    plain = {f"{name}.{k}" for _, kind, k in wanted if kind != "mrr" for name in _trec_parts(kind)}
     whole = pytrec_eval.RelevanceEvaluator(judged, plain).evaluate(runs) if plain else {}
+
+    def column(found: Mapping[str, Mapping[str, float]], key: str) -> np.ndarray:
+        return np.array([found.get(q, {}).get(key, 0.0) for q in judged], dtype=np.float64)
+
+    values = {}
     for name, kind, k in wanted:
         if kind == "mrr":
             # Lists are in trec_eval's order, so the first k here are the first k there.
             cut = {query: dict(list(documents.items())[:k]) for query, documents in runs.items()}
-            found[name] = pytrec_eval.RelevanceEvaluator(judged, {"recip_rank"}).evaluate(cut)
+            ranks = pytrec_eval.RelevanceEvaluator(judged, {"recip_rank"}).evaluate(cut)
+            values[name] = column(ranks, "recip_rank")
+        elif kind == "f1":
+            precision, recall = column(whole, f"P_{k}"), column(whole, f"recall_{k}")
+            both = precision + recall
+            values[name] = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
         else:
-            found[name] = whole
-    values = {}
-    for name, kind, k in wanted:
-        key = TREC_NAMES[kind] if kind == "mrr" else f"{TREC_NAMES[kind]}_{k}"
-        values[name] = np.array([found[name].get(q, {}).get(key, 0.0) for q in judged], dtype=np.float64)
+            values[name] = column(whole, f"{TREC_NAMES[kind]}_{k}")
     return PerQuery(tuple(judged), values, unjudged)
+
+
+def _trec_parts(kind: str) -> tuple[str, ...]:
+    """What trec_eval has to compute for a kind of measure."""
+    return ("P", "recall") if kind == "f1" else (TREC_NAMES[kind],)
 
 
 def trec_order(document_ids: Sequence[str], scores: Sequence[float]) -> list[int]:

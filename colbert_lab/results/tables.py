@@ -14,6 +14,7 @@ from colbert_lab.metrics.measures import PerQuery, measure_title
 from colbert_lab.metrics.significance import Interval, bootstrap_interval
 from colbert_lab.results.layout import Table, print_tables, to_markdown
 from colbert_lab.results.lineage import PHASE_FILE
+from colbert_lab.results.means import Strata, macro_interval, macro_mean, read_mean
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record, read_records
 
@@ -42,6 +43,7 @@ class _Row:
     variant: str
     records: dict[str, Record]
     per_query: PerQuery | None
+    strata: Strata = ()
 
     @property
     def label(self) -> str:
@@ -61,11 +63,9 @@ class _Row:
         record = self.records.get(measure)
         if self.per_query is None or record is None or measure not in self.per_query.values:
             return None
-        return (
-            self.per_query.values[measure]
-            if abs(self.per_query.mean(measure) - record.value) <= SAME
-            else None
-        )
+        values = self.per_query.values[measure]
+        mean = macro_mean(values, self.strata) if self.strata else self.per_query.mean(measure)
+        return values if abs(mean - record.value) <= SAME else None
 
 
 def run_tables(run_dir: Path) -> list[Table]:
@@ -143,7 +143,8 @@ def phase_table(run_dir: Path, records: Sequence[Record]) -> Table | None:
 
 def _table(run_dir: Path, split: str, records: list[Record], details: dict[str, Any]) -> Table:
     measures = list(dict.fromkeys(record.measure for record in records))
-    rows, notes = _rows(run_dir, records)
+    mean_of: dict[str, float] = details.get("mean_of", {})
+    rows, notes = _rows(run_dir, records, mean_of)
     cells: list[tuple[str, ...]] = []
     verdicts: list[str] = []
     headline = HEADLINE if HEADLINE in measures else measures[0]
@@ -168,7 +169,7 @@ def _table(run_dir: Path, split: str, records: list[Record], details: dict[str, 
         columns=("system", *(measure_title(measure) for measure in measures)),
         rows=tuple(cells),
         verdicts=tuple(reversed(verdicts)),
-        notes=(*_how_to_read(compared), *dict.fromkeys(notes)),
+        notes=(*_how_to_read(compared, bool(mean_of)), *dict.fromkeys(notes)),
     )
 
 
@@ -180,7 +181,7 @@ def _search_table(run_dir: Path, split: str, records: list[Record], details: dic
         (m for m in measures if m.startswith("recall@")), key=lambda m: int(m[7:]), default=measures[-1]
     )
     shown = list(dict.fromkeys([HEADLINE if HEADLINE in measures else measures[0], deepest]))
-    rows, notes = _rows(run_dir, students)
+    rows, notes = _rows(run_dir, students, details.get("mean_of", {}))
     cells = []
     for row in rows:
         exact = next((r for r in rows if r.phase == row.phase and r.variant == EXACT), None)
@@ -220,7 +221,7 @@ def _search_cost(record: Record) -> tuple[str, str, str]:
     )
 
 
-def _rows(run_dir: Path, records: list[Record]) -> tuple[list[_Row], list[str]]:
+def _rows(run_dir: Path, records: list[Record], mean_of: dict[str, float]) -> tuple[list[_Row], list[str]]:
     """The systems in the order of the table, and what to say about files that are missing or differ."""
     groups: dict[tuple[str, str, str, str], dict[str, Record]] = {}
     for record in records:
@@ -229,9 +230,14 @@ def _rows(run_dir: Path, records: list[Record]) -> tuple[list[_Row], list[str]]:
         groups.setdefault(group, {})[record.measure] = record
     rows, notes = [], []
     for (system, phase, name, variant), by_measure in groups.items():
-        path = ranking_path(run_dir, system, phase, records[0].split, variant)
+        path = ranking_path(run_dir, system, phase, next(iter(mean_of), records[0].split), variant)
+        strata: Strata = ()
         try:
-            row = _Row(system, phase, name, variant, by_measure, read_per_query(path))
+            if mean_of:
+                per_query, strata = read_mean(run_dir, system, phase, mean_of, variant)
+            else:
+                per_query = read_per_query(path)
+            row = _Row(system, phase, name, variant, by_measure, per_query, strata)
         except InputError:
             row = _Row(system, phase, name, variant, by_measure, None)
         if row.per_query is None:
@@ -249,6 +255,8 @@ def _rows(run_dir: Path, records: list[Record]) -> tuple[list[_Row], list[str]]:
 def _title(split: str, records: list[Record], details: dict[str, Any]) -> str:
     dataset, name = records[0].dataset, details.get("split", split)
     counts = [f"{records[-1].n_queries:,} queries"]
+    if "mean_of" in details:
+        return f"{split}: mean of {len(details['mean_of'])} splits, {counts[0]}"
     if "documents" in details:
         counts.append(f"{details['documents']:,} documents")
     return f"{dataset}, {split}{f' ({name})' if name != split else ''}: {', '.join(counts)}"
@@ -270,7 +278,7 @@ def _value_cell(row: _Row, measure: str) -> str:
     text = f"{row.records[measure].value:.4f}"
     if values is None or len(values) < 2:
         return text
-    interval = _interval(values.tobytes())
+    interval = _interval(values.tobytes(), row.strata)
     return f"{text} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
@@ -280,7 +288,7 @@ def _difference(row: _Row, earlier: _Row, measure: str) -> Interval | None:
         return None
     if row.per_query.query_ids != earlier.per_query.query_ids:
         return None
-    return _interval((after - before).tobytes())
+    return _interval((after - before).tobytes(), row.strata)
 
 
 def difference_cell(found: Interval | None) -> str:
@@ -315,10 +323,12 @@ def _protocol_note(row: _Row, earlier: _Row, measure: str) -> list[str]:
     ]
 
 
-def _how_to_read(compared: bool) -> list[str]:
+def _how_to_read(compared: bool, mean: bool) -> list[str]:
     notes = [
         f"[low, high]: {LEVEL:.0%} bootstrap interval over queries; another training seed is not part of it."
     ]
+    if mean:
+        notes.append("A mean counts every member alike; its interval resamples queries within each split.")
     if compared:
         marks = "higher, lower: the interval excludes 0; unclear: it includes 0."
         notes.append(f"A vs B: A minus B, paired by query. {marks}")
@@ -326,8 +336,9 @@ def _how_to_read(compared: bool) -> list[str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _interval(values: bytes) -> Interval:
+def _interval(values: bytes, strata: Strata) -> Interval:
     """Bootstrap once for values that are asked for again (a run builds its tables more than once)."""
     import numpy as np
 
-    return bootstrap_interval(np.frombuffer(values, dtype=np.float64), level=LEVEL)
+    plain = np.frombuffer(values, dtype=np.float64)
+    return macro_interval(plain, strata, LEVEL) if strata else bootstrap_interval(plain, level=LEVEL)

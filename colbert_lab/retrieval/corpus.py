@@ -133,7 +133,11 @@ def student_fingerprint(student: Student) -> str:
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     tokenizer = json.loads(student.tokenizer.tokenizer.backend_tokenizer.to_str())
     del tokenizer["truncation"], tokenizer["padding"]  # of the last call
-    for part in (json.dumps(tokenizer, sort_keys=True), student.tokenizer.rules.to_dict(), student.model.pooling):
+    for part in (
+        json.dumps(tokenizer, sort_keys=True),
+        student.tokenizer.rules.to_dict(),
+        student.model.pooling,
+    ):
         digest.update(f"{part}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -222,7 +222,12 @@ class Indexes:
         self.plaid = cache(self._plaid)
 
     def search(
-        self, variant: Variant, queries: PackedEmbeddings, k: int, first_stage: Callable[[], Sequence[Tensor]]
+        self,
+        variant: Variant,
+        queries: PackedEmbeddings,
+        k: int,
+        first_stage: Callable[[], Sequence[Tensor]],
+        lists: Sequence[Tensor] | None = None,
     ) -> Searched:
         """Search with one variant.
 
@@ -231,11 +236,12 @@ class Indexes:
             queries: B packed queries.
             k: documents to keep a query.
             first_stage: rows that ``rerank`` scores, a query.
+            lists: rows that ``exact`` scores, a query; None for all.
         """
         begun = time.perf_counter()
         index_bytes = self._prepare(variant)
         indexed = time.perf_counter()
-        scores, rows = self._find(variant, queries, min(k, len(self.base)), first_stage)
+        scores, rows = self._find(variant, queries, min(k, len(self.base)), first_stage, lists)
         return Searched(variant, scores, rows, index_bytes, indexed - begun, time.perf_counter() - indexed)
 
     def _title(self, what: str) -> str | None:
@@ -253,7 +259,12 @@ class Indexes:
         return size
 
     def _find(
-        self, variant: Variant, queries: PackedEmbeddings, k: int, first_stage: Callable[[], Sequence[Tensor]]
+        self,
+        variant: Variant,
+        queries: PackedEmbeddings,
+        k: int,
+        first_stage: Callable[[], Sequence[Tensor]],
+        lists: Sequence[Tensor] | None,
     ) -> Found:
         title = self._title(f"{variant.label} search")
         if variant.mode == "plaid":
@@ -266,10 +277,12 @@ class Indexes:
             return self._nearest(variant.pool_factor, queries, k)
         assert variant.storage is not None
         store = self.stored(variant.storage, variant.pool_factor)
-        if variant.mode == "exact":
+        if variant.mode == "exact" and lists is None:
             scores, rows = search(queries, store, self.ties_C, k, device=self.device, progress=title)
             return list(scores), list(rows)
-        if variant.mode == "rerank":
+        if lists is not None:
+            candidates = list(lists)
+        elif variant.mode == "rerank":
             candidates = [rows[: self.settings.rerank_depth] for rows in first_stage()]
         else:
             candidates = list(self._nearest(variant.pool_factor, queries, self.settings.muvera.rerank)[1])

@@ -5,15 +5,15 @@
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from colbert_lab.errors import InputError, some_ids
-from colbert_lab.text.collection import build_corpus, build_split
+from colbert_lab.errors import InputError
+from colbert_lab.text.collection import build_corpus
 from colbert_lab.text.cut import cut_together
 from colbert_lab.text.jsonl import read_jsonl
+from colbert_lab.text.judged import Places, check_unique, judged_split
 from colbert_lab.text.qrels import Qrels, read_qrels
 from colbert_lab.types import Corpus, Split
 
@@ -100,29 +100,22 @@ def load_beir_splits(
     folder = _folder(path)
     judged = {name: _read_judgments(folder, name) for name in splits}
     corpus, texts = load_beir_corpus(folder), load_beir_queries(folder)
-    known = set(corpus.ids)
     whole = []
     for name, (file, qrels) in judged.items():
-        details: dict[str, Any] = {"source": str(path), "queries_in_folder": len(texts)}
-        unknown = sorted({document for grades in qrels.values() for document in grades} - known)
-        if unknown and not tolerate_unknown_documents:
-            raise InputError(
-                f"{file}: judges documents that are not in {folder / 'corpus.jsonl'}: {some_ids(unknown)}; "
-                "add them or remove their rows"
+        details = {"source": str(path), "queries_in_folder": len(texts)}
+        places = Places(str(folder / "corpus.jsonl"), str(folder / "queries.jsonl"), str(file))
+        whole.append(
+            judged_split(
+                folder.resolve().name,
+                name,
+                corpus,
+                texts,
+                qrels,
+                details,
+                places,
+                tolerate_unknown_documents=tolerate_unknown_documents,
             )
-        if unknown:
-            left = {query: {d: g for d, g in grades.items() if d in known} for query, grades in qrels.items()}
-            judged_queries, qrels = len(qrels), {query: grades for query, grades in left.items() if grades}
-            details["unknown_documents"] = len(unknown)
-            details["queries_without_document"] = judged_queries - len(qrels)
-        missing = [query_id for query_id in qrels if query_id not in texts]
-        if missing:
-            raise InputError(
-                f"{file}: judges queries that are not in {folder / 'queries.jsonl'}: {some_ids(missing)}; "
-                "add them or remove their rows"
-            )
-        chosen = {query_id: texts[query_id] for query_id in qrels}
-        whole.append(build_split(folder.resolve().name, name, corpus, chosen, qrels, details))
+        )
     limits = [(queries or {}).get(name) for name in judged]
     return dict(zip(judged, cut_together(whole, documents, limits), strict=True))
 
@@ -149,7 +142,7 @@ def load_beir_corpus(path: str | Path) -> Corpus:
         texts.append(f"{title} {_text(row, 'text', where).strip()}".strip())
     if not ids:
         raise InputError(f"{file}: the corpus is empty; it needs at least one document")
-    _check_unique(ids, "document", file)
+    check_unique(ids, "document", str(file))
     return build_corpus(ids, texts)
 
 
@@ -172,7 +165,7 @@ def load_beir_queries(path: str | Path) -> dict[str, str]:
         where = f"{file} line {number}"
         ids.append(_id(row, where))
         texts.append(_text(row, "text", where).strip())
-    _check_unique(ids, "query", file)
+    check_unique(ids, "query", str(file))
     return dict(zip(ids, texts, strict=True))
 
 
@@ -212,9 +205,3 @@ def _text(row: Mapping[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f'{where}: "{key}" must be a string, not {value!r}')
     return value
-
-
-def _check_unique(ids: Sequence[str], what: str, file: Path) -> None:
-    if len(set(ids)) < len(ids):
-        repeated = [name for name, count in Counter(ids).items() if count > 1]
-        raise InputError(f"{file}: {what} ids occur twice: {some_ids(repeated)}; make them unique")

@@ -1,6 +1,6 @@
 """Build a corpus or a split together with its fingerprint."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from colbert_lab.text.fingerprint import fingerprint
@@ -27,6 +27,10 @@ def build_split(
     queries: Mapping[str, str],
     qrels: Mapping[str, Mapping[str, int]],
     details: Mapping[str, Any],
+    *,
+    excluded: Mapping[str, Collection[str]] | None = None,
+    candidates: Mapping[str, Collection[str]] | None = None,
+    protocol: Mapping[str, Any] | None = None,
 ) -> Split:
     """Make a split.
 
@@ -37,18 +41,55 @@ def build_split(
         queries: query id to text.
         qrels: query id to {document id: grade}.
         details: provenance worth keeping.
+        excluded: see :class:`Split`; what is not in the corpus or not asked is left out.
+        candidates: see :class:`Split`.
+        protocol: see :class:`Split`; not part of the fingerprint, as it changes no text.
 
     Returns:
-        The split with the fingerprint of corpus, queries and judgments; their reading order does not matter.
+        The split with the fingerprint of corpus, queries, judgments, exclusions and candidates; their reading
+        order does not matter.
     """
     order = sorted(queries)
-    mark = fingerprint(
-        corpus.fingerprint, order, (queries[query_id] for query_id in order), _judgments(order, qrels)
+    kept = _within(corpus, queries, excluded or {})
+    parts: list[Iterable[str]] = [
+        corpus.fingerprint,
+        order,
+        (queries[query_id] for query_id in order),
+        _judgments(order, qrels),
+    ]
+    for name_of_part, lists in (("excluded", kept), ("candidates", candidates or {})):
+        if lists:
+            parts += [name_of_part, _lists(lists)]
+    return Split(
+        dataset,
+        name,
+        corpus,
+        queries,
+        qrels,
+        fingerprint(*parts),
+        details,
+        kept,
+        candidates or {},
+        protocol or {},
     )
-    return Split(dataset, name, corpus, queries, qrels, mark, details)
 
 
 def _judgments(order: Sequence[str], qrels: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     for query_id in order:
         for document_id, grade in sorted(qrels[query_id].items()):
             yield from (query_id, document_id, str(grade))
+
+
+def _within(
+    corpus: Corpus, queries: Mapping[str, str], excluded: Mapping[str, Collection[str]]
+) -> dict[str, Collection[str]]:
+    if not excluded:
+        return {}
+    known = set(corpus.ids)
+    found = {query_id: known.intersection(excluded.get(query_id, ())) for query_id in queries}
+    return {query_id: documents for query_id, documents in found.items() if documents}
+
+
+def _lists(lists: Mapping[str, Collection[str]]) -> Iterator[str]:
+    for query_id in sorted(lists):
+        yield from (query_id, *sorted(lists[query_id]), "")

@@ -38,7 +38,8 @@ def cut_together(
 
     Args:
         splits: splits over equal corpora.
-        documents: how many documents to keep in all; None keeps all.
+        documents: how many documents to keep in all; None keeps all. Without effect on splits with candidate lists,
+            which keep the documents of the kept lists.
         queries: how many queries of each split to keep, in the order of ``splits``; None keeps all.
 
     Returns:
@@ -59,7 +60,8 @@ def cut_together(
             raise InputError(f"{key}={number}: at least 1 must be kept; leave it null to keep all")
     whole = splits[0].corpus
     chosen = [_choose_queries(split, number) for split, number in zip(splits, queries, strict=True)]
-    corpus = _cut_corpus(whole, chosen, documents)
+    closed = any(split.candidates for split in splits)
+    corpus = _listed(whole, chosen) if closed else _cut_corpus(whole, chosen, documents)
     kept = None if corpus is whole else set(corpus.ids)
     return [_finish(split, part, corpus, kept) for split, part in zip(splits, chosen, strict=True)]
 
@@ -74,6 +76,12 @@ def _choose_queries(split: Split, number: int | None) -> Split:
     wanted = set(sorted(split.queries, key=_order)[:number])
     queries = {query_id: text for query_id, text in split.queries.items() if query_id in wanted}
     return replace(split, queries=queries, qrels={query_id: split.qrels[query_id] for query_id in queries})
+
+
+def _listed(corpus: Corpus, chosen: Sequence[Split]) -> Corpus:
+    """The documents of the kept candidate lists."""
+    wanted = {name for split in chosen for query_id in split.queries for name in split.candidates[query_id]}
+    return corpus if len(wanted) == len(corpus) else _kept(corpus, wanted)
 
 
 def _cut_corpus(corpus: Corpus, chosen: Sequence[Split], documents: int | None) -> Corpus:
@@ -92,7 +100,10 @@ def _cut_corpus(corpus: Corpus, chosen: Sequence[Split], documents: int | None) 
             f"documents; set documents to {relevant} or more, or keep fewer queries"
         )
     order = sorted(corpus.ids, key=lambda document_id: (rank.get(document_id, 2), *_order(document_id)))
-    wanted = set(order[:documents])
+    return _kept(corpus, set(order[:documents]))
+
+
+def _kept(corpus: Corpus, wanted: set[str]) -> Corpus:
     rows = [row for row, document_id in enumerate(corpus.ids) if document_id in wanted]
     return build_corpus([corpus.ids[row] for row in rows], [corpus.texts[row] for row in rows])
 
@@ -116,4 +127,14 @@ def _finish(split: Split, chosen: Split, corpus: Corpus, kept: set[str] | None) 
         "queries_before": len(split.queries),
         "judgments_dropped": dropped,
     }
-    return build_split(split.dataset, split.name, corpus, queries, qrels, dict(split.details) | {"cut": cut})
+    return build_split(
+        split.dataset,
+        split.name,
+        corpus,
+        queries,
+        qrels,
+        dict(split.details) | {"cut": cut},
+        excluded=split.excluded,
+        candidates={query_id: split.candidates[query_id] for query_id in queries} if split.candidates else {},
+        protocol=split.protocol,
+    )

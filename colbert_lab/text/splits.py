@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from colbert_lab.errors import InputError
-from colbert_lab.text.beir import HELD_OUT, beir_splits, is_held_out, load_beir_splits
+from colbert_lab.text.beir import HELD_OUT, load_beir_splits
+from colbert_lab.text.candidates import load_candidates
+from colbert_lab.text.collection import build_split
 from colbert_lab.text.cut import cut_together
+from colbert_lab.text.hub_splits import load_hub_splits
 from colbert_lab.text.installed_docs import installed_docs_splits, load_installed_docs
-from colbert_lab.text.installed_docs_build import SPLITS
-from colbert_lab.text.qrels import read_qrels
+from colbert_lab.text.judged import check_exclusions
+from colbert_lab.text.split_request import SplitRequest, filled, naming, resolve
 from colbert_lab.types import Split
 
+__all__ = ["DEV_NAMES", "SplitRequest", "is_dev", "load_splits"]
+
 log = logging.getLogger(__name__)
-TYPES = ("installed_docs", "beir")
 DEV_NAMES = ("dev", "validation", HELD_OUT)
-TRAIN = "train"
-
-
-@dataclass(frozen=True)
-class SplitRequest:
-    """One entry of ``evaluation.splits``.
-
-    Attributes:
-        type: ``installed_docs`` or ``beir``.
-        split: name of the split in its source; ``auto`` is the folder's dev split, else 10% of its training
-            queries, else nothing.
-        path: folder of a ``beir`` entry.
-        queries: cut to this many queries; None keeps all.
-    """
-
-    type: str
-    split: str
-    path: str | None = None
-    queries: int | None = None
+SAME_ID = "exclude_same_id"
 
 
 def is_dev(split: Split) -> bool:
@@ -46,7 +30,11 @@ def is_dev(split: Split) -> bool:
 
 
 def load_splits(
-    requests: Mapping[str, SplitRequest], *, documents: int | None, cache_dir: Path
+    requests: Mapping[str, SplitRequest],
+    *,
+    documents: int | None,
+    cache_dir: Path,
+    tolerate_unknown_documents: bool = False,
 ) -> dict[str, Split]:
     """Load splits; those of one collection share one corpus object, which is then encoded once.
 
@@ -54,74 +42,103 @@ def load_splits(
         requests: name in the config to what is wanted.
         documents: cut each corpus to this many documents; None keeps all.
         cache_dir: where built text is cached.
+        tolerate_unknown_documents: drop judgments of unknown documents, see
+            :func:`colbert_lab.text.judged.judged_split`.
 
     Returns:
-        Splits by name, in the order of ``requests``; an ``auto`` entry whose folder has neither a dev split
+        Splits by name, in the order of ``requests``; an ``auto`` entry whose source has neither a dev split
         nor held-out training queries is left out with a log line. Two entries may cut one split differently.
+        Candidate lists of several sources become ``<name>.<source>``, one split each.
 
     Raises:
         InputError: an entry cannot be loaded; the message names it.
     """
-    names = {key: name for key, request in requests.items() if (name := _resolve(key, request)) is not None}
-    sources: dict[str | None, list[str]] = {}
+    asked = {key: filled(key, request) for key, request in requests.items()}
+    names = {key: name for key, request in asked.items() if (name := resolve(key, request)) is not None}
+    sources: dict[str, list[str]] = {}
     for key in names:
-        sources.setdefault(requests[key].path if requests[key].type == "beir" else None, []).append(key)
-    loaded: dict[str, Split] = {}
-    for path, keys in sources.items():
-        wanted = list(dict.fromkeys(names[key] for key in keys))
-        with _naming(keys):
-            if path is None:
-                whole = installed_docs_splits(load_installed_docs(cache_dir), wanted, None, {})
+        one = asked[key]
+        source = "installed_docs" if one.type == "installed_docs" else f"{one.path} {one.type} {one.layout}"
+        sources.setdefault(source, []).append(key)
+    loaded: dict[str, list[tuple[str, Split]]] = {}
+    for keys in sources.values():
+        first = asked[keys[0]]
+        with naming(keys):
+            wanted = list(dict.fromkeys(names[key] for key in keys))
+            if first.type == "candidates":
+                if documents is not None:
+                    log.info(
+                        "evaluation.documents: has no effect on the candidate lists of %s", ", ".join(keys)
+                    )
+                lists = [(key, _lists(key, asked[key])) for key in keys]
             else:
-                whole = load_beir_splits(path, wanted)
-            limits = [requests[key].queries for key in keys]
-            cut = cut_together([whole[names[key]] for key in keys], documents, limits)
-        loaded |= dict(zip(keys, cut, strict=True))
-    return {key: loaded[key] for key in requests if key in loaded}
+                whole = _whole(first, wanted, cache_dir, tolerate_unknown_documents)
+                limits = [asked[key].queries for key in keys]
+                cut = cut_together([whole[names[key]] for key in keys], documents, limits)
+                lists = [(key, [(key, split)]) for key, split in zip(keys, cut, strict=True)]
+        for key, made in lists:
+            with naming([key]):
+                loaded[key] = [(part, _as_asked(split, asked[key])) for part, split in made]
+    return {part: split for key in requests for part, split in loaded.get(key, ())}
 
 
-def _resolve(key: str, request: SplitRequest) -> str | None:
-    """The name of the split in its source; None when ``auto`` finds none."""
-    entry = f"evaluation.splits.{key}"
-    if request.type not in TYPES:
-        raise InputError(f"{entry}.type={request.type}: must be one of {', '.join(TYPES)}")
+def _whole(
+    request: SplitRequest, wanted: Sequence[str], cache_dir: Path, tolerate_unknown_documents: bool
+) -> dict[str, Split]:
+    """All splits that are wanted of one collection."""
     if request.type == "installed_docs":
-        if request.split not in SPLITS:
-            raise InputError(
-                f"{entry}.split={request.split}: installed_docs has {', '.join(reversed(SPLITS))}"
-            )
-        return request.split
-    if not request.path:
-        raise InputError(f"{entry}.path: no folder given; set evaluation.path=DIR")
-    if not Path(request.path).is_dir():
-        raise InputError(f"{entry}.path={request.path}: no such folder")
-    available = beir_splits(request.path)
-    if request.split != "auto":
-        if (TRAIN if request.split == HELD_OUT else request.split) not in available:
-            there = ", ".join(available) or "none"
-            raise InputError(
-                f"{entry}.split={request.split}: not in {request.path}/qrels; splits there: {there}"
-            )
-        return request.split
-    for name in ("dev", "validation"):
-        if name in available:
-            return name
-    if TRAIN in available:
-        with _naming([key]):
-            if any(map(is_held_out, read_qrels(Path(request.path) / "qrels" / f"{TRAIN}.tsv"))):
-                return HELD_OUT
-    log.info(
-        "%s: %s has neither dev nor held-out training queries, so nothing is selected on it",
-        entry,
-        request.path,
+        return installed_docs_splits(load_installed_docs(cache_dir), wanted, None, {})
+    assert request.path is not None
+    if request.is_folder:
+        return load_beir_splits(request.path, wanted, tolerate_unknown_documents=tolerate_unknown_documents)
+    assert request.layout is not None
+    return load_hub_splits(
+        _end(request.path), request.layout, wanted, tolerate_unknown_documents=tolerate_unknown_documents
     )
-    return None
 
 
-@contextmanager
-def _naming(keys: Sequence[str]) -> Iterator[None]:
-    """Put the entries concerned in front of an error."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{', '.join(f'evaluation.splits.{key}' for key in keys)}: {error}") from error
+def _lists(key: str, request: SplitRequest) -> list[tuple[str, Split]]:
+    assert request.path is not None
+    if request.layout is None or request.layout.rows is None:
+        raise InputError("layout.rows: none; it says which columns hold the query and its documents")
+    made = load_candidates(
+        request.name or _end(request.path), request.split, request.layout.rows.filled(split=request.split)
+    )
+    cut = {source: cut_together([split], None, [request.queries])[0] for source, split in made.items()}
+    return [(f"{key}.{source}" if len(cut) > 1 else key, split) for source, split in cut.items()]
+
+
+def _end(path: str) -> str:
+    """What a data set is called: the end of its path, without a file's ending."""
+    end = Path(path.rstrip("/"))
+    return end.stem if end.is_file() else end.name
+
+
+def _as_asked(split: Split, request: SplitRequest) -> Split:
+    """The split with the entry's name, role and protocol."""
+    asked = {
+        rule: value for rule, value in request.protocol.items() if value is not None and value is not False
+    }
+    if not asked and request.role is None and request.name is None:
+        return split
+    excluded = {query: set(names) for query, names in split.excluded.items()}
+    if asked.get(SAME_ID):
+        known = set(split.corpus.ids)
+        for query_id in known.intersection(split.queries):
+            excluded.setdefault(query_id, set()).add(query_id)
+        check_exclusions(split.qrels, excluded, f"protocol.{SAME_ID}")
+    details = dict(split.details)
+    if request.role is not None:
+        details["judgments"] = split.name
+    named = request.name is not None and not split.candidates
+    return build_split(
+        str(request.name) if named else split.dataset,
+        request.role or split.name,
+        split.corpus,
+        split.queries,
+        split.qrels,
+        details,
+        excluded=excluded,
+        candidates=split.candidates,
+        protocol=asked,
+    )

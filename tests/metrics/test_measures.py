@@ -159,3 +159,35 @@ def test_names() -> None:
         "Recall@100",
         "other",
     ]
+
+
+def test_f1_and_accuracy_by_hand() -> None:
+    """Two relevant documents; q1 finds one at rank 2, q2 none, q3 both among the first three."""
+    qrels = {query: {"a": 1, "b": 2, "c": 0} for query in ("q1", "q2", "q3")}
+    lists = [["c", "a", "x", "y"], ["c", "x", "y", "z"], ["a", "c", "b", "x"]]
+    ranking = Ranking(["q1", "q2", "q3"], lists, [[4.0, 3.0, 2.0, 1.0]] * 3)
+    result = evaluate(ranking, qrels, ["f1@1", "f1@2", "f1@3", "f1@10", "accuracy@1", "accuracy@2"])
+    # q1: P@2 = R = 1/2; P@3 = 1/3, P@10 = 1/10. q3: P@2 = R = 1/2; P@3 = 2/3, P@10 = 2/10, R = 1.
+    expected = {
+        "f1@1": [0.0, 0.0, 2 * 1 * 0.5 / 1.5],
+        "f1@2": [0.5, 0.0, 0.5],
+        "f1@3": [2 * (1 / 3) * 0.5 / (1 / 3 + 0.5), 0.0, 0.8],
+        "f1@10": [2 * 0.1 * 0.5 / 0.6, 0.0, 2 * 0.2 / 1.2],
+        "accuracy@1": [0.0, 0.0, 1.0],
+        "accuracy@2": [1.0, 0.0, 1.0],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(result.values[name], values, rtol=0, atol=1e-12, err_msg=name)
+    assert [measure_title(name) for name in ("f1@10", "accuracy@1")] == ["F1@10", "Accuracy@1"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_accuracy_is_success_and_f1_the_harmonic_mean(seed: int) -> None:
+    run, qrels = random_case(seed)
+    names = [f"{kind}@{k}" for kind in ("accuracy", "success", "f1", "precision", "recall") for k in KS]
+    values = evaluate(as_ranking(run), qrels, names).values
+    for k in KS:
+        np.testing.assert_array_equal(values[f"accuracy@{k}"], values[f"success@{k}"])
+        pairs = zip(values[f"precision@{k}"].tolist(), values[f"recall@{k}"].tolist(), strict=True)
+        expected = [2 / (1 / p + 1 / r) if p and r else 0.0 for p, r in pairs]
+        np.testing.assert_allclose(values[f"f1@{k}"], expected, rtol=1e-12)

@@ -187,9 +187,9 @@ def test_different_collections_keep_their_own_corpus(with_dev: Path, with_test: 
 def test_a_folder_is_read_once(with_dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[list[str]] = []
 
-    def watched(path: str, names: list[str]) -> dict[str, Split]:
+    def watched(path: str, names: list[str], **keywords: bool) -> dict[str, Split]:
         read.append(list(names))
-        return load_beir_splits(path, names)
+        return load_beir_splits(path, names, **keywords)  # type: ignore[arg-type]
 
     monkeypatch.setattr(subject, "load_beir_splits", watched)
     load(

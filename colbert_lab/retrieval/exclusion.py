@@ -1,0 +1,39 @@
+"""Documents that a split takes out of a query's ranking, whatever system made it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from colbert_lab.types import Ranking, Split
+
+
+def search_depth(split: Split, depth: int) -> int:
+    """How deep to search so that ``depth`` documents are left when the excluded ones are gone.
+
+    Args:
+        split: what is searched.
+        depth: documents that a ranking keeps.
+    """
+    return depth + max(map(len, split.excluded.values()), default=0)
+
+
+def without_excluded(ranking: Ranking, excluded: Mapping[str, Collection[str]], depth: int) -> Ranking:
+    """Drop the excluded documents of each query, then cut.
+
+    Args:
+        ranking: what was retrieved, searched as deep as :func:`search_depth` says.
+        excluded: query id to document ids.
+        depth: documents that each list keeps.
+
+    Returns:
+        The shorter ranking; ``ranking`` itself when nothing is excluded.
+    """
+    if not excluded:
+        return ranking
+    documents, scores = [], []
+    for query_id, ids, values in zip(ranking.query_ids, ranking.document_ids, ranking.scores, strict=True):
+        gone = set(excluded.get(query_id, ()))
+        kept = [place for place, name in enumerate(ids) if name not in gone][:depth]
+        documents.append([ids[place] for place in kept])
+        scores.append([values[place] for place in kept])
+    return Ranking(ranking.query_ids, documents, scores)
