@@ -242,10 +242,8 @@ class Measuring:
         new = [replace(record, time=time.time()) for record in mean_records(self.means, own)]
         append_records(self.results_file, new)
         self.records += new
-        for record in new:
-            if record.measure == self.evaluator.measures[0]:
-                who = phase if system == "student" else record.system_name
-                log.info("%s on %s: %s %.4f", who, record.split, record.measure, record.value)
+        for record in new[:: len(self.evaluator.measures)]:
+            log.info("%s, %s on %s: %s %.4f", system, phase, record.split, record.measure, record.value)
 
     def while_training(self) -> Callable[[Student, int], Mapping[str, float]] | None:
         """What is evaluated during training: a cut of the headline's dev split, or of the first dev split.
