@@ -55,14 +55,10 @@ def check_measures(settings: DictConfig, splits: Mapping[str, Split]) -> None:
                 f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}"
             )
     split_weights(settings.means, list(splits), settings.splits)
-    small = [
-        key for key, split in splits.items() if len(split.corpus) < settings.depth and not split.candidates
-    ]
-    if small:
+    small = [key for key, split in splits.items() if len(split.corpus) < settings.depth]
+    if names := ", ".join(key for key in small if not splits[key].candidates):
         log.info(
-            "evaluation.depth=%d is more than the documents of %s: its rankings hold all of them",
-            settings.depth,
-            ", ".join(small),
+            "evaluation.depth=%d: rankings hold all documents of %s, which has fewer", settings.depth, names
         )
     if settings.headline is None:
         return
