@@ -68,14 +68,10 @@ def check_measures(settings: DictConfig, splits: Mapping[str, Split]) -> None:
                 f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}"
             )
     split_weights(settings.means, list(splits), settings.splits)
-    small = [
-        key for key, split in splits.items() if len(split.corpus) < settings.depth and not split.candidates
-    ]
-    if small:
+    small = [key for key, split in splits.items() if len(split.corpus) < settings.depth]
+    if names := ", ".join(key for key in small if not splits[key].candidates):
         log.info(
-            "evaluation.depth=%d is more than the documents of %s: its rankings hold all of them",
-            settings.depth,
-            ", ".join(small),
+            "evaluation.depth=%d: rankings hold all documents of %s, which has fewer", settings.depth, names
         )
     if settings.headline is None:
         return
@@ -280,10 +276,8 @@ class Measuring:
         new = [replace(record, time=time.time()) for record in mean_records(self.means, own)]
         append_records(self.results_file, new)
         self.records += new
-        for record in new:
-            if record.measure == self.evaluator.measures[0]:
-                who = phase if system == "student" else record.system_name
-                log.info("%s on %s: %s %.4f", who, record.split, record.measure, record.value)
+        for record in new[:: len(self.evaluator.measures)]:
+            log.info("%s, %s on %s: %s %.4f", system, phase, record.split, record.measure, record.value)
 
     def while_training(self) -> Callable[[Student, int], Mapping[str, float]] | None:
         """What is evaluated during training: a cut of the headline's dev split, or of the first dev split.

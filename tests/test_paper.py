@@ -25,6 +25,11 @@ PYLATE = "PyLate, pylate/losses/distillation.py and pylate/models/colbert.py"
 TRAINER = "default of Hugging Face's trainer, listed on the model card"
 BLOG = "links of the table in huggingface.co/blog/lightonai/colbert-zero"
 
+NANO_BEIR = [
+    *("ndcg@10", "mrr@10", "map@100"),
+    *(f"{kind}@{k}" for kind in ("accuracy", "precision", "recall") for k in (1, 3, 5, 10)),
+]
+
 Table = dict[str, tuple[Any, str]]
 
 ALL: Table = {
@@ -38,6 +43,7 @@ ALL: Table = {
     "student.expansion": ("none", f"{CARD}: FlashAttention made the expansion tokens unusable"),
     "student.checkpoint": (None, "a dense or masked language model is the start"),
     "evaluation.path": ("DIR", "given by the user"),
+    "evaluation.measures": (NANO_BEIR, CARD),
 }
 EVERY_PHASE: Table = {
     "epochs": (1, CARD),

@@ -259,7 +259,8 @@ def _title(split: str, records: list[Record], details: dict[str, Any]) -> str:
         return f"{split}: mean of {len(details['mean_of'])} splits, {counts[0]}"
     if "documents" in details:
         counts.append(f"{details['documents']:,} documents")
-    return f"{dataset}, {split}{f' ({name})' if name != split else ''}: {', '.join(counts)}"
+    where = split if dataset == split else f"{dataset}, {split}"
+    return f"{where}{f' ({name})' if name != split else ''}: {', '.join(counts)}"
 
 
 def split_details(run_dir: Path) -> dict[str, dict[str, Any]]:

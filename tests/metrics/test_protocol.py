@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from colbert_lab.errors import InputError
-from colbert_lab.metrics import evaluator as subject
 from colbert_lab.metrics.evaluator import Result
 from colbert_lab.results.identity import protocol_hash
+from colbert_lab.retrieval import corpus
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.teachers.bm25 import BM25
@@ -35,7 +35,7 @@ def changed(split: Split, **changes: Any) -> Split:
 
 
 def measured(student: Student, split: Split) -> Result:
-    return make_evaluator({"mine": split}).evaluate_student(student, "test", progress=False)[0]
+    return next(make_evaluator({"mine": split}).evaluate_student(student, "test", progress=False))
 
 
 def test_a_split_that_asks_for_nothing_keeps_its_protocol_hash(student: Student) -> None:
@@ -53,7 +53,7 @@ def test_excluded_documents_are_in_no_ranking_and_others_move_up(student: Studen
     }
     gone.popitem()
     split = changed(plain, excluded=gone)
-    whole = make_evaluator({"mine": plain}, depth=25).evaluate_student(student, "all", progress=False)[0]
+    whole = next(make_evaluator({"mine": plain}, depth=25).evaluate_student(student, "all", progress=False))
     for result, reference in (
         (measured(student, split), whole.ranking),
         (
@@ -105,12 +105,12 @@ def test_one_corpus_is_encoded_for_each_document_side_and_dropped(
         return subject_encode(student, texts, role, **keywords)
 
     subject_encode = encode
-    monkeypatch.setattr(subject, "encode", counted)
+    monkeypatch.setattr(corpus, "encode", counted)
     plain = make_split("dev", 2)
     long = changed(plain, protocol={"document_length": 9})
     asking = changed(plain, protocol={"query_length": 6})
     evaluator = make_evaluator({"a": plain, "b": long, "c": asking, "d": plain})
-    evaluator.evaluate_student(student, "test", progress=False)
+    assert len(list(evaluator.evaluate_student(student, "test", progress=False))) == 4
     assert len(encoded) == 2
 
 
@@ -133,7 +133,7 @@ def test_candidates_alone_are_ranked(student: Student) -> None:
     plain = make_split("dev", 4)
     lists = {query: {*plain.qrels[query], "d24"} for query in plain.queries}
     result = measured(student, changed(plain, candidates=lists))
-    whole = make_evaluator({"mine": plain}, depth=25).evaluate_student(student, "all", progress=False)[0]
+    whole = next(make_evaluator({"mine": plain}, depth=25).evaluate_student(student, "all", progress=False))
     for row, query in enumerate(result.ranking.query_ids):
         expected = [name for name in whole.ranking.document_ids[row] if name in lists[query]]
         assert list(result.ranking.document_ids[row]) == expected
