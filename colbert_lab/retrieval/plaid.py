@@ -101,7 +101,6 @@ class PlaidIndex:
                 start_from_scratch=0,  # above 0, a small index also keeps the uncompressed embeddings
             )
             engine.close()
-            (unfinished / "plaid.lock").unlink(missing_ok=True)
             bar.update(len(documents))
         return cls.load(folder, device=device)
 
