@@ -14,6 +14,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.retrieval.corpus import Keeping
 from colbert_lab.retrieval.modes import Muvera, Plaid, SearchSettings, variants_of
+from colbert_lab.retrieval.plaid_environment import check_plaid
 from colbert_lab.retrieval.run_file import read_run
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.rank_split import rank_split
@@ -58,6 +59,8 @@ def search_settings(settings: DictConfig, overrides: Sequence[str] = ()) -> Sear
     muvera = Muvera(**settings.muvera)
     if set(USERS["muvera"]) & set(modes):
         muvera.encoding(dim=settings.muvera.inner_dim or 1)  # raises where a setting is not possible
+    if "plaid" in modes:
+        check_plaid()
     return SearchSettings(
         variants,
         protected=settings.pool_protected,

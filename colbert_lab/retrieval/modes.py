@@ -16,6 +16,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.retrieval.corpus import in_row_order
 from colbert_lab.retrieval.exact import search
 from colbert_lab.retrieval.inner_product import InnerProductIndex
+from colbert_lab.retrieval.plaid import PlaidIndex
 from colbert_lab.retrieval.pooling import pool
 from colbert_lab.retrieval.rerank import rerank
 from colbert_lab.retrieval.storage import STORAGES, codec_of, fit_residual
@@ -84,8 +85,8 @@ class Plaid:
     """Settings of the mode ``plaid``, see :class:`colbert_lab.retrieval.plaid.PlaidIndex`."""
 
     bits: int = 4
-    n_probe: int = 32
-    n_full_scores: int = 8192
+    n_probe: int = 8
+    n_full_scores: int = 4096
     seed: int = 42
 
 
@@ -269,10 +270,12 @@ class Indexes:
         title = self._title(f"{variant.label} search")
         if variant.mode == "plaid":
             plaid = self.settings.plaid
-            scores, rows = self.plaid(variant.pool_factor).search(
-                queries, k, n_probe=plaid.n_probe, n_full_scores=plaid.n_full_scores
+            values, places = self.plaid(variant.pool_factor).search(
+                queries, self.ties_C, k, n_probe=plaid.n_probe, n_full_scores=plaid.n_full_scores
             )
-            return scores, rows
+            return [torch.tensor(row) for row in values], [
+                torch.tensor(row, dtype=torch.int64) for row in places
+            ]
         if variant.mode == "muvera":
             return self._nearest(variant.pool_factor, queries, k)
         assert variant.storage is not None
@@ -325,9 +328,7 @@ class Indexes:
         threads = 1 if approximate else torch.get_num_threads()
         return InnerProductIndex.build(vectors_CF, self.ties_C, approximate=approximate, threads=threads)
 
-    def _plaid(self, factor: int) -> Any:
-        from colbert_lab.retrieval.plaid import PlaidIndex
-
+    def _plaid(self, factor: int) -> PlaidIndex:
         store, plaid = self.pooled(factor), self.settings.plaid
         documents = store.documents(torch.arange(len(store)))
         return PlaidIndex.build(

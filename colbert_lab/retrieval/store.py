@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from colbert_lab.atomic import atomic_folder
-from colbert_lab.retrieval.storage import Arrays, Codec, codec_of
+from colbert_lab.retrieval.storage import Arrays, Codec, Float, codec_of
 from colbert_lab.types import PackedEmbeddings
 
 META = "shard.json"
@@ -132,6 +132,12 @@ def make_shard(embeddings: PackedEmbeddings, rows_C: Tensor, codec: Codec) -> Sh
     first_T = torch.repeat_interleave(starts_C - (torch.cumsum(lengths_C, 0) - lengths_C), lengths_C)
     emb_TD = embeddings.emb_TD[first_T + torch.arange(len(first_T))]
     return Shard(rows_C[order_C], lengths_C, codec.encode(emb_TD))
+
+
+def in_memory(embeddings: PackedEmbeddings) -> TokenStore:
+    """All documents of a corpus, in the order of its rows, as float32 in memory."""
+    codec = Float("float32")
+    return TokenStore(codec, [make_shard(embeddings, torch.arange(len(embeddings)), codec)])
 
 
 def convert(store: TokenStore, codec: Codec) -> TokenStore:
