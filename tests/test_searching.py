@@ -46,7 +46,7 @@ def test_all_modes_side_by_side_with_what_they_cost(tiny_bert: Path, toy: Path, 
     assert found["exact.int8"].index_bytes < 0.5 * found["exact"].index_bytes
     assert (run / "evaluate" / "rankings" / "test.muvera.pool2.parquet").is_file()
     table = (run / "table.md").read_text()
-    assert "## Ways to search: toy0, test: 12 queries, 60 documents" in table
+    assert f"## Ways to search: {toy.name}, test: 12 queries, 60 documents" in table
     for label in ("exact.int8", "rerank", "muvera_rerank.pool2"):
         assert f"| student | {label} |" in table
     assert table.count("| student (") == 2  # exact search alone in the main tables of test and dev
@@ -117,7 +117,7 @@ def test_a_run_file_that_does_not_fit(tiny_bert: Path, toy: Path, tmp_path: Path
     for line, message in (
         ("q1 Q0 d1 1 nan tag", "line 1: the score 'nan' is not a finite number"),
         ("other Q0 d1 1 1.0 tag", "has none of the"),
-        ("q40 Q0 elsewhere 1 1.0 tag", "documents that are not in toy0: 1 (elsewhere)"),
+        ("q40 Q0 elsewhere 1 1.0 tag", f"documents that are not in {toy.name}: 1 (elsewhere)"),
     ):
         (tmp_path / "run.txt").write_text(f"{line}\n")
         outcome = command(*evaluate(tiny_bert, toy, tmp_path, *given))
