@@ -78,11 +78,15 @@ def write_corpus(folder: Path, documents: int, tokens: int, memory: int) -> Toke
 
 def main() -> None:
     """Write, search, check, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--queries", type=int, default=32)
-    parser.add_argument("--memory", type=float, default=1.0, help="GiB that shards may take while they are written")
+    parser.add_argument(
+        "--memory", type=float, default=1.0, help="GiB that shards may take while they are written"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the files go")
     given = parser.parse_args()
@@ -90,7 +94,9 @@ def main() -> None:
     needed = given.documents * given.tokens * DIM * 2
     free = shutil.disk_usage(given.folder).free
     if free < 1.2 * needed:
-        sys.exit(f"{given.folder} has {free / 1e9:.0f} GB free and {1.2 * needed / 1e9:.0f} GB are needed: see --folder")
+        sys.exit(
+            f"{given.folder} has {free / 1e9:.0f} GB free and {1.2 * needed / 1e9:.0f} GB are needed: see --folder"
+        )
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, PeakMemory() as memory:
         start = time.perf_counter()
         store = write_corpus(Path(folder), given.documents, given.tokens, int(given.memory * 2**30))
@@ -104,7 +110,9 @@ def main() -> None:
         largest = 0.0
         for q, query in enumerate(query_TD.view(given.queries, QUERY_TOKENS, DIM)[:3]):
             found = store.documents(rows[q])
-            plain = [float((query @ d.T).amax(dim=1).sum()) for d in found.emb_TD.split(found.lengths_N.tolist())]
+            plain = [
+                float((query @ d.T).amax(dim=1).sum()) for d in found.emb_TD.split(found.lengths_N.tolist())
+            ]
             largest = max(largest, max(abs(a - b) for a, b in zip(plain, scores[q].tolist(), strict=True)))
     result = {
         "documents": given.documents,
