@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from colbert_lab.errors import InputError
 from colbert_lab.results.layout import Table
 from colbert_lab.results.records import Record
 from colbert_lab.results.tracking import log_results, open_wandb, resolve_mode
-from colbert_lab.results.wandb_file import WandbRun, read_wandb_file
+from colbert_lab.results.wandb_file import WandbRun
+from tests.results.offline import finished_run
 
 KEY = "0123456789" * 4
 NETRC = "machine {host} login user password {key}\n"
@@ -51,10 +51,7 @@ def start(directory: Path, mode: str = "offline") -> Any:
 
 def read(directory: Path) -> WandbRun:
     (path,) = directory.rglob("run-*.wandb")
-    deadline = time.monotonic() + 10  # finish() returns a moment before the last records are on disk
-    while not read_wandb_file(path).finished and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return read_wandb_file(path)
+    return finished_run(path)
 
 
 def record(measure: str, value: float, **fields: Any) -> Record:

@@ -3,7 +3,6 @@
 import logging
 import math
 import struct
-import time
 import zlib
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from colbert_lab.errors import InputError
 from colbert_lab.results.wandb_file import BLOCK, MAGIC, read_wandb_file
+from tests.results.offline import finished_run
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,7 @@ def offline_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run.config.update({"late": True})
         run.finish()
     (path,) = folder.rglob("run-*.wandb")
-    # finish() returns when the last records are handed to W&B's service, about 10 ms before they are on disk.
-    deadline = time.monotonic() + 10
-    while not read_wandb_file(path).finished and time.monotonic() < deadline:
-        time.sleep(0.05)
+    finished_run(path)
     return path
 
 
