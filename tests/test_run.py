@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from colbert_lab.results.records import TIMES, read_records
-from colbert_lab.results.wandb_file import read_wandb_file
 from colbert_lab.training.metrics_file import read_metrics
 from tests.command import command, the_run
+from tests.results.offline import finished_run
 from tests.toy import student_overrides, toy_overrides, write_toy
 
 
@@ -114,7 +114,7 @@ def test_evaluations_while_training_read_dev_only(finished: tuple[Path, str, lis
 def test_wandb_holds_config_loss_curve_and_measures(finished: tuple[Path, str, list[str]]) -> None:
     run, _, _ = finished
     (file,) = run.rglob("*.wandb")
-    logged = read_wandb_file(file)
+    logged = finished_run(file)
     assert logged.finished
     assert logged.group == run.name
     assert logged.job_type == "distill"
