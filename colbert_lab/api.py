@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +15,8 @@ from colbert_lab.errors import InputError, some_ids
 from colbert_lab.retrieval.corpus import student_fingerprint
 from colbert_lab.retrieval.exact import search, tie_ranks
 from colbert_lab.retrieval.rerank import rerank
-from colbert_lab.retrieval.storage import Codec, Float, codec_of, fit_residual
-from colbert_lab.retrieval.store import TokenStore, convert, make_shard, open_shard, write_shard
+from colbert_lab.retrieval.storage import Codec, codec_of, fit_residual
+from colbert_lab.retrieval.store import TokenStore, convert, in_memory, open_shard, write_shard
 from colbert_lab.student.encode import encode
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student
@@ -69,7 +68,7 @@ class Model:
         Raises:
             InputError: another role, no texts, or a text leaves no scoring token.
         """
-        packed = self._packed(texts, role, progress)
+        packed = self.packed(texts, role, progress)
         return list(packed.emb_TD.split(packed.lengths_N.tolist()))
 
     def rerank(
@@ -87,9 +86,9 @@ class Model:
         """
         named = _named(documents)
         ids = list(named)
-        store = TokenStore(Float("float32"), [self._shard(list(named.values()), 0, Float("float32"), False)])
+        store = in_memory(self.packed(list(named.values()), "document"))
         scores, rows = rerank(
-            self._packed([query], "query"), store, [torch.arange(len(ids))], tie_ranks(ids), k or len(ids)
+            self.packed([query], "query"), store, [torch.arange(len(ids))], tie_ranks(ids), k or len(ids)
         )
         return [Hit(ids[row], score) for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)]
 
@@ -132,7 +131,8 @@ class Model:
         index.store = TokenStore(opened[0][1], [shard for shard, _ in opened])
         return index
 
-    def _packed(self, texts: Sequence[str], role: Role, progress: bool = False) -> PackedEmbeddings:
+    def packed(self, texts: Sequence[str], role: Role, progress: bool = False) -> PackedEmbeddings:
+        """Like :meth:`encode`, all texts end to end."""
         if role not in ("query", "document"):
             raise InputError(f"role={role}: must be query or document")
         return encode(
@@ -143,10 +143,6 @@ class Model:
             precision=self.precision,
             progress=f"{role} texts" if progress else None,
         )
-
-    def _shard(self, texts: Sequence[str], first: int, codec: Codec, progress: bool) -> Any:
-        rows = torch.arange(first, first + len(texts))
-        return make_shard(self._packed(texts, "document", progress), rows, codec)
 
 
 class Index:
@@ -179,10 +175,7 @@ class Index:
         known = sorted(set(named) & set(self.ids))
         if known:
             raise InputError(f"document ids are in the index already: {some_ids(known)}")
-        plain = TokenStore(
-            Float("float32"),
-            [self.model._shard(list(named.values()), len(self.ids), Float("float32"), progress)],
-        )
+        plain = in_memory(self.model.packed(list(named.values()), "document", progress), len(self.ids))
         codec = self.store.codec if self.store is not None else self._codec(plain)
         added = convert(plain, codec)
         self.store = TokenStore(codec, [*(self.store.shards if self.store else ()), *added.shards])
@@ -206,7 +199,7 @@ class Index:
         texts = [queries] if isinstance(queries, str) else list(queries)
         device = next(self.model.student.model.parameters()).device
         scores, rows = search(
-            self.model._packed(texts, "query"), self.store, tie_ranks(self.ids), k, device=device
+            self.model.packed(texts, "query"), self.store, tie_ranks(self.ids), k, device=device
         )
         return [
             [Hit(self.ids[row], score) for row, score in zip(found, values, strict=True)]

@@ -25,6 +25,7 @@ ORDER = [
     "training",
     "results",
     "api",
+    "mteb_search",
     "settings",
     "searching",
     "measuring",

@@ -134,10 +134,10 @@ def make_shard(embeddings: PackedEmbeddings, rows_C: Tensor, codec: Codec) -> Sh
     return Shard(rows_C[order_C], lengths_C, codec.encode(emb_TD))
 
 
-def in_memory(embeddings: PackedEmbeddings) -> TokenStore:
-    """All documents of a corpus, in the order of its rows, as float32 in memory."""
+def in_memory(embeddings: PackedEmbeddings, first: int = 0) -> TokenStore:
+    """Documents in the order of their rows, as float32 in memory; ``first`` is the row of the first one."""
     codec = Float("float32")
-    return TokenStore(codec, [make_shard(embeddings, torch.arange(len(embeddings)), codec)])
+    return TokenStore(codec, [make_shard(embeddings, torch.arange(first, first + len(embeddings)), codec)])
 
 
 def convert(store: TokenStore, codec: Codec) -> TokenStore:
