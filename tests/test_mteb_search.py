@@ -23,7 +23,7 @@ def local_task(split: Split, top_ranked: dict[str, list[str]] | None = None) -> 
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    class LocalTask(AbsTaskRetrieval):
+    class LocalTask(AbsTaskRetrieval):  # type: ignore[misc]
         metadata = TaskMetadata(
             name="LocalTask", description="Text made for a test.", reference=None, type="Retrieval", category="t2t",
             modalities=["text"], eval_splits=["test"], eval_langs=["eng-Latn"], main_score="ndcg_at_10",

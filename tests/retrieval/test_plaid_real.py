@@ -25,6 +25,7 @@ DOCUMENTS = 1_000
 
 pytestmark = [
     pytest.mark.plaid,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not os.environ.get(PYTHON), reason=f"{PYTHON} does not name a Python with fast-plaid"),
 ]
 
