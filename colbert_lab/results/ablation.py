@@ -37,6 +37,10 @@ def overview(configurations: Sequence[Configuration], left_out: Sequence[str]) -
     lines += [f"Overrides that all share: {' '.join(shared)}."] if shared else []
     hardware = dict.fromkeys(record.hardware for run in runs for record in run.records if record.hardware)
     lines += [f"Hardware: {'; '.join(hardware)}."] if hardware else []
+    known = [record for run in runs for record in run.records if record.commit]
+    commits = dict.fromkeys(f"{r.commit[:7]}{' with changes' if r.dirty else ''}" for r in known if r.commit)
+    if len(commits) > 1 or any(record.dirty for record in known):
+        lines.append(f"The code is not one commit: {', '.join(commits)}; differences may come from it.")
     return [*lines, *left_out]
 
 

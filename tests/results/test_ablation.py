@@ -1,5 +1,6 @@
 """The tables of an ablation and its conclusions, from folders with known numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,22 @@ def test_the_overview_names_what_is_shared_and_left_out(study: list[Configuratio
     assert said[0] == "8 finished runs of 4 configurations."
     assert said[1] == "n=1: seeds 1, 2."
     assert said[-3:] == ["Overrides that all share: data=toy.", "Hardware: 2 cores.", "x is left out."]
+
+
+def test_the_overview_says_when_the_code_is_not_one_commit(study: list[Configuration]) -> None:
+    def with_code(commits: list[tuple[str, bool]]) -> list[Configuration]:
+        changed = []
+        for each, (commit, dirty) in zip(study, commits, strict=True):
+            runs = tuple(
+                replace(r, records=tuple(replace(x, commit=commit, dirty=dirty) for x in r.records))
+                for r in each.runs
+            )
+            changed.append(replace(each, runs=runs))
+        return changed
+
+    same = ("a" * 40, False)
+    assert not any("commit" in line for line in overview(with_code([same] * 4), []))
+    said = overview(with_code([same, same, ("b" * 40, False), ("b" * 40, True)]), [])
+    assert said[-1] == (
+        "The code is not one commit: aaaaaaa, bbbbbbb, bbbbbbb with changes; differences may come from it."
+    )
