@@ -56,6 +56,8 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
     Raises:
         InputError: something the user can mend.
     """
+    if cfg.allow_contamination and cfg.drop_contamination:
+        raise InputError("allow_contamination: has no effect with drop_contamination=true; set one of them")
     cache_dir = Path(cfg.cache_dir).expanduser()
     pl.seed_everything(cfg.seed, verbose=False)
     student = _student(cfg, overrides)
@@ -175,11 +177,17 @@ def _clean(
                 key,
                 some_ids(found),
             )
+        elif cfg.drop_contamination:
+            source = source.without(set(found))
+            log.warning(
+                "evaluation.splits.%s: %s training queries of %s are in it and are left out",
+                key, some_ids(found), source.name,
+            )  # fmt: skip
         elif cfg.allow_contamination:
             log.warning("evaluation.splits.%s: %s training queries are in it", key, some_ids(found))
         else:
             raise InputError(
                 f"evaluation.splits.{key}: {some_ids(found)} training queries of {source.name} are in it; choose "
-                "another split or data, or set allow_contamination=true"
+                "another split or data, leave them out with drop_contamination=true, or set allow_contamination=true"
             )
     return source

@@ -283,6 +283,7 @@ class Settings:
     reuse: bool = MISSING
     allow_flat_teacher: bool = MISSING
     allow_contamination: bool = MISSING
+    drop_contamination: bool = MISSING
     allow_prompt_mismatch: bool = MISSING
     progress: bool = MISSING
     schedule: list[str] = MISSING
