@@ -209,6 +209,17 @@ def test_contamination_can_be_allowed_and_is_told(arguments: list[str], toy: Pat
     assert "1 (q0)" in outcome.err
 
 
+def test_contaminated_queries_can_be_left_out(arguments: list[str], toy: Path) -> None:
+    contaminated(toy)
+    outcome = command(*arguments, "drop_contamination=true")
+    assert outcome.status == 0, outcome.err
+    assert "evaluation.splits.test: 1 (q0) training queries of toy" in outcome.err
+    assert "are in it and are left out" in outcome.err
+    both = command(*arguments, "drop_contamination=true", "allow_contamination=true")
+    assert both.status == 2
+    assert both.err.splitlines()[-1].startswith("error: allow_contamination: has no effect with")
+
+
 def test_an_empty_document_is_named(arguments: list[str], toy: Path, tmp_path: Path) -> None:
     path = toy / "corpus.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
