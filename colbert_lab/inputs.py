@@ -14,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.measuring import check_measures
+from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.metrics.protocol import student_for
-from colbert_lab.searching import check_lists, search_settings
+from colbert_lab.retrieval.modes import SearchSettings
+from colbert_lab.searching import check_lists, first_stage_of, search_settings
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, build_student, with_output
 from colbert_lab.text.contamination import overlapping_queries
@@ -38,12 +40,16 @@ class Inputs:
         splits: evaluation splits by name.
         phases: what to train, by phase.
         data: the configured sources by phase.
+        search: how splits are searched.
+        first_stage: what the mode ``rerank`` reranks; None without that mode.
     """
 
     student: Student
     splits: dict[str, Split]
     phases: dict[str, PreparedPhase]
     data: dict[str, Any]
+    search: SearchSettings
+    first_stage: FirstStage | None
 
 
 def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
@@ -69,7 +75,9 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
         tolerate_unknown_documents=cfg.evaluation.unknown_documents == "drop",
     )
     check_measures(cfg.evaluation, splits)
-    check_lists(search_settings(cfg.evaluation, overrides), splits)
+    search = search_settings(cfg.evaluation, student.model.dim, overrides)
+    check_lists(search, splits)
+    first_stage = first_stage_of(cfg.evaluation, splits) if search.first_stage is not None else None
     for key, split in splits.items():
         student_for(student, split, key)  # what it cannot do is said before anything is computed
     data: dict[str, Any] = {}
@@ -92,7 +100,7 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
             weights=data[name].weights,
         )
         tokenizer = phases[name].tokenizer
-    return Inputs(student, splits, phases, data)
+    return Inputs(student, splits, phases, data, search, first_stage)
 
 
 def split_requests(cfg: DictConfig) -> dict[str, SplitRequest]:

@@ -26,7 +26,7 @@ from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.split_file import write_splits
 from colbert_lab.results.tables import run_tables
 from colbert_lab.retrieval.modes import SearchSettings, Variant
-from colbert_lab.searching import first_stage_of, keeping_of, search_settings
+from colbert_lab.searching import keeping_of
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.rank_split import rank_split
@@ -97,6 +97,8 @@ class Measuring:
         splits: evaluation splits by name.
         directory: the run's folder.
         environment: commit and versions.
+        search: how splits are searched.
+        first_stage: what the mode ``rerank`` reranks.
     """
 
     def __init__(
@@ -107,6 +109,8 @@ class Measuring:
         splits: Mapping[str, Split],
         directory: RunDirectory,
         environment: Mapping[str, Any],
+        search: SearchSettings,
+        first_stage: FirstStage | None,
     ) -> None:
         self.cfg = cfg
         self.splits = splits
@@ -115,10 +119,9 @@ class Measuring:
         self.environment = environment
         self.hash = config_hash(config)
         self.factors = factors(overrides)
-        self.search = search_settings(cfg.evaluation, overrides)
+        self.search = search
         self.keeping = keeping_of(cfg.evaluation, Path(cfg.cache_dir).expanduser())
-        first_stage = first_stage_of(cfg.evaluation, splits) if self.search.first_stage is not None else None
-        self.evaluator = self._evaluator(splits, self.search, first_stage)
+        self.evaluator = self._evaluator(splits, search, first_stage)
         self.results_file = self.path / "results.jsonl"
         self.records = self._whole_records()
         every = split_weights(cfg.evaluation.means, list(splits), cfg.evaluation.splits)

@@ -88,7 +88,16 @@ def run(cfg: DictConfig) -> float | None:
             environment = describe()
             write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg))
             write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
-            measuring = Measuring(cfg, config, overrides, inputs.splits, directory, environment)
+            measuring = Measuring(
+                cfg,
+                config,
+                overrides,
+                inputs.splits,
+                directory,
+                environment,
+                inputs.search,
+                inputs.first_stage,
+            )
             _walk(cfg, config, inputs, directory, measuring)
             measuring.write_tables()
         except BaseException as error:

@@ -10,7 +10,7 @@ from typing import Any
 import hydra.utils
 from omegaconf import DictConfig, ListConfig
 
-from colbert_lab.errors import InputError
+from colbert_lab.errors import InputError, some_ids
 from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.retrieval.corpus import Keeping
 from colbert_lab.retrieval.modes import Muvera, Plaid, SearchSettings, variants_of
@@ -25,11 +25,12 @@ USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": 
 """Settings of search, and the modes that read them."""
 
 
-def search_settings(settings: DictConfig, overrides: Sequence[str] = ()) -> SearchSettings:
+def search_settings(settings: DictConfig, dim: int, overrides: Sequence[str] = ()) -> SearchSettings:
     """The settings of search.
 
     Args:
         settings: the ``evaluation`` part of the config.
+        dim: dimensions of the student's embeddings.
         overrides: what the user gave on the command line, to find settings without effect.
 
     Raises:
@@ -46,6 +47,12 @@ def search_settings(settings: DictConfig, overrides: Sequence[str] = ()) -> Sear
         idle += [o for o in overrides if o.lstrip("+").startswith(f"evaluation.{key}.")]
         if idle and not set(users) & set(modes):
             raise InputError(f"{idle[0]}: has no effect without evaluation.mode={users[0]}")
+    if any(o.startswith("evaluation.muvera.rerank=") for o in overrides) and "muvera_rerank" not in modes:
+        raise InputError("evaluation.muvera.rerank: has no effect without evaluation.mode=muvera_rerank")
+    if settings.rerank.run is not None and any("evaluation.rerank.first_stage" in o for o in overrides):
+        raise InputError(
+            "evaluation.rerank.first_stage: has no effect with evaluation.rerank.run; set one of them"
+        )
     if max(variant.pool_factor for variant in variants) == 1 and any(
         "pool_protected" in o for o in overrides
     ):
@@ -58,7 +65,7 @@ def search_settings(settings: DictConfig, overrides: Sequence[str] = ()) -> Sear
         raise InputError(f"evaluation.memory={settings.memory}: must be above 0 (GiB)")
     muvera = Muvera(**settings.muvera)
     if set(USERS["muvera"]) & set(modes):
-        muvera.encoding(dim=settings.muvera.inner_dim or 1)  # raises where a setting is not possible
+        muvera.encoding(dim)  # raises where a setting is not possible
     if "plaid" in modes:
         check_plaid()
     return SearchSettings(
@@ -100,18 +107,26 @@ def first_stage_of(settings: DictConfig, splits: Mapping[str, Split]) -> FirstSt
     """
     if settings.rerank.run is not None:
         run = read_run(Path(settings.rerank.run).expanduser(), "evaluation.rerank.run")
-        return lambda key, depth: _from_run(run, splits[key], depth, settings.rerank.run)
+        for split in splits.values():
+            _check_run(run, split, settings.rerank.run)
+        return lambda key, depth: _from_run(run, splits[key], depth)
     scorer: Scorer = hydra.utils.instantiate(settings.rerank.first_stage, _convert_="all")
     return lambda key, depth: rank_split(scorer, splits[key], depth, None)
 
 
-def _from_run(run: Mapping[str, Mapping[str, float]], split: Split, depth: int, path: str) -> Ranking:
-    """The run's best documents; equal scores by document id descending, as in trec_eval."""
+def _check_run(run: Mapping[str, Mapping[str, float]], split: Split, path: str) -> None:
+    """Whether a run belongs to a split."""
+    where, name = f"evaluation.rerank.run={path}", f"{split.dataset}/{split.name}"
     if not set(run) & set(split.queries):
-        raise InputError(
-            f"evaluation.rerank.run={path}: has none of the {len(split.queries)} queries of "
-            f"{split.dataset}/{split.name}"
-        )
+        raise InputError(f"{where}: has none of the {len(split.queries)} queries of {name}")
+    known = set(split.corpus.ids)
+    unknown = sorted({d for query in split.queries for d in run.get(query, ()) if d not in known})
+    if unknown:
+        raise InputError(f"{where}: names documents that are not in {name}: {some_ids(unknown)}")
+
+
+def _from_run(run: Mapping[str, Mapping[str, float]], split: Split, depth: int) -> Ranking:
+    """The run's best documents; equal scores by document id descending, as in trec_eval."""
     queries = [query for query in split.queries if query in run]
     ordered = [
         sorted(run[query].items(), key=lambda pair: (pair[1], pair[0]), reverse=True)[:depth]

@@ -82,7 +82,10 @@ def test_a_run_file_is_reranked(tiny_bert: Path, toy: Path, tmp_path: Path) -> N
         (["evaluation.mode=[exact,exact]"], "evaluation.mode: name one or several different values"),
         (["evaluation.storage=int4"], "evaluation.storage=int4: must be one of float32"),
         (["evaluation.mode=muvera", "evaluation.storage=int8"], "evaluation.storage=int8: has no effect"),
-        (["evaluation.pool_factor=0"], "evaluation.pool_factor=0: must be at least 1"),
+        (["evaluation.pool_factor=0"], "evaluation.pool_factor=0: must be a whole number of at least 1"),
+        (["evaluation.pool_factor=two"], "evaluation.pool_factor=two: must be a whole number of at least 1"),
+        (["evaluation.mode=muvera", "evaluation.muvera.rerank=9"], "evaluation.muvera.rerank: has no effect"),
+        (["evaluation.mode=muvera", "student.dim=8"], "evaluation.muvera.inner_dim"),
         (["evaluation.pool_protected=3"], "evaluation.pool_protected: has no effect without"),
         (
             ["evaluation.muvera.bits=4"],
@@ -117,9 +120,17 @@ def test_a_run_file_that_does_not_fit(tiny_bert: Path, toy: Path, tmp_path: Path
     for line, message in (
         ("q1 Q0 d1 1 nan tag", "line 1: the score 'nan' is not a finite number"),
         ("other Q0 d1 1 1.0 tag", "has none of the"),
-        ("q40 Q0 elsewhere 1 1.0 tag", f"documents that are not in {toy.name}: 1 (elsewhere)"),
+        ("q40 Q0 elsewhere 1 1.0 tag", f"documents that are not in {toy.name}/test: 1 (elsewhere)"),
     ):
         (tmp_path / "run.txt").write_text(f"{line}\n")
         outcome = command(*evaluate(tiny_bert, toy, tmp_path, *given))
         assert outcome.status == 2, outcome.err
         assert message in outcome.err.splitlines()[-1]
+        assert not list(tmp_path.rglob("status.json"))
+
+
+def test_few_dimensions_need_no_setting_of_a_mode_that_is_not_used(
+    tiny_bert: Path, toy: Path, tmp_path: Path
+) -> None:
+    outcome = command(*evaluate(tiny_bert, toy, tmp_path, "student.dim=8"))
+    assert outcome.status == 0, outcome.err

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from colbert_lab.errors import InputError, some_ids
+from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery, evaluate, parse_measure
 from colbert_lab.metrics.protocol import log_prompts, search_protocol, student_for, student_protocol
 from colbert_lab.retrieval.closed import list_rows
@@ -205,12 +205,6 @@ class Evaluator:
         ranking = without_excluded(self.first_stage(key, depth), split.excluded, depth)
         row_of = {document: row for row, document in enumerate(split.corpus.ids)}
         found = dict(zip(ranking.query_ids, ranking.document_ids, strict=True))
-        unknown = sorted({d for documents in found.values() for d in documents if d not in row_of})
-        if unknown:
-            raise InputError(
-                f"evaluation.rerank: the first stage found documents that are not in {split.dataset}: "
-                f"{some_ids(unknown)}"
-            )
         return [
             torch.tensor([row_of[d] for d in found.get(query, ())], dtype=torch.int64)
             for query in split.queries

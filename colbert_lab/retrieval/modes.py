@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ SAMPLE = 262_144  # tokens that centroids are fitted on
 Found = tuple[Sequence[Tensor], Sequence[Tensor]]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Variant:
     """One way to search a corpus.
 
@@ -147,10 +146,11 @@ def variants_of(
     for key, given in (("mode", modes), ("storage", storages), ("pool_factor", pool_factors)):
         if not given or len(set(given)) < len(given):
             raise InputError(f"evaluation.{key}: name one or several different values, not {list(given)}")
-    if min(pool_factors) < 1:
-        raise InputError(
-            f"evaluation.pool_factor={min(pool_factors)}: must be at least 1, which pools nothing"
-        )
+    for factor in pool_factors:
+        if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
+            raise InputError(
+                f"evaluation.pool_factor={factor}: must be a whole number of at least 1 (no pooling)"
+            )
     if list(storages) != ["float32"] and not set(modes) & set(STORED):
         raise InputError(
             f"evaluation.storage={storages[0]}: has no effect, {modes[0]} keeps no token embeddings"
@@ -216,11 +216,10 @@ class Indexes:
         self.folder = folder
         self.device = device
         self.progress = progress
-        self.encoding = settings.muvera.encoding(dim)
-        self.pooled = cache(self._pooled)
-        self.stored = cache(self._stored)
-        self.muvera = cache(self._muvera)
-        self.plaid = cache(self._plaid)
+        self.dim = dim
+        self._built: dict[
+            tuple[Any, ...], Any
+        ] = {}  # no cache of bound methods: a cycle would outlive the search
 
     def search(
         self,
@@ -244,6 +243,29 @@ class Indexes:
         indexed = time.perf_counter()
         scores, rows = self._find(variant, queries, min(k, len(self.base)), first_stage, lists)
         return Searched(variant, scores, rows, index_bytes, indexed - begun, time.perf_counter() - indexed)
+
+    def _once(self, make: Callable[..., Any], *what: Any) -> Any:
+        """What ``make`` builds of this, built at most once."""
+        key = (make.__name__, *what)
+        if key not in self._built:
+            self._built[key] = make(*what)
+        return self._built[key]
+
+    def pooled(self, factor: int) -> TokenStore:
+        """The token embeddings, pooled."""
+        return cast(TokenStore, self._once(self._pooled, factor))
+
+    def stored(self, storage: str, factor: int) -> TokenStore:
+        """The pooled token embeddings, kept in a storage."""
+        return cast(TokenStore, self._once(self._stored, storage, factor))
+
+    def muvera(self, factor: int) -> InnerProductIndex:
+        """The documents' fixed dimensional encodings."""
+        return cast(InnerProductIndex, self._once(self._muvera, factor))
+
+    def plaid(self, factor: int) -> PlaidIndex:
+        """The PLAID index."""
+        return cast(PlaidIndex, self._once(self._plaid, factor))
 
     def _title(self, what: str) -> str | None:
         return self.progress and f"{self.progress} {what}"
@@ -292,7 +314,8 @@ class Indexes:
         return rerank(queries, store, candidates, self.ties_C, k, device=self.device, progress=title)
 
     def _nearest(self, factor: int, queries: PackedEmbeddings, k: int) -> Found:
-        scores, rows = self.muvera(factor).search(self.encoding.queries(queries), min(k, len(self.base)))
+        encoded_BF = self.settings.muvera.encoding(self.dim).queries(queries)
+        scores, rows = self.muvera(factor).search(encoded_BF, min(k, len(self.base)))
         kept = [row >= 0 for row in rows]  # an approximate index may find fewer
         return [s[m] for s, m in zip(scores, kept, strict=True)], [
             r[m] for r, m in zip(rows, kept, strict=True)
@@ -321,7 +344,8 @@ class Indexes:
 
     def _muvera(self, factor: int) -> InnerProductIndex:
         store = self.pooled(factor)
-        parts = [self.encoding.documents(store.packed(shard)) for shard in store.shards]
+        encoding = self.settings.muvera.encoding(self.dim)
+        parts = [encoding.documents(store.packed(shard)) for shard in store.shards]
         vectors_CF = in_row_order(store, parts)
         approximate = self.settings.muvera.approximate
         # Several threads would link a graph's vectors in an order that varies.
