@@ -15,8 +15,8 @@ from colbert_lab.errors import InputError, some_ids
 from colbert_lab.retrieval.corpus import student_fingerprint
 from colbert_lab.retrieval.exact import search, tie_ranks
 from colbert_lab.retrieval.rerank import rerank
-from colbert_lab.retrieval.storage import Codec, codec_of, fit_residual
-from colbert_lab.retrieval.store import TokenStore, convert, in_memory, open_shard, write_shard
+from colbert_lab.retrieval.storage import codec_of
+from colbert_lab.retrieval.store import TokenStore, codec_for, convert, in_memory, open_shard, write_shard
 from colbert_lab.student.encode import encode
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student
@@ -24,7 +24,6 @@ from colbert_lab.training.precision import pick_precision
 from colbert_lab.types import PackedEmbeddings, Role
 
 INDEX_FILE = "index.json"
-SAMPLE = 262_144  # tokens that centroids of residual storage are fitted on
 
 
 @dataclass(frozen=True)
@@ -119,15 +118,16 @@ class Model:
         folder = Path(path).expanduser()
         try:
             facts = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        except OSError as error:
+            student, storage, ids, shards = (facts[key] for key in ("student", "storage", "ids", "shards"))
+        except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder}: no index here ({INDEX_FILE} cannot be read)") from error
-        if facts["student"] != student_fingerprint(self.student):
+        if student != student_fingerprint(self.student):
             raise InputError(
                 f"{folder}: this index was made by another student; load that one, or index anew"
             )
-        index = Index(self, facts["storage"])
-        index.ids = facts["ids"]
-        opened = [open_shard(folder / name) for name in facts["shards"]]
+        index = Index(self, storage)
+        index.ids = ids
+        opened = [open_shard(folder / name) for name in shards]
         index.store = TokenStore(opened[0][1], [shard for shard, _ in opened])
         return index
 
@@ -176,7 +176,7 @@ class Index:
         if known:
             raise InputError(f"document ids are in the index already: {some_ids(known)}")
         plain = in_memory(self.model.packed(list(named.values()), "document", progress), len(self.ids))
-        codec = self.store.codec if self.store is not None else self._codec(plain)
+        codec = self.store.codec if self.store is not None else codec_for(self.storage, plain)
         added = convert(plain, codec)
         self.store = TokenStore(codec, [*(self.store.shards if self.store else ()), *added.shards])
         self.ids += named
@@ -225,12 +225,6 @@ class Index:
                 "ids": self.ids,
             }
             (folder / INDEX_FILE).write_text(json.dumps(facts), encoding="utf-8")
-
-    def _codec(self, plain: TokenStore) -> Codec:
-        if self.storage.startswith("residual"):
-            bits = int(self.storage.removeprefix("residual"))
-            return fit_residual(plain.sample(SAMPLE, 0), plain.n_tokens, bits, seed=0)
-        return codec_of(self.storage, {})
 
 
 def load(path: str | Path, *, device: str | None = None, precision: str = "auto") -> Model:

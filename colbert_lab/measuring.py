@@ -25,7 +25,7 @@ from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, 
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.split_file import write_splits
 from colbert_lab.results.tables import run_tables
-from colbert_lab.retrieval.modes import SearchSettings, Variant
+from colbert_lab.retrieval.modes import SearchSettings
 from colbert_lab.searching import keeping_of
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
@@ -33,7 +33,7 @@ from colbert_lab.teachers.rank_split import rank_split
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.cut import cut_split
 from colbert_lab.text.splits import DEV_NAMES, is_dev
-from colbert_lab.types import Split
+from colbert_lab.types import Split, Variant
 
 log = logging.getLogger(__name__)
 # Overrides that do not make a run another experiment, so they are no factors.

@@ -222,6 +222,31 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One way to search a corpus.
+
+    Attributes:
+        mode: search mode: exact, rerank, muvera, muvera_rerank, plaid.
+        storage: how the token embeddings that it scores are kept; None where the mode keeps none.
+        pool_factor: document tokens a pooled token stands for; 1 for no pooling.
+    """
+
+    mode: str = "exact"
+    storage: str | None = "float32"
+    pool_factor: int = 1
+
+    @property
+    def label(self) -> str:
+        """Short and readable: ``exact``, ``exact.int8``, ``muvera.pool2``."""
+        parts = [self.mode]
+        if self.storage not in (None, "float32"):
+            parts.append(str(self.storage))
+        if self.pool_factor > 1:
+            parts.append(f"pool{self.pool_factor}")
+        return ".".join(parts)
+
+
+@dataclass(frozen=True)
 class Tokens:
     """A padded batch of token ids.
 

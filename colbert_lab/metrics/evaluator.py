@@ -20,10 +20,10 @@ from colbert_lab.retrieval.closed import list_rows
 from colbert_lab.retrieval.corpus import Keeping, encode_corpus, release
 from colbert_lab.retrieval.exact import tie_ranks
 from colbert_lab.retrieval.exclusion import search_depth, without_excluded
-from colbert_lab.retrieval.modes import Indexes, Searched, SearchSettings, Variant
+from colbert_lab.retrieval.modes import Indexes, Searched, SearchSettings
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student
-from colbert_lab.types import Ranking, Split
+from colbert_lab.types import Ranking, Split, Variant
 
 FirstStage = Callable[[str, int], Ranking]
 EXACT = Variant()

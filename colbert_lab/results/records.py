@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.atomic import atomic_path
+from colbert_lab.types import Variant
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +99,7 @@ class Record:
     @property
     def variant(self) -> str:
         """The search in short: ``exact``, ``exact.int8``, ``muvera.pool2``."""
-        storage = f".{self.storage}" if self.storage not in (None, "float32") else ""
-        return f"{self.mode}{storage}" + (f".pool{self.pool_factor}" if self.pool_factor > 1 else "")
+        return Variant(self.mode, self.storage, self.pool_factor).label
 
     def to_dict(self) -> dict[str, Any]:
         """The fields in their order, then the extra ones; what goes into the JSON line."""

@@ -18,40 +18,14 @@ from colbert_lab.retrieval.inner_product import InnerProductIndex
 from colbert_lab.retrieval.plaid import PlaidIndex
 from colbert_lab.retrieval.pooling import pool
 from colbert_lab.retrieval.rerank import rerank
-from colbert_lab.retrieval.storage import STORAGES, codec_of, fit_residual
-from colbert_lab.retrieval.store import Shard, TokenStore, convert, make_shard
+from colbert_lab.retrieval.storage import STORAGES
+from colbert_lab.retrieval.store import Shard, TokenStore, codec_for, convert, make_shard
 from colbert_lab.scoring.fde import FixedDimensionalEncoding
-from colbert_lab.types import PackedEmbeddings
+from colbert_lab.types import PackedEmbeddings, Variant
 
 MODES = ("exact", "rerank", "muvera", "muvera_rerank", "plaid")
 STORED = ("exact", "rerank", "muvera_rerank")  # modes that score stored token embeddings
-SAMPLE = 262_144  # tokens that centroids are fitted on
 Found = tuple[Sequence[Tensor], Sequence[Tensor]]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to search a corpus.
-
-    Attributes:
-        mode: one of ``MODES``.
-        storage: how the token embeddings that it scores are kept; None where the mode keeps none.
-        pool_factor: document tokens a pooled token stands for; 1 for no pooling.
-    """
-
-    mode: str = "exact"
-    storage: str | None = "float32"
-    pool_factor: int = 1
-
-    @property
-    def label(self) -> str:
-        """Short and readable: ``exact``, ``exact.int8``, ``muvera.pool2``."""
-        parts = [self.mode]
-        if self.storage not in (None, "float32"):
-            parts.append(str(self.storage))
-        if self.pool_factor > 1:
-            parts.append(f"pool{self.pool_factor}")
-        return ".".join(parts)
 
 
 @dataclass(frozen=True)
@@ -100,7 +74,6 @@ class SearchSettings:
         first_stage: what that first stage is, for the protocol.
         muvera: see there.
         plaid: see there.
-        seed: of the centroids of residual storage.
     """
 
     variants: tuple[Variant, ...] = (Variant(),)
@@ -109,7 +82,6 @@ class SearchSettings:
     first_stage: Any = None
     muvera: Muvera = Muvera()
     plaid: Plaid = Plaid()
-    seed: int = 0
 
     def protocol(self, variant: Variant) -> dict[str, Any]:
         """What of these settings decides a variant's numbers; nothing for exact search of float32."""
@@ -336,11 +308,7 @@ class Indexes:
         store = self.pooled(factor)
         if storage == store.codec.name:
             return store
-        if storage.startswith("residual"):
-            bits = int(storage.removeprefix("residual"))
-            sample_TD = store.sample(SAMPLE, self.settings.seed)
-            return convert(store, fit_residual(sample_TD, store.n_tokens, bits, self.settings.seed))
-        return convert(store, codec_of(storage, {}))
+        return convert(store, codec_for(storage, store))
 
     def _muvera(self, factor: int) -> InnerProductIndex:
         store = self.pooled(factor)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from colbert_lab.atomic import atomic_folder
-from colbert_lab.retrieval.storage import Arrays, Codec, Float, codec_of
+from colbert_lab.retrieval.storage import Arrays, Codec, Float, codec_of, fit_residual
 from colbert_lab.types import PackedEmbeddings
 
 META = "shard.json"
+SAMPLE, SEED = 262_144, 0  # tokens that centroids are fitted on, and how they are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,19 @@ def convert(store: TokenStore, codec: Codec) -> TokenStore:
         for shard in store.shards
     ]
     return TokenStore(codec, shards)
+
+
+def codec_for(storage: str, store: TokenStore) -> Codec:
+    """The codec of a storage, fitted on a sample of a corpus' tokens where it has something to fit.
+
+    Raises:
+        InputError: no such storage, or too few tokens for centroids.
+    """
+    if not storage.startswith("residual"):
+        return codec_of(storage, {})
+    return fit_residual(
+        store.sample(SAMPLE, SEED), store.n_tokens, int(storage.removeprefix("residual")), SEED
+    )
 
 
 def write_shard(shard: Shard, codec: Codec, folder: Path) -> Shard:

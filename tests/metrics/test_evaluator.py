@@ -19,11 +19,11 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import EXACT, Evaluator, Result
 from colbert_lab.retrieval import corpus
 from colbert_lab.retrieval.corpus import Keeping
-from colbert_lab.retrieval.modes import Muvera, SearchSettings, Variant, variants_of
+from colbert_lab.retrieval.modes import Muvera, SearchSettings, variants_of
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.text.collection import build_corpus, build_split
-from colbert_lab.types import Embeddings, PackedEmbeddings, Ranking, Role, Split
+from colbert_lab.types import Embeddings, PackedEmbeddings, Ranking, Role, Split, Variant
 from tests.conftest import sentences
 
 MEASURES = ["ndcg@10", "mrr@10", "recall@5", "map@10"]
