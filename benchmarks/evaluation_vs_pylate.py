@@ -73,7 +73,7 @@ def ours(folder: Path, threads: int) -> dict[str, Any]:
     from colbert_lab.metrics import evaluator as module
     from colbert_lab.retrieval import corpus as corpora
     from colbert_lab.retrieval.corpus import Keeping
-    from colbert_lab.retrieval.modes import SearchSettings
+    from colbert_lab.retrieval.variants import SearchSettings
     from colbert_lab.text.collection import build_corpus, build_split
 
     texts = json.loads((folder / "split.json").read_text())

@@ -49,9 +49,14 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.05):
-            status = Path("/proc/self/status").read_text(encoding="utf-8")
-            (line,) = (row for row in status.splitlines() if row.startswith("RssAnon"))
-            self.peak = max(self.peak, int(line.split()[1]) / 1024)
+            self.peak = max(self.peak, anonymous_mib())
+
+
+def anonymous_mib() -> float:
+    """Anonymous memory of this process now, MiB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (line,) = (row for row in status.splitlines() if row.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
 
 
 def random_unit(n: int, seed: int) -> torch.Tensor:
@@ -98,6 +103,7 @@ def main() -> None:
             f"{given.folder} has {free / 1e9:.0f} GB free and {1.2 * needed / 1e9:.0f} GB are needed: see --folder"
         )
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, PeakMemory() as memory:
+        at_start = anonymous_mib()
         start = time.perf_counter()
         store = write_corpus(Path(folder), given.documents, given.tokens, int(given.memory * 2**30))
         written, peak_written = time.perf_counter() - start, memory.peak
@@ -122,6 +128,7 @@ def main() -> None:
         "seconds_writing": round(written, 1),
         "seconds_search": round(searched, 1),
         "documents_per_second": round(given.documents / searched),
+        "anonymous_mib_at_start": round(at_start),
         "peak_anonymous_mib_writing": round(peak_written),
         "peak_anonymous_mib_search": round(memory.peak),
         "largest_difference_to_a_plain_loop": largest,

@@ -16,8 +16,8 @@ from colbert_lab.errors import InputError, some_ids
 from colbert_lab.measuring import check_measures
 from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.metrics.protocol import student_for
-from colbert_lab.retrieval.modes import SearchSettings
-from colbert_lab.searching import check_lists, first_stage_of, search_settings
+from colbert_lab.retrieval.variants import SearchSettings
+from colbert_lab.searching import check_splits, first_stage_of, search_settings
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, build_student, with_output
 from colbert_lab.text.contamination import overlapping_queries
@@ -76,7 +76,7 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
     )
     check_measures(cfg.evaluation, splits)
     search = search_settings(cfg.evaluation, student.model.dim, overrides)
-    check_lists(search, splits)
+    check_splits(search, splits, cfg.evaluation.depth)
     first_stage = first_stage_of(cfg.evaluation, splits) if search.first_stage is not None else None
     for key, split in splits.items():
         student_for(student, split, key)  # what it cannot do is said before anything is computed

@@ -25,7 +25,7 @@ from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, 
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.split_file import write_splits
 from colbert_lab.results.tables import run_tables
-from colbert_lab.retrieval.modes import SearchSettings
+from colbert_lab.retrieval.variants import SearchSettings
 from colbert_lab.searching import keeping_of
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe

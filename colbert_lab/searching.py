@@ -13,9 +13,11 @@ from omegaconf import DictConfig, ListConfig
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.retrieval.corpus import Keeping
-from colbert_lab.retrieval.modes import Muvera, Plaid, SearchSettings, variants_of
+from colbert_lab.retrieval.exclusion import search_depth
+from colbert_lab.retrieval.plaid import check_kept, check_probing
 from colbert_lab.retrieval.plaid_environment import check_plaid
 from colbert_lab.retrieval.run_file import read_run
+from colbert_lab.retrieval.variants import Muvera, Plaid, SearchSettings, variants_of
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.rank_split import rank_split
 from colbert_lab.teachers.scorer import Scorer
@@ -23,6 +25,9 @@ from colbert_lab.types import Ranking, Split
 
 USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": ("plaid",)}
 """Settings of search, and the modes that read them."""
+LEAST_MEMORY = 0.25
+"""GiB. With less, the buffers of a shard are so small (32 MiB) that glibc's malloc takes them from its heap, which
+keeps most of what is freed there: memory then grows with the corpus (1 GB for 24,000 documents was measured)."""
 
 
 def search_settings(settings: DictConfig, dim: int, overrides: Sequence[str] = ()) -> SearchSettings:
@@ -61,12 +66,13 @@ def search_settings(settings: DictConfig, dim: int, overrides: Sequence[str] = (
         group, name = key.split(".")
         if settings[group][name] < 1:
             raise InputError(f"evaluation.{key}={settings[group][name]}: must be at least 1")
-    if settings.memory <= 0:
-        raise InputError(f"evaluation.memory={settings.memory}: must be above 0 (GiB)")
+    if settings.memory < LEAST_MEMORY:
+        raise InputError(f"evaluation.memory={settings.memory}: must be at least {LEAST_MEMORY} (GiB)")
     muvera = Muvera(**settings.muvera)
     if set(USERS["muvera"]) & set(modes):
         muvera.encoding(dim)  # raises where a setting is not possible
     if "plaid" in modes:
+        check_kept(settings.plaid.bits, dim)
         check_plaid()
     return SearchSettings(
         variants,
@@ -78,12 +84,23 @@ def search_settings(settings: DictConfig, dim: int, overrides: Sequence[str] = (
     )
 
 
-def check_lists(search: SearchSettings, splits: Mapping[str, Split]) -> None:
-    """Candidate lists are scored whole, so that no mode but ``exact`` means anything there.
+def check_splits(search: SearchSettings, splits: Mapping[str, Split], depth: int) -> None:
+    """Whether every split can be searched as it is asked for.
+
+    Candidate lists are scored whole, so that no mode but ``exact`` means anything there.
+
+    Args:
+        search: modes and their settings.
+        splits: by name.
+        depth: documents that a ranking keeps.
 
     Raises:
-        InputError: another mode is asked for.
+        InputError: another mode is asked for, or PLAID would find fewer documents than are to be ranked.
     """
+    if any(variant.mode == "plaid" for variant in search.variants):
+        for split in splits.values():
+            wanted = min(search_depth(split, depth), len(split.corpus))
+            check_probing(search.plaid.n_probe, search.plaid.n_full_scores, wanted)
     lists = [key for key, split in splits.items() if split.candidates]
     others = [variant.mode for variant in search.variants if variant.mode != "exact"]
     if lists and others:

@@ -183,7 +183,7 @@ class RerankSettings:
 
 @dataclass
 class MuveraSettings:
-    """See :class:`colbert_lab.retrieval.modes.Muvera`."""
+    """See :class:`colbert_lab.retrieval.variants.Muvera`."""
 
     repetitions: int = MISSING
     bits: int = MISSING
@@ -197,7 +197,7 @@ class MuveraSettings:
 
 @dataclass
 class PlaidSettings:
-    """See :class:`colbert_lab.retrieval.modes.Plaid`."""
+    """See :class:`colbert_lab.retrieval.variants.Plaid`."""
 
     bits: int = MISSING
     n_probe: int = MISSING

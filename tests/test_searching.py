@@ -105,7 +105,12 @@ def test_a_run_file_is_reranked(tiny_bert: Path, toy: Path, tmp_path: Path) -> N
             "evaluation.rerank.run=/none: no such file",
         ),
         (["evaluation.mode=muvera", "evaluation.muvera.bits=40"], "evaluation.muvera.bits"),
-        (["evaluation.memory=0"], "evaluation.memory=0.0: must be above 0"),
+        (["evaluation.mode=plaid", "evaluation.plaid.bits=3"], "evaluation.plaid.bits=3: must be one of 1"),
+        (
+            ["evaluation.mode=plaid", "student.dim=12"],
+            "student.dim=12: fast-plaid packs residuals into bytes",
+        ),
+        (["evaluation.memory=0.1"], "evaluation.memory=0.1: must be at least 0.25"),
     ],
 )
 def test_bad_settings(changes: list[str], message: str, tiny_bert: Path, toy: Path, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from colbert_lab.metrics.protocol import log_prompts, search_protocol, student_f
 from colbert_lab.retrieval.closed import list_rows
 from colbert_lab.retrieval.corpus import Keeping, encode_corpus, release
 from colbert_lab.retrieval.exact import tie_ranks
-from colbert_lab.retrieval.exclusion import search_depth, without_excluded
-from colbert_lab.retrieval.modes import Indexes, Searched, SearchSettings
+from colbert_lab.retrieval.exclusion import excluded_rows, search_depth, without_excluded
+from colbert_lab.retrieval.modes import Indexes, Searched
+from colbert_lab.retrieval.variants import SearchSettings
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student
 from colbert_lab.types import Ranking, Split, Variant
@@ -186,6 +187,7 @@ class Evaluator:
                         search_depth(split, self.depth),
                         partial(self._candidates, key),
                         list_rows(split) if split.candidates else None,
+                        excluded_rows(split),
                     )
                     protocol = {
                         "encoder_precision": self.precision,

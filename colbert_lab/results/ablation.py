@@ -14,8 +14,8 @@ from colbert_lab.results.configurations import (
     gain_interval,
 )
 from colbert_lab.results.layout import Table
+from colbert_lab.results.rows import difference_cell, difference_mark
 from colbert_lab.results.runs import BEFORE, PhaseCost, Run
-from colbert_lab.results.tables import difference_cell, difference_mark
 
 NONE = "-"
 

@@ -15,8 +15,8 @@ from colbert_lab.results.compare import Comparison
 from colbert_lab.results.configurations import Configuration
 from colbert_lab.results.measured import STUDENT, Place
 from colbert_lab.results.published_tables import PublishedTable, PublishedValue, published_table
+from colbert_lab.results.rows import DEV_NAMES, split_details
 from colbert_lab.results.runs import Run
-from colbert_lab.results.tables import DEV_NAMES, split_details
 
 RULES_FILE = "colbert_lab.json"
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import torch
+from torch import Tensor
+
 from colbert_lab.types import Ranking, Split
 
 
@@ -15,6 +18,13 @@ def search_depth(split: Split, depth: int) -> int:
         depth: documents that a ranking keeps.
     """
     return depth + max(map(len, split.excluded.values()), default=0)
+
+
+def excluded_rows(split: Split) -> list[Tensor]:
+    """The excluded documents of each query as rows of the corpus, int64, in the order of ``split.queries``."""
+    row_of = {name: row for row, name in enumerate(split.corpus.ids)} if split.excluded else {}
+    gone = [[row_of[d] for d in split.excluded.get(query, ()) if d in row_of] for query in split.queries]
+    return [torch.tensor(rows, dtype=torch.int64) for rows in gone]
 
 
 def without_excluded(ranking: Ranking, excluded: Mapping[str, Collection[str]], depth: int) -> Ranking:

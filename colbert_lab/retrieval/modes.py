@@ -4,138 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from colbert_lab.errors import InputError
 from colbert_lab.retrieval.corpus import in_row_order
 from colbert_lab.retrieval.exact import search
 from colbert_lab.retrieval.inner_product import InnerProductIndex
 from colbert_lab.retrieval.plaid import PlaidIndex
 from colbert_lab.retrieval.pooling import pool
 from colbert_lab.retrieval.rerank import rerank
-from colbert_lab.retrieval.storage import STORAGES
 from colbert_lab.retrieval.store import Shard, TokenStore, codec_for, convert, make_shard
-from colbert_lab.scoring.fde import FixedDimensionalEncoding
+from colbert_lab.retrieval.variants import SearchSettings
 from colbert_lab.types import PackedEmbeddings, Variant
 
-MODES = ("exact", "rerank", "muvera", "muvera_rerank", "plaid")
-STORED = ("exact", "rerank", "muvera_rerank")  # modes that score stored token embeddings
 Found = tuple[Sequence[Tensor], Sequence[Tensor]]
-
-
-@dataclass(frozen=True)
-class Muvera:
-    """Settings of the modes ``muvera`` and ``muvera_rerank``: see :class:`FixedDimensionalEncoding`.
-
-    Attributes:
-        approximate: search an HNSW graph instead of all vectors.
-        rerank: documents that ``muvera_rerank`` scores with MaxSim.
-    """
-
-    repetitions: int = 20
-    bits: int = 5
-    inner_dim: int | None = 16
-    final_dim: int | None = None
-    fill_empty: bool = True
-    seed: int = 42
-    approximate: bool = False
-    rerank: int = 100
-
-    def encoding(self, dim: int) -> FixedDimensionalEncoding:
-        """For tokens of ``dim`` dimensions."""
-        return FixedDimensionalEncoding(
-            dim, self.repetitions, self.bits, self.inner_dim, self.final_dim, self.fill_empty, self.seed
-        )
-
-
-@dataclass(frozen=True)
-class Plaid:
-    """Settings of the mode ``plaid``, see :class:`colbert_lab.retrieval.plaid.PlaidIndex`."""
-
-    bits: int = 4
-    n_probe: int = 8
-    n_full_scores: int = 4096
-    seed: int = 42
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """``evaluation``'s settings of search.
-
-    Attributes:
-        variants: what is searched, in the order of the tables.
-        protected: first tokens of a document that pooling leaves alone.
-        rerank_depth: documents of the first stage that ``rerank`` scores.
-        first_stage: what that first stage is, for the protocol.
-        muvera: see there.
-        plaid: see there.
-    """
-
-    variants: tuple[Variant, ...] = (Variant(),)
-    protected: int = 1
-    rerank_depth: int = 100
-    first_stage: Any = None
-    muvera: Muvera = Muvera()
-    plaid: Plaid = Plaid()
-
-    def protocol(self, variant: Variant) -> dict[str, Any]:
-        """What of these settings decides a variant's numbers; nothing for exact search of float32."""
-        told: dict[str, Any] = {}
-        if variant.storage not in (None, "float32"):
-            told["storage"] = variant.storage
-        if variant.pool_factor > 1:
-            told |= {"pool_factor": variant.pool_factor, "pool_protected": self.protected}
-        if variant.mode == "rerank":
-            told |= {"rerank_depth": self.rerank_depth, "first_stage": self.first_stage}
-        if variant.mode in ("muvera", "muvera_rerank"):
-            told["muvera"] = {
-                key: value
-                for key, value in vars(self.muvera).items()
-                if key != "rerank" or "_" in variant.mode
-            }
-        if variant.mode == "plaid":
-            told["plaid"] = dict(vars(self.plaid))
-        return told
-
-
-def variants_of(
-    modes: Sequence[str], storages: Sequence[str], pool_factors: Sequence[int]
-) -> tuple[Variant, ...]:
-    """All combinations that make sense: modes without token embeddings of their own have no storage.
-
-    Raises:
-        InputError: an unknown or repeated value, or one that no mode uses.
-    """
-    for key, values, known in (("mode", modes, MODES), ("storage", storages, STORAGES)):
-        for value in values:
-            if value not in known:
-                raise InputError(f"evaluation.{key}={value}: must be one of {', '.join(known)}")
-    for key, given in (("mode", modes), ("storage", storages), ("pool_factor", pool_factors)):
-        if not given or len(set(given)) < len(given):
-            raise InputError(f"evaluation.{key}: name one or several different values, not {list(given)}")
-    for factor in pool_factors:
-        if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
-            raise InputError(
-                f"evaluation.pool_factor={factor}: must be a whole number of at least 1 (no pooling)"
-            )
-    if list(storages) != ["float32"] and not set(modes) & set(STORED):
-        raise InputError(
-            f"evaluation.storage={storages[0]}: has no effect, {modes[0]} keeps no token embeddings"
-        )
-    found = [
-        Variant(mode, storage, factor)
-        for factor in pool_factors
-        for storage in storages
-        for mode in modes
-        if mode in STORED
-    ]
-    found += [Variant(mode, None, factor) for factor in pool_factors for mode in modes if mode not in STORED]
-    return tuple(sorted(found, key=lambda v: (v.pool_factor, modes.index(v.mode))))
 
 
 class Searched(NamedTuple):
@@ -200,6 +85,7 @@ class Indexes:
         k: int,
         first_stage: Callable[[], Sequence[Tensor]],
         lists: Sequence[Tensor] | None = None,
+        excluded: Sequence[Tensor] | None = None,
     ) -> Searched:
         """Search with one variant.
 
@@ -209,11 +95,12 @@ class Indexes:
             k: documents to keep a query.
             first_stage: rows that ``rerank`` scores, a query.
             lists: rows that ``exact`` scores, a query; None for all.
+            excluded: rows that ``muvera_rerank`` leaves out before it takes the documents to score, a query.
         """
         begun = time.perf_counter()
         index_bytes = self._prepare(variant)
         indexed = time.perf_counter()
-        scores, rows = self._find(variant, queries, min(k, len(self.base)), first_stage, lists)
+        scores, rows = self._find(variant, queries, min(k, len(self.base)), first_stage, lists, excluded)
         return Searched(variant, scores, rows, index_bytes, indexed - begun, time.perf_counter() - indexed)
 
     def _once(self, make: Callable[..., Any], *what: Any) -> Any:
@@ -260,6 +147,7 @@ class Indexes:
         k: int,
         first_stage: Callable[[], Sequence[Tensor]],
         lists: Sequence[Tensor] | None,
+        excluded: Sequence[Tensor] | None,
     ) -> Found:
         title = self._title(f"{variant.label} search")
         if variant.mode == "plaid":
@@ -282,7 +170,14 @@ class Indexes:
         elif variant.mode == "rerank":
             candidates = [rows[: self.settings.rerank_depth] for rows in first_stage()]
         else:
-            candidates = list(self._nearest(variant.pool_factor, queries, self.settings.muvera.rerank)[1])
+            gone, n = excluded or [], self.settings.muvera.rerank
+            found = self._nearest(variant.pool_factor, queries, n + max(map(len, gone), default=0))[1]
+            left = (
+                [rows[~torch.isin(rows, out)] for rows, out in zip(found, gone, strict=True)]
+                if gone
+                else found
+            )
+            candidates = [rows[:n] for rows in left]
         return rerank(queries, store, candidates, self.ties_C, k, device=self.device, progress=title)
 
     def _nearest(self, factor: int, queries: PackedEmbeddings, k: int) -> Found:

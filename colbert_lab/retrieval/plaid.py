@@ -198,14 +198,36 @@ class PlaidIndex:
                 f"{self.folder}: the index has {self.dim} dimensions and the queries {queries.emb_TD.shape[1]}; "
                 "build the index with this student"
             )
-        if n_probe < 1:
-            raise InputError(f"evaluation.plaid.n_probe={n_probe}: must be at least 1")
-        if n_full_scores // FULLY_SCORED < min(k, self.n_documents):
-            raise InputError(
-                f"evaluation.plaid.n_full_scores={n_full_scores}: a quarter of it is scored in full, which is fewer "
-                f"than the {min(k, self.n_documents)} documents to return; use at least "
-                f"{FULLY_SCORED * min(k, self.n_documents)}"
-            )
+        check_probing(n_probe, n_full_scores, min(k, self.n_documents))
+
+
+def check_kept(bits: int, dim: int) -> None:
+    """Whether fast-plaid can keep embeddings of ``dim`` dimensions with residuals of ``bits``.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if bits not in BITS:
+        raise InputError(f"evaluation.plaid.bits={bits}: must be one of {', '.join(map(str, BITS))}")
+    if dim % 8:
+        raise InputError(
+            f"student.dim={dim}: fast-plaid packs residuals into bytes and needs a multiple of 8"
+        )
+
+
+def check_probing(n_probe: int, n_full_scores: int, k: int) -> None:
+    """Whether a search can return ``k`` documents.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if n_probe < 1:
+        raise InputError(f"evaluation.plaid.n_probe={n_probe}: must be at least 1")
+    if n_full_scores // FULLY_SCORED < k:
+        raise InputError(
+            f"evaluation.plaid.n_full_scores={n_full_scores}: a quarter of it is scored in full, which is fewer "
+            f"than the {k} documents to return; use at least {FULLY_SCORED * k}"
+        )
 
 
 def _best(pairs: list[tuple[int, float]], ties_C: Tensor, k: int) -> tuple[list[float], list[int]]:
@@ -217,13 +239,8 @@ def _best(pairs: list[tuple[int, float]], ties_C: Tensor, k: int) -> tuple[list[
 
 
 def _check_documents(documents: PackedEmbeddings, bits: int, folder: Path) -> None:
-    if bits not in BITS:
-        raise InputError(f"evaluation.plaid.bits={bits}: must be one of {', '.join(map(str, BITS))}")
     n_tokens, dim = documents.emb_TD.shape
-    if dim % 8:
-        raise InputError(
-            f"student.dim={dim}: fast-plaid packs residuals into bytes and needs a multiple of 8"
-        )
+    check_kept(bits, dim)
     if n_tokens < 10:
         raise InputError(
             f"evaluation.mode=plaid: {n_tokens} document tokens are too few; fast-plaid fits its residuals on one "

@@ -19,7 +19,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import EXACT, Evaluator, Result
 from colbert_lab.retrieval import corpus
 from colbert_lab.retrieval.corpus import Keeping
-from colbert_lab.retrieval.modes import Muvera, SearchSettings, variants_of
+from colbert_lab.retrieval.variants import Muvera, SearchSettings, variants_of
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.text.collection import build_corpus, build_split
@@ -241,6 +241,29 @@ def test_reranking_everything_that_muvera_finds_is_exact_search(
             assert one.ranking.document_ids == other.ranking.document_ids
             np.testing.assert_allclose(one.ranking.scores, other.ranking.scores, atol=1e-5)
     assert several["dev", "muvera"].ranking != several["dev", "exact"].ranking
+
+
+def test_excluded_documents_take_no_place_among_those_that_muvera_hands_on(student: Student) -> None:
+    split = make_split("dev", 3)
+    search = SearchSettings(
+        variants_of(["muvera", "muvera_rerank"], ["float32"], [1]),
+        muvera=Muvera(repetitions=3, bits=2, inner_dim=4, rerank=5),
+    )
+
+    def rankings(split: Split) -> list[Ranking]:
+        found = make_evaluator({"dev": split}, search=search).evaluate_student(student, "", progress=False)
+        return [result.ranking for result in found]
+
+    nearest, _ = rankings(split)
+    gone = {query: found[:4] for query, found in zip(split.queries, nearest.document_ids, strict=True)}
+    left, reranked = rankings(replace(split, excluded=gone))
+    for query, before, after, scored in zip(
+        split.queries, nearest.document_ids, left.document_ids, reranked.document_ids, strict=True
+    ):
+        assert list(after)[: DEPTH - 4] == list(before)[4:DEPTH]
+        assert len(scored) == min(5, DEPTH)
+        assert set(scored) == set(after[:5])
+        assert not set(scored) & set(gone[query])
 
 
 def test_reranking_keeps_to_the_first_stage(several: dict[tuple[str, str], Result], student: Student) -> None:
