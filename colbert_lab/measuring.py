@@ -87,6 +87,35 @@ def check_measures(settings: DictConfig, splits: Mapping[str, Split]) -> None:
         raise InputError(f"{name}: nothing selects on test; name a dev split ({', '.join(DEV_NAMES)})")
 
 
+def build_evaluator(
+    cfg: DictConfig,
+    splits: Mapping[str, Split],
+    search: SearchSettings,
+    first_stage: FirstStage | None = None,
+    processes: int = 1,
+) -> Evaluator:
+    """The evaluator of a run.
+
+    Args:
+        cfg: the checked config.
+        splits: evaluation splits by name.
+        search: how they are searched.
+        first_stage: what the mode ``rerank`` reranks.
+        processes: that encode corpora together.
+    """
+    settings = cfg.evaluation
+    return Evaluator(
+        splits,
+        list(settings.measures),
+        settings.depth,
+        settings.token_budget,
+        settings.precision,
+        search,
+        keeping_of(settings, Path(cfg.cache_dir).expanduser(), processes),
+        first_stage,
+    )
+
+
 class Measuring:
     """Evaluates systems, writes rankings and records, and knows what is already there.
 
@@ -97,8 +126,7 @@ class Measuring:
         splits: evaluation splits by name.
         directory: the run's folder.
         environment: commit and versions.
-        search: how splits are searched.
-        first_stage: what the mode ``rerank`` reranks.
+        evaluator: of these splits.
     """
 
     def __init__(
@@ -109,8 +137,7 @@ class Measuring:
         splits: Mapping[str, Split],
         directory: RunDirectory,
         environment: Mapping[str, Any],
-        search: SearchSettings,
-        first_stage: FirstStage | None,
+        evaluator: Evaluator,
     ) -> None:
         self.cfg = cfg
         self.splits = splits
@@ -119,29 +146,12 @@ class Measuring:
         self.environment = environment
         self.hash = config_hash(config)
         self.factors = factors(overrides)
-        self.search = search
-        self.keeping = keeping_of(cfg.evaluation, Path(cfg.cache_dir).expanduser())
-        self.evaluator = self._evaluator(splits, search, first_stage)
+        self.evaluator = evaluator
         self.results_file = self.path / "results.jsonl"
         self.records = self._whole_records()
         every = split_weights(cfg.evaluation.means, list(splits), cfg.evaluation.splits)
         self.means = complete_means(every, splits)
         write_splits(self.path / "splits.json", splits, self.means)
-
-    def _evaluator(
-        self, splits: Mapping[str, Split], search: SearchSettings, first_stage: FirstStage | None = None
-    ) -> Evaluator:
-        settings = self.cfg.evaluation
-        return Evaluator(
-            splits,
-            list(settings.measures),
-            settings.depth,
-            settings.token_budget,
-            settings.precision,
-            search,
-            self.keeping,
-            first_stage,
-        )
 
     def _whole_records(self) -> list[Record]:
         """Records of evaluations that were written completely; what a crash left of others is removed."""
@@ -154,10 +164,13 @@ class Measuring:
             rewrite_records(self.results_file, whole)
         return whole
 
+    def missing(self, phase: str) -> dict[str, list[Variant]]:
+        """The ways to search that are not measured yet after a phase, by split."""
+        return self._missing("student", phase, self.evaluator.search.variants)
+
     def _missing(
         self, system: str, phase: str, variants: Sequence[Variant] = (EXACT,)
     ) -> dict[str, list[Variant]]:
-        """What is not measured yet, by split."""
         done = {(r.split, r.variant) for r in self.records if (r.system, r.phase) == (system, phase)}
         missing = {key: [v for v in variants if (key, v.label) not in done] for key in self.splits}
         return {key: left for key, left in missing.items() if left}
@@ -195,7 +208,7 @@ class Measuring:
             seconds_train: training time so far, over all phases.
             phase_identity: hash of the phase; None before training.
         """
-        missing = self._missing("student", phase, self.search.variants)
+        missing = self.missing(phase)
         if missing:
             for result in self.evaluator.evaluate_student(student, phase, missing, self.cfg.progress):
                 self._keep(
@@ -300,7 +313,7 @@ class Measuring:
             _at_most(settings.queries, len(self.splits[key].queries)),
         )
         name = f"{key}_small"
-        evaluator = self._evaluator({name: small}, SearchSettings())
+        evaluator = build_evaluator(self.cfg, {name: small}, SearchSettings())
 
         def evaluate(student: Student, step: int) -> Mapping[str, float]:
             (result,) = evaluator.evaluate_student(student, f"step {step}", progress=False)

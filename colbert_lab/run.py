@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
 from colbert_lab.atomic import write_text
+from colbert_lab.encoding import count_processes, encode_together
 from colbert_lab.errors import InputError
 from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
-from colbert_lab.measuring import Measuring, headline
+from colbert_lab.measuring import Measuring, build_evaluator, headline
+from colbert_lab.metrics.evaluator import Evaluator
 from colbert_lab.results.environment import describe
 from colbert_lab.results.identity import config_hash, phase_hash
 from colbert_lab.results.layout import print_tables
@@ -46,7 +47,7 @@ NOT_PHASE = ("data", "evaluate_every", "checkpoint_every", "log_every", "recompu
 def run(cfg: DictConfig) -> float | None:
     """Execute one composed config.
 
-    With several processes, each runs this function: the first one does everything, the others only train.
+    With several processes, each runs this function: the first one does everything, the others encode and train.
 
     Args:
         cfg: what Hydra composed.
@@ -73,7 +74,9 @@ def run(cfg: DictConfig) -> float | None:
     config: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
     directory = find_run(Path(cfg.output_dir), cfg.name, config_hash(config), cfg.seed, cfg.reuse)
     if process_rank() > 0:
-        _walk(cfg, config, load_inputs(cfg, overrides), directory, None)
+        if not directory.finished:
+            inputs = load_inputs(cfg, overrides)
+            _walk(cfg, config, inputs, directory, _evaluator(cfg, inputs), None)
         return None
     if directory.finished:
         log.info("this run is finished (reuse=false trains it anew): %s", directory.path)
@@ -88,17 +91,9 @@ def run(cfg: DictConfig) -> float | None:
             environment = describe()
             write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg))
             write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
-            measuring = Measuring(
-                cfg,
-                config,
-                overrides,
-                inputs.splits,
-                directory,
-                environment,
-                inputs.search,
-                inputs.first_stage,
-            )
-            _walk(cfg, config, inputs, directory, measuring)
+            evaluator = _evaluator(cfg, inputs)
+            measuring = Measuring(cfg, config, overrides, inputs.splits, directory, environment, evaluator)
+            _walk(cfg, config, inputs, directory, evaluator, measuring)
             measuring.write_tables()
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt):
@@ -115,11 +110,13 @@ def _walk(
     config: dict[str, Any],
     inputs: Inputs,
     directory: RunDirectory,
+    evaluator: Evaluator,
     measuring: Measuring | None,
 ) -> None:
     """Measure, and go through the phases; ``measuring`` is None in all processes but the first."""
     device = pick_device(cfg.trainer.accelerator)
-    student = replace(inputs.student, model=inputs.student.model.to(device))
+    student = inputs.student
+    untrained = "before" if cfg.task == "train" else "evaluate"
     if measuring is not None:
         log.info(
             "run %s: %s, %d parameters, %s on %s",
@@ -130,7 +127,9 @@ def _walk(
             device,
         )
         measuring.baselines(list(inputs.data.values()))
-        untrained = "before" if cfg.task == "train" else "evaluate"
+    _encode(cfg, student, evaluator, measuring, untrained)
+    if measuring is not None:
+        student.model.to(device)
         measuring.student(student, untrained, step=0, seconds_train=0.0, phase_identity=None)
         if cfg.task == "evaluate":
             wandb_run = _open_wandb(cfg, config, directory, "evaluate")
@@ -142,15 +141,30 @@ def _walk(
         identity = phase_identity(cfg, config, phase, parent)
         folder, done, wandb_run = _phase(cfg, config, phase, student, directory, identity, measuring, before)
         student = load_student(folder / "student", cfg.student.attention)
-        student = replace(student, model=student.model.to(device))
         seconds += done.seconds
         parent, before = identity, f"student-{done.reused_from or directory.run_id}-{name}"
+        _encode(cfg, student, evaluator, measuring, name)
         if measuring is not None:
+            student.model.to(device)
             measuring.student(student, name, step=done.steps, seconds_train=seconds, phase_identity=identity)
             tables = measuring.write_tables()
             if wandb_run is not None:
                 log_results(wandb_run, measuring.records, tables)
                 wandb_run.finish()
+
+
+def _evaluator(cfg: DictConfig, inputs: Inputs) -> Evaluator:
+    processes = count_processes(cfg.trainer)
+    return build_evaluator(cfg, inputs.splits, inputs.search, inputs.first_stage, processes)
+
+
+def _encode(
+    cfg: DictConfig, student: Student, evaluator: Evaluator, measuring: Measuring | None, phase: str
+) -> None:
+    """With several processes, all of them encode what the first one will search after a phase."""
+    if evaluator.keeping.processes > 1 and evaluator.splits:
+        wanted = {} if measuring is None else measuring.missing(phase)
+        encode_together(cfg.trainer, student, evaluator, wanted, cfg.progress)
 
 
 def _phase(

@@ -110,9 +110,16 @@ def check_splits(search: SearchSettings, splits: Mapping[str, Split], depth: int
         )
 
 
-def keeping_of(settings: DictConfig, cache_dir: Path) -> Keeping:
-    """Where token embeddings go."""
-    return Keeping(int(settings.memory * 2**30), cache_dir / "embeddings", settings.keep_embeddings)
+def keeping_of(settings: DictConfig, cache_dir: Path, processes: int = 1) -> Keeping:
+    """Where token embeddings go.
+
+    Args:
+        settings: the ``evaluation`` part of the config.
+        cache_dir: the config's.
+        processes: that encode together.
+    """
+    memory = int(settings.memory * 2**30)
+    return Keeping(memory, cache_dir / "embeddings", settings.keep_embeddings, processes)
 
 
 def first_stage_of(settings: DictConfig, splits: Mapping[str, Split]) -> FirstStage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from colbert_lab.results.records import read_records
 from tests.command import the_run
 from tests.test_schedule import three_phases
 from tests.toy import write_toy
@@ -54,6 +56,48 @@ def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) ->
     assert counted == {"two": 4 * 2 * 4, "one": 4 * 2 * 4}
     for weight in found["one"]:
         torch.testing.assert_close(found["two"][weight], found["one"][weight], atol=1e-6, rtol=1e-5)
+
+
+def values(run: Path) -> dict[tuple[str, str, str], float]:
+    records = read_records(run / "results.jsonl")
+    return {(r.phase, r.split, r.measure): r.value for r in records if r.system == "student"}
+
+
+@pytest.mark.slow
+def test_two_processes_encode_what_one_process_searches(tiny_bert: Path, tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy")
+    found = {}
+    for name, extra in (("two", ["trainer=ddp", "trainer.devices=2"]), ("one", [])):
+        arguments = [
+            *three_phases(tiny_bert, toy, tmp_path / "outputs"),
+            "schedule=[supervised]",
+            f"name={name}",
+            "student.dropout=0",
+            *extra,
+            "trainer.accelerator=cpu",
+            "trainer.precision=32-true",
+            "trainer.threads=1",
+            f"cache_dir={tmp_path / 'cache' / name}",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "colbert_lab", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        run = the_run(tmp_path / "outputs", name)
+        found[name] = values(run)
+        told = re.findall(
+            r"2 processes encoded (\d+) documents, this one (\d+)", (run / "run.log").read_text()
+        )
+        documents = len((toy / "corpus.jsonl").read_text().splitlines())
+        # Before and after the phase, the corpus that dev and test share.
+        assert told == ([(str(documents), str((documents + 1) // 2))] * 2 if name == "two" else [])
+        assert not list((tmp_path / "cache" / name / "embeddings").iterdir())
+    assert {phase for phase, _, _ in found["one"]} == {"before", "supervised"}
+    assert found["two"] == pytest.approx(found["one"], abs=1e-6)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery, evaluate, parse_measure
 from colbert_lab.metrics.protocol import log_prompts, search_protocol, student_for, student_protocol
 from colbert_lab.retrieval.closed import list_rows
-from colbert_lab.retrieval.corpus import Keeping, encode_corpus, release
+from colbert_lab.retrieval.corpus import CorpusEncoding, Keeping, release
 from colbert_lab.retrieval.exact import tie_ranks
 from colbert_lab.retrieval.exclusion import excluded_rows, search_depth, without_excluded
 from colbert_lab.retrieval.modes import Indexes, Searched
@@ -58,6 +58,21 @@ class Result:
     index_bytes: int | None = None
     seconds_index: float | None = None
     seconds_search: float | None = None
+
+
+@dataclass(frozen=True)
+class SharedCorpus:
+    """Splits of one corpus, whose documents the student reads in one way.
+
+    Attributes:
+        encoding: the corpus to embed.
+        students: by split, the student with the split's own lengths and prompts.
+        wanted: by split, the ways to search.
+    """
+
+    encoding: CorpusEncoding
+    students: Mapping[str, Student]
+    wanted: Mapping[str, Sequence[Variant]]
 
 
 class Evaluator:
@@ -125,52 +140,62 @@ class Evaluator:
         Raises:
             InputError: a split asks for lengths that the student cannot have.
         """
+        for shared in self.corpora(student, wanted):
+            for key, asked in shared.students.items():
+                log_prompts(student, asked, key)
+            yield from self._one_corpus(shared, title, progress)
+
+    def corpora(
+        self, student: Student, wanted: Mapping[str, Sequence[Variant]] | None = None
+    ) -> list[SharedCorpus]:
+        """What :meth:`evaluate_student` encodes for ``wanted``: each corpus once for each way to read it.
+
+        Raises:
+            InputError: a split asks for lengths that the student cannot have.
+        """
         wanted = wanted if wanted is not None else dict.fromkeys(self.splits, self.search.variants)
         asked = {key: student_for(student, self.splits[key], key) for key in wanted}
         by_corpus: dict[tuple[Any, ...], list[str]] = {}
         for key in wanted:
             by_corpus.setdefault(_document_side(asked[key], self.splits[key]), []).append(key)
-            log_prompts(student, asked[key], key)
-        for keys in by_corpus.values():
-            yield from self._one_corpus(
-                {key: asked[key] for key in keys}, title, {key: wanted[key] for key in keys}, progress
-            )
+        return [self._shared({key: (asked[key], wanted[key]) for key in keys}) for keys in by_corpus.values()]
 
-    def _one_corpus(
-        self,
-        asked: Mapping[str, Student],
-        title: str,
-        wanted: Mapping[str, Sequence[Variant]],
-        progress: bool,
-    ) -> Iterator[Result]:
-        """Splits of one corpus, whose documents ``asked`` reads in one way."""
-        first = self.splits[next(iter(wanted))]
-        student = asked[next(iter(wanted))]
-        corpus = first.corpus
-        bar = f"{title}: {first.dataset}" if progress else None
-        begun = time.perf_counter()
-        only_half = {variant.storage for variants in wanted.values() for variant in variants} == {"float16"}
-        store = encode_corpus(
-            student,
-            corpus,
+    def _shared(self, splits: Mapping[str, tuple[Student, Sequence[Variant]]]) -> SharedCorpus:
+        first = next(iter(splits))
+        only_half = {v.storage for _, variants in splits.values() for v in variants} == {"float16"}
+        encoding = CorpusEncoding(
+            splits[first][0],
+            self.splits[first].corpus,
             self.keeping,
             token_budget=self.token_budget,
             precision=self.precision,
             storage="float16" if only_half else "float32",
-            progress=bar and f"{bar} documents",
         )
+        return SharedCorpus(
+            encoding,
+            {key: asked for key, (asked, _) in splits.items()},
+            {key: variants for key, (_, variants) in splits.items()},
+        )
+
+    def _one_corpus(self, shared: SharedCorpus, title: str, progress: bool) -> Iterator[Result]:
+        """All results of one corpus."""
+        asked, corpus = shared.students, shared.encoding.corpus
+        first = self.splits[next(iter(shared.wanted))]
+        bar = f"{title}: {first.dataset}" if progress else None
+        begun = time.perf_counter()
+        store = shared.encoding.run(bar and f"{bar} documents")
         self.keeping.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.keeping.folder) as folder:
             indexes = Indexes(
                 store,
                 self.search,
                 tie_ranks(list(corpus.ids)),
-                dim=student.model.dim,
+                dim=shared.encoding.student.model.dim,
                 folder=Path(folder),
-                device=next(student.model.parameters()).device,
+                device=next(shared.encoding.student.model.parameters()).device,
                 progress=bar,
             )
-            for key, variants in wanted.items():
+            for key, variants in shared.wanted.items():
                 split = self.splits[key]
                 queries = encode(
                     asked[key],

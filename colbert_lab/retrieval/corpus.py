@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,28 +33,21 @@ class Keeping:
         memory: bytes of embeddings that may be held at once.
         folder: where files go; one subfolder for each content (student, corpus, lengths, prompts, precision).
         keep: leave the files there for other runs.
+        processes: that encode together and share ``memory``; several always write files.
     """
 
     memory: int
     folder: Path
     keep: bool
+    processes: int = 1
 
 
-def encode_corpus(
-    student: Student,
-    corpus: Corpus,
-    keeping: Keeping,
-    *,
-    token_budget: int,
-    precision: str,
-    storage: str = "float32",
-    progress: str | None = None,
-) -> TokenStore:
-    """Embed all documents of a corpus.
+class CorpusEncoding:
+    """A corpus to embed, in one shard in memory or in several in files.
 
     A corpus whose embeddings could exceed ``keeping.memory`` (documents x most tokens x dimensions) is encoded in
-    shards that are written to files as they are made; shards that an interrupted run or, with ``keeping.keep``,
-    another run wrote are not encoded again.
+    shards that are written to files as they are made; shards that an interrupted run, another process or, with
+    ``keeping.keep``, another run wrote are not encoded again.
 
     Args:
         student: the model.
@@ -62,30 +56,81 @@ def encode_corpus(
         token_budget: most padded tokens of an encoding batch.
         precision: Lightning's name.
         storage: ``float32`` or ``float16``.
-        progress: title of a progress bar; None shows none.
 
-    Returns:
-        The documents, ready to be searched.
-
-    Raises:
-        InputError: a document leaves no scoring token.
+    Attributes:
+        in_files: whether the shards are files.
+        size: documents of a shard.
     """
-    codec = Float(storage)
 
-    def shard(rows: range, title: str | None) -> Shard:
+    def __init__(
+        self,
+        student: Student,
+        corpus: Corpus,
+        keeping: Keeping,
+        *,
+        token_budget: int,
+        precision: str,
+        storage: str = "float32",
+    ) -> None:
+        self.student, self.corpus = student, corpus
+        self.token_budget, self.precision = token_budget, precision
+        self.codec = Float(storage)
+        largest = document_bytes(student)
+        self.in_files = keeping.keep or keeping.processes > 1 or len(corpus) * largest > keeping.memory
+        self.size = len(corpus)
+        if self.in_files:
+            each = keeping.memory // (COPIES * largest * keeping.processes)
+            self.size = max(1, min(each, math.ceil(len(corpus) / keeping.processes)))
+            self.folder = store_folder(student, corpus, precision, self.codec, keeping)
+
+    def make(self, rows: range, progress: str | None) -> Shard:
+        """Embed some rows of the corpus.
+
+        Raises:
+            InputError: a document leaves no scoring token.
+        """
         part = slice(rows.start, rows.stop)
         embeddings = encode(
-            student, corpus.texts[part], "document", token_budget=token_budget, precision=precision,
-            progress=title, ids=corpus.ids[part],
+            self.student, self.corpus.texts[part], "document", token_budget=self.token_budget,
+            precision=self.precision, progress=progress, ids=self.corpus.ids[part],
         )  # fmt: skip
-        return make_shard(embeddings, torch.arange(rows.start, rows.stop), codec)
+        return make_shard(embeddings, torch.arange(rows.start, rows.stop), self.codec)
 
-    largest = document_bytes(student)
-    if not keeping.keep and len(corpus) * largest <= keeping.memory:
-        return TokenStore(codec, [shard(range(len(corpus)), progress)])
-    folder = store_folder(student, corpus, precision, codec, keeping)
-    size = max(1, keeping.memory // (COPIES * largest))
-    return TokenStore(codec, write_shards(folder, len(corpus), size, codec, shard, progress))
+    def missing(self) -> list[range]:
+        """The rows of shards whose files are not there."""
+        ranges = shard_ranges(len(self.corpus), self.size)
+        return [rows for rows in ranges if not (shard_path(self.folder, rows, self.size) / META).is_file()]
+
+    def write(self, rows: range, progress: str | None) -> None:
+        """Embed one shard into its file."""
+        write_shard(self.make(rows, progress), self.codec, shard_path(self.folder, rows, self.size))
+
+    def run(self, progress: str | None = None) -> TokenStore:
+        """Embed what is missing.
+
+        Args:
+            progress: title of a progress bar; None shows none.
+
+        Returns:
+            The documents, ready to be searched.
+
+        Raises:
+            InputError: a document leaves no scoring token.
+        """
+        if not self.in_files:
+            return TokenStore(self.codec, [self.make(range(len(self.corpus)), progress)])
+        shards = write_shards(self.folder, len(self.corpus), self.size, self.codec, self.make, progress)
+        return TokenStore(self.codec, shards)
+
+
+def shard_ranges(n_documents: int, size: int) -> list[range]:
+    """The rows of each shard."""
+    return [range(start, min(start + size, n_documents)) for start in range(0, n_documents, size)]
+
+
+def shard_path(folder: Path, rows: range, size: int) -> Path:
+    """The folder of one shard."""
+    return folder / f"{size}-{rows.start // size:06d}"
 
 
 def write_shards(
@@ -106,15 +151,14 @@ def write_shards(
         make: a shard from rows of the corpus and the title of its progress bar.
         progress: title of the progress bars; None shows none.
     """
-    starts = range(0, n_documents, size)
+    ranges = shard_ranges(n_documents, size)
     opened: list[Shard] = []
-    for number, start in enumerate(starts):
-        rows = range(start, min(start + size, n_documents))
-        path = folder / f"{size}-{number:06d}"
+    for number, rows in enumerate(ranges, start=1):
+        path = shard_path(folder, rows, size)
         if (path / META).is_file():
             opened.append(open_shard(path)[0])
             continue
-        title = progress and (f"{progress} {number + 1}/{len(starts)}" if len(starts) > 1 else progress)
+        title = progress and (f"{progress} {number}/{len(ranges)}" if len(ranges) > 1 else progress)
         opened.append(write_shard(make(rows, title), codec, path))
     return opened
 

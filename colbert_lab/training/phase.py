@@ -7,7 +7,6 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
-from pytorch_lightning.strategies import DDPStrategy
 
 from colbert_lab.atomic import write_text
 from colbert_lab.student.colbert import ColBERT
@@ -29,11 +27,11 @@ from colbert_lab.training.memory import activation_bytes, needs_recompute
 from colbert_lab.training.metrics_file import MetricsFile
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.strategy import strategy_of
 
 log = logging.getLogger(__name__)
 CODE_VERSION = "2"  # raise when the same settings would train another student
 DONE_FILE = "phase.json"
-WAIT = timedelta(days=2)  # torch's own limit of 30 minutes is less than evaluations of large collections take
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def train_phase(
         num_workers=num_workers,
     )
     fit = pl.Trainer(
-        **{**trainer, "strategy": _strategy(trainer["strategy"])},
+        **{**trainer, "strategy": strategy_of(trainer["strategy"])},
         max_steps=phase.max_steps,
         max_epochs=1,
         accumulate_grad_batches=settings.accumulation,
@@ -171,11 +169,6 @@ def train_phase(
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     fit.strategy.barrier("student saved")
     return student, outcome
-
-
-def _strategy(name: str) -> str | DDPStrategy:
-    """``ddp`` with time for the first process to evaluate while the others wait for the next phase."""
-    return DDPStrategy(timeout=WAIT) if name == "ddp" else name
 
 
 def _recompute(phase: PreparedPhase, model: ColBERT, precision: str) -> bool:
