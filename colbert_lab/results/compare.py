@@ -11,6 +11,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.randomisation import holm, randomisation_p, smallest_detectable
 from colbert_lab.metrics.significance import Interval, bootstrap_interval
 from colbert_lab.results.configurations import Configuration, group
+from colbert_lab.results.means import Strata, macro_detectable, macro_differences, macro_interval
 from colbert_lab.results.measured import STUDENT, Measured, Place, measured, systems_of, titles
 from colbert_lab.results.runs import read_runs
 
@@ -216,7 +217,7 @@ def _compare_all(rows: Sequence[Measured], reference: Measured | None) -> tuple[
 
 
 def _compare(row: Measured, reference: Measured | None) -> Compared:
-    alone = Compared(row, None if row.per_query is None else bootstrap_interval(row.per_query))
+    alone = Compared(row, None if row.per_query is None else _interval(row.per_query, row.strata))
     if reference is None:
         return replace(alone, why="not compared: the reference was not measured there")
     if row is reference:
@@ -240,11 +241,21 @@ def _compare(row: Measured, reference: Measured | None) -> Compared:
     return replace(
         alone,
         gap=gap,
-        difference=bootstrap_interval(differences),
-        p=randomisation_p(differences),
-        detectable=smallest_detectable(differences),
+        difference=_interval(differences, reference.strata),
+        p=randomisation_p(
+            macro_differences(differences, reference.strata) if reference.strata else differences
+        ),
+        detectable=(
+            macro_detectable(differences, reference.strata)
+            if reference.strata
+            else smallest_detectable(differences)
+        ),
         why="; ".join(why),
     )
+
+
+def _interval(values: np.ndarray, strata: Strata) -> Interval:
+    return macro_interval(values, strata, 1 - LEVEL) if strata else bootstrap_interval(values)
 
 
 def _paired(row: Measured, reference: Measured) -> np.ndarray | None:
@@ -263,15 +274,19 @@ def _paired(row: Measured, reference: Measured) -> np.ndarray | None:
 
 
 def _corrected(compared: Mapping[Place, tuple[Compared, ...]]) -> dict[Place, tuple[Compared, ...]]:
-    """The same with p corrected over the splits that a row was tested on in one measure and mode."""
-    families: dict[tuple[str, str, str], list[tuple[Place, float]]] = {}
+    """The same with p corrected over the splits that a row was tested on in one measure and mode.
+
+    A mean of splits is another question than whether any of them differs, so it is no member of their family.
+    """
+    families: dict[tuple[str, str, str, bool], list[tuple[Place, float]]] = {}
     for place, rows in compared.items():
         for each in rows:
             if each.p is not None:
-                families.setdefault((each.row.label, place.mode, place.measure), []).append((place, each.p))
+                family = (each.row.label, place.mode, place.measure, bool(each.row.strata))
+                families.setdefault(family, []).append((place, each.p))
     corrected = {
         (label, place): p
-        for (label, _, _), members in families.items()
+        for (label, *_), members in families.items()
         for (place, _), p in zip(members, holm([p for _, p in members]), strict=True)
     }
     return {

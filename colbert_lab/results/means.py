@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
+from colbert_lab.metrics.randomisation import smallest_detectable
 from colbert_lab.metrics.significance import Interval
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record
@@ -195,6 +197,34 @@ def macro_interval(values: np.ndarray, strata: Strata, level: float, seed: int =
             total[start : start + AT_ONCE] += weight * own[picks].mean(axis=1)
     low, high = np.quantile(total, [(1 - level) / 2, (1 + level) / 2])
     return Interval(macro_mean(values, strata), float(low), float(high), len(values))
+
+
+def macro_differences(values: np.ndarray, strata: Strata) -> np.ndarray:
+    """The same numbers, each times its query's weight, so that their plain mean is the macro average.
+
+    Flipping the sign of a query's difference flips its part of the macro average, so the randomisation test of these
+    is the test of the macro average.
+
+    Args:
+        values: one number a query, split after split.
+        strata: the splits.
+    """
+    import numpy as np
+
+    return np.concatenate([own * weight * len(values) / len(own) for own, weight in _parts(values, strata)])
+
+
+def macro_detectable(values: np.ndarray, strata: Strata) -> float:
+    """As :func:`colbert_lab.metrics.randomisation.smallest_detectable`, for a macro average.
+
+    The variance of a weighted sum of independent means is the sum of their variances, each times its weight squared.
+
+    Args:
+        values: one difference a query, split after split.
+        strata: the splits.
+    """
+    parts = [weight * smallest_detectable(own) for own, weight in _parts(values, strata)]
+    return math.sqrt(sum(part**2 for part in parts))
 
 
 def _parts(values: np.ndarray, strata: Strata) -> list[tuple[np.ndarray, float]]:

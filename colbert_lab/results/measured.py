@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.results.configurations import Configuration
+from colbert_lab.results.means import Strata, macro_mean, read_mean
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record
+from colbert_lab.results.rows import split_details
 from colbert_lab.results.runs import BEFORE, SAME, Run
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Measured:
         query_ids: the judged queries; None without per-query values.
         per_query: their values in that order, each averaged over the seeds; None where a file is missing or
             does not belong to the recorded value.
+        strata: queries and weight of each split, where the place is a mean of splits; else empty.
         notes: what the reader must know about it.
     """
 
@@ -70,6 +73,7 @@ class Measured:
     n_queries: int
     query_ids: tuple[str, ...] | None
     per_query: np.ndarray | None
+    strata: Strata
     notes: tuple[str, ...]
 
     @property
@@ -139,8 +143,9 @@ def _row(configuration: Configuration, title: str, place: Place, records: Sequen
                 "again, or leave it out with compare.measures or compare.splits"
             )
     pairs = zip(configuration.runs, records, strict=True)
-    per_query = [found for run, record in pairs if (found := _per_query(run, record)) is not None]
-    alike = len(per_query) == len(records) and len({each.query_ids for each in per_query}) == 1
+    found = [each for run, record in pairs if (each := _per_query(run, record)) is not None]
+    per_query = [each for each, _ in found]
+    alike = len(found) == len(records) and len({(each.query_ids, strata) for each, strata in found}) == 1
     measure = place.measure
     return Measured(
         label=label,
@@ -154,6 +159,7 @@ def _row(configuration: Configuration, title: str, place: Place, records: Sequen
         n_queries=first.n_queries,
         query_ids=per_query[0].query_ids if alike else None,
         per_query=np.mean([each.values[measure] for each in per_query], axis=0) if alike else None,
+        strata=found[0][1] if alike else (),
         notes=tuple(_notes(records, alike)),
     )
 
@@ -181,16 +187,22 @@ def _label(record: Record, title: str, configuration: Configuration) -> str:
     return title if record.phase == final else f"{title}, {record.phase}"
 
 
-def _per_query(run: Run, record: Record) -> PerQuery | None:
-    """The values of each query, if they belong to the recorded mean."""
+def _per_query(run: Run, record: Record) -> tuple[PerQuery, Strata] | None:
+    """The values of each query, if they belong to the recorded mean, and the splits of a mean of splits."""
+    members = split_details(run.path).get(record.split, {}).get("mean_of")
+    strata: Strata = ()
     try:
-        found = read_per_query(
-            ranking_path(run.path, record.system, record.phase, record.split, record.variant)
-        )
+        if members:
+            found, strata = read_mean(run.path, record.system, record.phase, members, record.variant)
+        else:
+            path = ranking_path(run.path, record.system, record.phase, record.split, record.variant)
+            found = read_per_query(path)
     except InputError:
         return None
-    known = record.measure in found.values and len(found) > 0
-    return found if known and abs(found.mean(record.measure) - record.value) <= SAME else None
+    if record.measure not in found.values or not len(found):
+        return None
+    mean = macro_mean(found.values[record.measure], strata) if strata else found.mean(record.measure)
+    return (found, strata) if abs(mean - record.value) <= SAME else None
 
 
 def titles(configurations: Sequence[Configuration]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,7 +17,7 @@ from colbert_lab.retrieval.inner_product import InnerProductIndex
 from colbert_lab.retrieval.plaid import PlaidIndex
 from colbert_lab.retrieval.pooling import pool
 from colbert_lab.retrieval.rerank import rerank
-from colbert_lab.retrieval.store import Shard, TokenStore, codec_for, convert, make_shard
+from colbert_lab.retrieval.store import TokenStore, codec_for, convert
 from colbert_lab.retrieval.variants import SearchSettings
 from colbert_lab.types import PackedEmbeddings, Variant
 
@@ -191,19 +192,23 @@ class Indexes:
     def _pooled(self, factor: int) -> TokenStore:
         if factor == 1:
             return self.base
-        title = self._title(f"pooling by {factor}")
-        return TokenStore(self.base.codec, list(self._pooled_shards(factor, title)))
+        change = partial(
+            pool,
+            factor=factor,
+            protected=self.settings.protected,
+            progress=self._title(f"pooling by {factor}"),
+        )
+        return convert(self.base, self.base.codec, self._files(f"pool{factor}"), change)
 
-    def _pooled_shards(self, factor: int, title: str | None) -> Iterator[Shard]:
-        for shard in self.base.shards:
-            small = pool(self.base.packed(shard), factor, self.settings.protected, progress=title)
-            yield make_shard(small, shard.rows_C, self.base.codec)
+    def _files(self, name: str) -> Path | None:
+        """Where a copy of the embeddings goes: to files when they are in files, which is where they fit."""
+        return self.folder / name if self.base.in_files else None
 
     def _stored(self, storage: str, factor: int) -> TokenStore:
         store = self.pooled(factor)
         if storage == store.codec.name:
             return store
-        return convert(store, codec_for(storage, store))
+        return convert(store, codec_for(storage, store), self._files(f"{storage}-pool{factor}"))
 
     def _muvera(self, factor: int) -> InnerProductIndex:
         store = self.pooled(factor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +77,11 @@ class TokenStore:
         shared = sum(array.nbytes for array in self.codec.state().values())
         return sum(shard.nbytes for shard in self.shards) + 4 * len(self) + shared
 
+    @property
+    def in_files(self) -> bool:
+        """Whether the tokens stay on disk."""
+        return any(isinstance(array, np.memmap) for s in self.shards for array in s.arrays.values())
+
     def read(self, shard: Shard, start: int, stop: int) -> Tensor:
         """Float32 embeddings [T, D] of documents ``start`` to ``stop`` - 1 of a shard, end to end."""
         return self.codec.decode(shard.part(start, stop))
@@ -141,12 +146,25 @@ def in_memory(embeddings: PackedEmbeddings, first: int = 0) -> TokenStore:
     return TokenStore(codec, [make_shard(embeddings, torch.arange(first, first + len(embeddings)), codec)])
 
 
-def convert(store: TokenStore, codec: Codec) -> TokenStore:
-    """The same documents kept in another way, in memory; its source is read shard by shard."""
-    shards = [
-        Shard(shard.rows_C, shard.lengths_C, codec.encode(store.packed(shard).emb_TD))
-        for shard in store.shards
-    ]
+def convert(
+    store: TokenStore,
+    codec: Codec,
+    folder: Path | None = None,
+    change: Callable[[PackedEmbeddings], PackedEmbeddings] | None = None,
+) -> TokenStore:
+    """The same documents kept in another way; one shard of the source is held at a time.
+
+    Args:
+        store: the source.
+        codec: how to keep the tokens.
+        folder: where the shards go; None keeps them in memory.
+        change: what is done to a shard's documents first, such as pooling.
+    """
+    shards = []
+    for number, shard in enumerate(store.shards):
+        packed = store.packed(shard)
+        made = make_shard(change(packed) if change else packed, shard.rows_C, codec)
+        shards.append(made if folder is None else write_shard(made, codec, folder / f"{number:06d}"))
     return TokenStore(codec, shards)
 
 

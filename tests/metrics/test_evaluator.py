@@ -17,8 +17,9 @@ import torch
 
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import EXACT, Evaluator, Result
-from colbert_lab.retrieval import corpus
+from colbert_lab.retrieval import corpus, modes
 from colbert_lab.retrieval.corpus import Keeping
+from colbert_lab.retrieval.store import convert
 from colbert_lab.retrieval.variants import Muvera, SearchSettings, variants_of
 from colbert_lab.student.encode import encode
 from colbert_lab.student.student import Student, build_student
@@ -315,6 +316,31 @@ def test_a_corpus_beyond_the_memory_is_searched_from_files(
         next(student.model.parameters()).add_(0.01)
     list(make_evaluator(splits, keeping=keeping).evaluate_student(student, "test", progress=False))
     assert encoded[5:] == [10, 10, 5]  # another student
+
+
+def test_storages_and_pooling_of_a_corpus_in_files_are_in_files(
+    student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"dev": make_split("dev", 3)}
+    search = SearchSettings(variants_of(["exact"], ["float32", "float16", "int8"], [1, 2]))
+    kept: list[bool] = []
+
+    def watched(*given: Any) -> Any:
+        store = convert(*given)
+        kept.append(store.in_files)
+        return store
+
+    monkeypatch.setattr(modes, "convert", watched)
+    found = []
+    for memory in (2**30, 4 * 5 * corpus.document_bytes(student)):
+        evaluator = make_evaluator(splits, search=search, keeping=Keeping(memory, tmp_path, keep=False))
+        found.append(list(evaluator.evaluate_student(student, "test", progress=False)))
+    assert kept == [False] * 5 + [True] * 5
+    for small, files in zip(*found, strict=True):
+        assert files.ranking.document_ids == small.ranking.document_ids
+        np.testing.assert_allclose(files.ranking.scores, small.ranking.scores, atol=1e-5)
+        assert files.index_bytes == small.index_bytes
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_float16_alone_is_never_kept_as_float32(student: Student) -> None:

@@ -1,6 +1,8 @@
 """Runs against a reference, from folders with known numbers."""
 
+import json
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.metrics.randomisation import randomisation_p, smallest_detectable
 from colbert_lab.metrics.significance import bootstrap_interval
 from colbert_lab.results.compare import Compared, Comparison, compare_runs
+from colbert_lab.results.means import mean_records
 from colbert_lab.results.measured import Place
 from colbert_lab.results.rankings import ranking_path, write_ranking
-from colbert_lab.results.records import read_records, rewrite_records
+from colbert_lab.results.records import append_records, read_records, rewrite_records
 from colbert_lab.types import Ranking
 from tests.results.run_folders import BASE, MEASURE, QUERIES, Gain, write_run
 
@@ -36,6 +39,37 @@ def study(tmp_path: Path) -> tuple[Path, Path, Path]:
     b = write_run(tmp_path, "bb", 1, {LR: "0.2"}, {"distill": gains})
     gains = {"test": 0.12 + NOISE, "dev": 0.3}
     return a, b, write_run(tmp_path, "bb", 2, {LR: "0.2"}, {"distill": gains})
+
+
+def test_the_mean_of_splits_is_tested_too(tmp_path: Path) -> None:
+    gains: dict[str, Gain] = {"test": NOISE, "dev": np.roll(NOISE, 1) + 0.05}
+    runs = [
+        write_run(tmp_path, "aa", 1, {LR: "0.1"}, {"distill": {"test": 0.0, "dev": 0.0}}),
+        write_run(tmp_path, "bb", 1, {LR: "0.2"}, {"distill": gains}),
+    ]
+    weights = {"test": 0.75, "dev": 0.25}
+    for run in runs:
+        (run / "splits.json").write_text(json.dumps({"mean": {"mean_of": weights}}))
+        for phase in ("before", "distill"):
+            own = [
+                r for r in read_records(run / "results.jsonl") if (r.system, r.phase) == ("student", phase)
+            ]
+            append_records(run / "results.jsonl", mean_records({"mean": weights}, own))
+    found = compare_runs(runs)
+    other = row(found, "lr=0.2", Place("mean", "mean", "exact", MEASURE))
+    differences = {split: np.asarray(gains[split]) for split in weights}
+    expected = sum(weights[split] * values.mean() for split, values in differences.items())
+    assert other.gap == pytest.approx(expected)
+    assert other.difference is not None
+    assert other.difference.mean == pytest.approx(expected)
+    signs = np.array(list(product((1, -1), repeat=16)))
+    parts = [weights[s] / 8 * signs[:, 8 * n : 8 * n + 8] @ differences[s] for n, s in enumerate(weights)]
+    extreme = np.abs(np.sum(parts, axis=0)) >= expected - 1e-12
+    assert other.p == pytest.approx(extreme.mean())
+    assert other.p_holm == other.p  # the splits' own tests are another family
+    variance = sum(w**2 * differences[s].var(ddof=1) / 8 for s, w in weights.items())
+    assert other.detectable == pytest.approx(2.8016 * variance**0.5, rel=1e-4)
+    assert row(found, "lr=0.2").p_holm == pytest.approx(min(1, 2 * (row(found, "lr=0.2").p or 0)))
 
 
 def test_seeds_are_averaged_for_each_query_before_pairing(study: tuple[Path, Path, Path]) -> None:
