@@ -51,7 +51,7 @@ def test_the_mean_of_splits_is_tested_too(tmp_path: Path) -> None:
     for run in runs:
         (run / "splits.json").write_text(json.dumps({"mean": {"mean_of": weights}}))
         for phase in ("before", "distill"):
-            own = [
+            student = [
                 r for r in read_records(run / "results.jsonl") if (r.system, r.phase) == ("student", phase)
             ]
             append_records(run / "results.jsonl", mean_records({"mean": weights}, student))
