@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.errors import InputError
+from colbert_lab.tasks import execute
 
 PACKAGE = Path(__file__).resolve().parent
 # The wheel carries conf/ inside the package; a checkout has it beside the package.
@@ -27,14 +28,7 @@ WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _run(cfg: DictConfig) -> float | None:
     try:
-        if cfg.task == "compare":  # reads results and imports no torch
-            from colbert_lab.comparing import compare
-
-            compare(cfg)
-            return None
-        from colbert_lab.run import run
-
-        return run(cfg)
+        return execute(cfg)
     except InputError as error:
         # Hydra would print a second line before it passed the error on.
         stop(error)

@@ -38,8 +38,6 @@ from colbert_lab.training.precision import pick_precision, prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
 
 log = logging.getLogger("colbert_lab")
-TASKS = ("train", "evaluate")
-OTHER_TASKS = ("compare",)  # not run here: they need no torch
 # Settings of a phase that do not change the student at its end; its data counts by content.
 NOT_PHASE = ("data", "evaluate_every", "checkpoint_every", "log_every", "recompute")
 
@@ -62,10 +60,6 @@ def run(cfg: DictConfig) -> float | None:
     cfg.trainer.precision = pick_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     cfg = checked(cfg)
     resolve_mode(cfg.tracking.mode)
-    if cfg.task not in TASKS:
-        raise InputError(f"task={cfg.task}: must be one of {', '.join((*TASKS, *OTHER_TASKS))}")
-    if cfg.runs:
-        raise InputError(f"runs: has no effect on task={cfg.task}; it is for task=compare")
     overrides = _overrides()
     _check_schedule(cfg)
     if not cfg.progress:

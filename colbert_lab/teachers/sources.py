@@ -12,7 +12,7 @@ from colbert_lab.teachers.lists import build_scored_lists
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.scored_lists import read_scored_lists
-from colbert_lab.types import Examples, ScoredLists
+from colbert_lab.types import Examples, ScoredLists, Split
 
 
 class Source(Protocol):
@@ -57,11 +57,15 @@ class InstalledDocsLists:
     seed: int
     weights: None = None
 
+    def judged(self, cache_dir: Path) -> Split:
+        """Training queries, their docstrings, and the corpus."""
+        return training_split(cache_dir, self.documents, self.queries)
+
     def load(self, cache_dir: Path) -> list[ScoredLists]:
         """Build the lists, or read them from the cache."""
         if self.teacher is None:
             raise InputError("data.teacher: installed_docs needs a teacher (bm25, bi_encoder or ensemble)")
-        split = training_split(cache_dir, self.documents, self.queries)
+        split = self.judged(cache_dir)
         lists = build_scored_lists(
             "installed_docs",
             split.corpus,

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colbert_lab.errors import InputError
+from colbert_lab.teachers.judged import of_pairs
 from colbert_lab.teachers.negatives import mine_triples, pairs_of
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.teachers.sources import Source
 from colbert_lab.text.beir import load_beir
 from colbert_lab.text.hub_triples import load_triples
 from colbert_lab.text.installed_docs import training_split
-from colbert_lab.types import Examples
+from colbert_lab.types import Examples, Split
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ class InstalledDocsTriples:
     teacher: None = None
     weights: None = None
 
+    def judged(self, cache_dir: Path) -> Split:
+        """Training queries, their docstrings, and the corpus."""
+        return training_split(cache_dir, self.documents, self.queries)
+
     def load(self, cache_dir: Path) -> list[Examples]:
         """Build the rows."""
-        split = training_split(cache_dir, self.documents, self.queries)
+        split = self.judged(cache_dir)
         if self.negatives == 0:
             return [pairs_of(split)]
         if self.retriever is None:
@@ -83,8 +88,8 @@ class TripleFiles:
     def load(self, cache_dir: Path) -> list[Examples]:
         """Read the rows, or find their negatives."""
         found: Sequence[Examples]
-        if (Path(self.path) / "corpus.jsonl").is_file():
-            found = [self._judged()]
+        if self._is_beir:
+            found = [self._of_folder(cache_dir)]
         else:
             found = load_triples(
                 self.path,
@@ -99,14 +104,24 @@ class TripleFiles:
         _check_weights(self.source_weights, found)
         return list(found)
 
-    def _judged(self) -> Examples:
+    def judged(self, cache_dir: Path) -> Split:
+        """The folder's judgments, or those that pairs make."""
+        if not self._is_beir:
+            return of_pairs(self.load(cache_dir))
         for key in ("columns", "revision", "rows", "streaming", "skip_empty"):
             if getattr(self, key):
                 raise InputError(f"data.{key}: has no effect on a BEIR-layout folder; leave it out")
         try:
-            split = load_beir(self.path, self.split or "train")
+            return load_beir(self.path, self.split or "train")
         except InputError as error:
             raise InputError(f"data.path: {error}") from error
+
+    @property
+    def _is_beir(self) -> bool:
+        return (Path(self.path) / "corpus.jsonl").is_file()
+
+    def _of_folder(self, cache_dir: Path) -> Examples:
+        split = self.judged(cache_dir)
         if self.negatives is None:
             return pairs_of(split)
         if self.retriever is None:

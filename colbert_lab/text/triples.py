@@ -75,6 +75,16 @@ class Triples:
         queries = zip(self._ids(), column_of(self.table, QUERY), strict=True)
         return (pair for row, pair in enumerate(queries) if row not in dropped)
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every row that is used, read in blocks."""
+        gone = set(self.dropped.tolist())
+        number = 0
+        for block in self.table.iter(batch_size=BLOCK):
+            for values in zip(*block.values(), strict=True):
+                if number not in gone:
+                    yield dict(zip(block, values, strict=True))
+                number += 1
+
     def without(self, query_ids: Collection[str]) -> Triples:
         """All rows but those of these queries."""
         gone = [row for row, name in enumerate(self._ids()) if name in query_ids]

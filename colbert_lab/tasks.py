@@ -1,0 +1,36 @@
+"""The tasks of the command line, and who executes each."""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+
+from omegaconf import DictConfig
+
+from colbert_lab.errors import InputError
+
+TASKS = {
+    "train": "colbert_lab.run:run",
+    "evaluate": "colbert_lab.run:run",
+    "compare": "colbert_lab.comparing:compare",
+}
+"""Name to module and function; a module is imported when its task is asked for, as some need no torch."""
+USERS = {"runs": ("compare",)}
+"""Settings of the top level, and the tasks that read them."""
+
+
+def execute(cfg: DictConfig) -> float | None:
+    """Execute a composed config.
+
+    Returns:
+        The headline value (for sweepers), or None when there is none.
+
+    Raises:
+        InputError: an unknown task, a setting that it does not read, or anything else the user can mend.
+    """
+    if cfg.task not in TASKS:
+        raise InputError(f"task={cfg.task}: must be one of {', '.join(TASKS)}")
+    for key, users in USERS.items():
+        if cfg.get(key) and cfg.task not in users:
+            raise InputError(f"{key}: has no effect on task={cfg.task}; it is for task={', '.join(users)}")
+    done: float | None = resolve_name(TASKS[cfg.task])(cfg)
+    return done
