@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -42,3 +43,15 @@ def fingerprint_arrays(arrays: Iterable[np.ndarray]) -> str:
         digest.update(b"%s%d:" % (array.dtype.str.encode(), array.size))
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def folder_state(folder: Path) -> list[str]:
+    """What tells one state of a folder's files from another without reading them: names, sizes and times.
+
+    Args:
+        folder: a folder; the list is empty when it is none.
+    """
+    if not folder.is_dir():
+        return []
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [f"{f.relative_to(folder)} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
