@@ -72,7 +72,9 @@ def quotas(shares: Mapping[str, float], n: int) -> dict[str, int]:
     """
     exact = {name: round(share * n, 9) for name, share in shares.items()}
     whole = {name: int(value) for name, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: whole[name] - exact[name])  # stable: the first of equal ones
+    by_remainder = sorted(
+        exact, key=lambda name: whole[name] - exact[name]
+    )  # stable: the first of equal ones
     for name in by_remainder[: n - sum(whole.values())]:
         whole[name] += 1
     return whole
@@ -83,11 +85,7 @@ def turns(quota: Mapping[str, int]) -> list[str]:
 
     The i-th of a retriever's q turns is at ``(i + 1/2) / q``; of equal ones the first in the mapping goes first.
     """
-    places = [
-        ((i + 0.5) / n, order, name)
-        for order, (name, n) in enumerate(quota.items())
-        for i in range(n)
-    ]
+    places = [((i + 0.5) / n, order, name) for order, (name, n) in enumerate(quota.items()) for i in range(n)]
     return [name for _, _, name in sorted(places)]
 
 

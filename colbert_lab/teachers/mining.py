@@ -7,30 +7,26 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from tqdm.auto import tqdm
 
 from colbert_lab.errors import InputError, some_ids
-from colbert_lab.retrieval.exact import tie_ranks, top_k
+from colbert_lab.teachers.candidates import find_candidates
 from colbert_lab.teachers.choosing import RANDOM, Choice, choose, quotas, turns
 from colbert_lab.teachers.list_scorer import PairScorer, score_lists
-from colbert_lab.teachers.lists import describe, query_generator
+from colbert_lab.teachers.mining_settings import Mining, described
 from colbert_lab.teachers.negatives import relevant_documents
-from colbert_lab.teachers.positive_aware import PositiveAware
-from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, indexed
-from colbert_lab.text.fingerprint import fingerprint, folder_state
+from colbert_lab.teachers.scorer import indexed
+from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.normalised import normalised
 from colbert_lab.types import Split
 
 VERSION = 1  # raise when the same settings would give other negatives
-SAMPLES = ("top", "random")
 KEYS_IN_MEMORY = 1 << 20
 SCHEMA = pa.schema(
     {
@@ -45,57 +41,6 @@ SCHEMA = pa.schema(
 the teacher's scores of negatives and relevant documents (null without a teacher)."""
 
 
-@dataclass(frozen=True)
-class Mining:
-    """How negatives are mined.
-
-    A retriever's candidates are the documents of ranks ``first`` to ``last`` in its list, counted from 1 after the
-    query's relevant documents have been taken out; copies of them still count.
-
-    Attributes:
-        retrievers: name to scorer, those with a share.
-        shares: name to share, of the retrievers and perhaps of ``random``; they add up to 1.
-        negatives: how many a query gets at most.
-        ranks: first and last rank that are candidates.
-        sample: ``top`` takes a retriever's candidates from the best one down, ``random`` in a random order.
-        seed: of everything random.
-        teacher: scores negatives and relevant documents; None for no scores.
-        bounds: what the teacher's scores of negatives may be.
-        part: queries of a part.
-    """
-
-    retrievers: Mapping[str, Scorer]
-    shares: Mapping[str, float]
-    negatives: int = 8
-    ranks: tuple[int, int] = (1, 100)
-    sample: str = "top"
-    seed: int = 0
-    teacher: Scorer | PairScorer | None = None
-    bounds: PositiveAware = PositiveAware()  # noqa: RUF009 (it is frozen)
-    part: int = 256
-
-    def __post_init__(self) -> None:
-        for key, number in (("negatives", self.negatives), ("part", self.part)):
-            if number < 1:
-                raise InputError(f"mine.{key}={number}: must be at least 1")
-        if not 1 <= self.ranks[0] <= self.ranks[1]:
-            raise InputError(
-                f"mine.ranks=[{self.ranks[0]},{self.ranks[1]}]: the first and the last rank, from 1 on, such as [1,100]"
-            )
-        if self.sample not in SAMPLES:
-            raise InputError(f"mine.sample={self.sample}: must be one of {', '.join(SAMPLES)}")
-        if self.teacher is None and self.bounds.used:
-            raise InputError(
-                f"mine.filter.{self.bounds.used[0]}: has no effect without a teacher; set "
-                "teacher@mine.filter.teacher=..., or leave it out"
-            )
-
-    @property
-    def pool(self) -> int:
-        """How many random documents are candidates."""
-        return max(self.ranks[1] - self.ranks[0] + 1, 10 * self.negatives)
-
-
 class Miner:
     """Finds the negatives of a split's queries, a part at a time; a part does not depend on the others.
 
@@ -105,6 +50,9 @@ class Miner:
 
     Attributes:
         relevant: query id to its relevant documents, in the order of the rows.
+        queries: the ids in that order.
+        parts: how many there are.
+        row_of: document id to row of the corpus.
 
     Raises:
         InputError: no query has a relevant document, or a query or relevant document has no text.
@@ -115,10 +63,9 @@ class Miner:
         self.relevant = relevant_documents(split)
         self.queries = list(self.relevant)
         self.parts = -(-len(self.queries) // mining.part)
-        self._row_of = {document: row for row, document in enumerate(split.corpus.ids)}
+        self.row_of = {document: row for row, document in enumerate(split.corpus.ids)}
         self._turns = turns(quotas(mining.shares, mining.negatives))
         self._key = lru_cache(maxsize=KEYS_IN_MEMORY)(self._digest)
-        self._ties: torch.Tensor | None = None
         if not self.queries:
             raise InputError(f"data: no query of {split.dataset}/{split.name} has a relevant document")
         texts = split.corpus.texts
@@ -126,7 +73,7 @@ class Miner:
         if empty:
             raise InputError(f"data: queries without text: {some_ids(empty)}; mend them or take them out")
         asked = dict.fromkeys(document for found in self.relevant.values() for document in found)
-        empty = [document for document in asked if not texts[self._row_of[document]].strip()]
+        empty = [document for document in asked if not texts[self.row_of[document]].strip()]
         if empty:
             raise InputError(
                 f"data: relevant documents without text: {some_ids(empty)}; mend them or take out their judgments"
@@ -144,14 +91,14 @@ class Miner:
                 "fingerprint": split.fingerprint,
                 "order": fingerprint(self.queries),
             },
-            "retrievers": {name: _described(scorer) for name, scorer in mining.retrievers.items()},
+            "retrievers": {name: described(scorer) for name, scorer in mining.retrievers.items()},
             "shares": dict(mining.shares),
             "negatives": mining.negatives,
             "ranks": list(mining.ranks),
             "sample": mining.sample,
             "seed": mining.seed if chance else None,
             "filter": {
-                "teacher": None if mining.teacher is None else _described(mining.teacher),
+                "teacher": None if mining.teacher is None else described(mining.teacher),
                 **asdict(mining.bounds),
             },
             "part": mining.part,
@@ -185,10 +132,8 @@ class Miner:
         start = time.perf_counter()
         ids = self.queries[part * self.mining.part : (part + 1) * self.mining.part]
         counts = {name: Counter[str]() for name in self.mining.shares}
-        candidates: list[dict[str, list[int]]] = []
-        for begin in range(0, len(ids), QUERIES_AT_ONCE):
-            candidates += self._candidates(ids[begin : begin + QUERIES_AT_ONCE], counts)
-        relevant = [[self._row_of[document] for document in self.relevant[query]] for query in ids]
+        candidates = find_candidates(self.split, self.mining, ids, [self._left_out(q) for q in ids], counts)
+        relevant = [[self.row_of[document] for document in self.relevant[query]] for query in ids]
         choices, known = self._choose(ids, candidates, relevant)
         number_of = {name: number for number, name in enumerate(self.mining.shares)}
         rows: list[dict[str, Any]] = []
@@ -210,48 +155,10 @@ class Miner:
         report = {"counts": counts, "seconds": time.perf_counter() - start}
         return pa.Table.from_pylist(rows, SCHEMA.with_metadata({"report": json.dumps(report)}))
 
-    def _candidates(
-        self, ids: Sequence[str], counts: Mapping[str, Counter[str]]
-    ) -> list[dict[str, list[int]]]:
-        """For each query and retriever the rows of its candidates; counts what is none."""
-        mining, corpus = self.mining, self.split.corpus
-        if self._ties is None:
-            self._ties = tie_ranks(list(corpus.ids))
-        out = [
-            np.array([self._row_of[d] for d in self._out_of_the_list(query)], dtype=np.int64) for query in ids
-        ]
-        texts = [self.split.queries[query] for query in ids]
-        found: list[dict[str, list[int]]] = [{} for _ in ids]
-        first, last = mining.ranks
-        for name in mining.shares:
-            ranked_BK: Sequence[np.ndarray]
-            if name == RANDOM:
-                size = min(mining.pool, len(corpus))
-                ranked_BK = [
-                    query_generator(mining.seed, f"{RANDOM}:{query}").choice(len(corpus), size, replace=False)
-                    for query in ids
-                ]
-            else:
-                scores_BC = indexed(mining.retrievers[name], corpus).scores(texts)
-                _check_finite(scores_BC, ids, f"mine.retrievers.{name}")
-                ranked_BK = top_k(scores_BC, self._ties, last + max(map(len, out)))[1].numpy()
-            for b, query in enumerate(ids):
-                others = np.flatnonzero(~np.isin(ranked_BK[b], out[b]))
-                if name != RANDOM:
-                    others = others[:last]
-                reached = len(ranked_BK[b]) if name == RANDOM or len(others) < last else int(others[-1]) + 1
-                inside = others if name == RANDOM else others[first - 1 :]
-                counts[name]["relevant"] += reached - len(others)
-                counts[name]["out_of_range"] += len(others) - len(inside)
-                rows = ranked_BK[b][inside]
-                if name != RANDOM and mining.sample == "random":
-                    rows = query_generator(mining.seed, f"{name}:{query}").permutation(rows)
-                found[b][name] = rows.tolist()
-        return found
-
-    def _out_of_the_list(self, query: str) -> list[str]:
-        """What is taken out of every list: relevant documents, and those that the split excludes for a query."""
-        return list(dict.fromkeys([*self.relevant[query], *self.split.excluded.get(query, ())]))
+    def _left_out(self, query: str) -> np.ndarray:
+        """Rows that are in no list: relevant documents, and those that the split excludes for a query."""
+        rows = {self.row_of[d] for d in (*self.relevant[query], *self.split.excluded.get(query, ()))}
+        return np.array(sorted(rows), dtype=np.int64)
 
     def _choose(
         self,
@@ -267,9 +174,7 @@ class Miner:
         """
         teacher = self.mining.teacher
         known: list[dict[int, float]] = [{} for _ in ids]
-        choices = [
-            self._choice(own, good, {}) for own, good in zip(candidates, relevant, strict=True)
-        ]
+        choices = [self._choice(own, good, {}) for own, good in zip(candidates, relevant, strict=True)]
         if teacher is None:
             return choices, known
         everything = not isinstance(teacher, PairScorer)
@@ -322,24 +227,3 @@ class Miner:
     def _digest(self, row: int) -> str:
         text = normalised(self.split.corpus.texts[row])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _check_finite(scores_BC: torch.Tensor, ids: Sequence[str], key: str) -> None:
-    bad = [query for query, fine in zip(ids, torch.isfinite(scores_BC).all(dim=1).tolist(), strict=True) if not fine]
-    if bad:
-        raise InputError(
-            f"{key}: scores that are no finite numbers for queries {some_ids(bad)}; check the model and its precision"
-        )
-
-
-def _described(scorer: object) -> str:
-    """A scorer's settings, and the state of the local folders that it reads (a checkpoint may be written again)."""
-    members = list(getattr(scorer, "members", {}).values()) or [scorer]
-    folders = [
-        value
-        for member in members
-        for value in getattr(member, "__dict__", {}).values()
-        if isinstance(value, str | Path) and str(value) and Path(value).is_dir()
-    ]
-    state = [line for folder in folders for line in folder_state(Path(folder))]
-    return describe(scorer) + (f" files {fingerprint(state)}" if state else "")
