@@ -32,6 +32,7 @@ ORDER = [
     "inputs",
     "logs",
     "comparing",
+    "encoding",
     "run",
     "mine_task",
     "tasks",
