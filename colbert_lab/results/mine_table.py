@@ -8,6 +8,7 @@ from typing import Any
 from colbert_lab.results.layout import Table
 
 REASONS = {
+    "kept": "kept",
     "relevant": "relevant",
     "out_of_range": "out of range",
     "empty": "empty",
@@ -18,10 +19,9 @@ REASONS = {
     "ratio": "ratio",
     "margin": "margin",
     "not_needed": "not needed",
-    "kept": "kept",
 }
 """What can become of a document that a retriever finds, and its heading."""
-ALWAYS = ("relevant", "out_of_range", "copy_of_relevant", "copy", "chosen_already", "not_needed", "kept")
+ALWAYS = ("kept", "relevant", "out_of_range", "copy_of_relevant", "copy", "chosen_already", "not_needed")
 
 
 def mine_tables(report: Mapping[str, Any]) -> list[Table]:
