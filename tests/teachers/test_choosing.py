@@ -15,6 +15,7 @@ from colbert_lab.teachers.choosing import check_shares, choose, quotas, turns
         ({"a": 0.5, "b": 0.5}, 5, (3, 2)),  # equal remainders: the first
         ({"a": 0.1, "b": 0.2, "c": 0.7}, 10, (1, 2, 7)),  # 0.7 x 10 is below 7 in floating point
         ({"a": 0.29, "b": 0.71}, 100, (29, 71)),
+        ({"a": 0.45, "b": 0.55}, 10, (5, 5)),  # equal remainders but for rounding: 0.55 x 10 > 5.5
         ({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, 8, (3, 3, 2)),
         ({"a": 0.6, "b": 0.3, "c": 0.1}, 1, (1, 0, 0)),
         ({"a": 0.4, "b": 0.35, "c": 0.25}, 3, (1, 1, 1)),
@@ -28,6 +29,7 @@ def test_quotas_are_those_of_the_largest_remainders(
 
 def test_turns_are_spread_so_that_the_first_ones_are_in_proportion() -> None:
     assert turns({"a": 4, "b": 2, "c": 2}) == ["a", "b", "c", "a", "a", "b", "c", "a"]
+    assert turns({"a": 3, "b": 1}) == ["a", "a", "b", "a"]
     assert turns({"a": 0, "b": 2}) == ["b", "b"]
 
 

@@ -289,6 +289,24 @@ def test_scores_that_are_no_numbers_stop_it(planted: tuple[Split, Given]) -> Non
         mined(split, Mining({"g": scores}, {"g": 1.0}, teacher=broken))
 
 
+def test_a_row_of_triples_for_each_relevant_document_with_its_own_score(split: Split) -> None:
+    miner, table, _ = mined(split, replace(BASE, teacher=Hashed("t")))
+    kept = Mined(miner, table, "keep")
+    rows = list(kept.triples())
+    texts = dict(zip(split.corpus.ids, split.corpus.texts, strict=True))
+    assert [(row["query_id"], row["document_id"]) for row in rows] == [
+        (query, document) for query in split.queries for document in miner.relevant.get(query, [])
+    ]
+    assert len(rows) == kept.rows["triples"] > kept.rows["lists"] == 36
+    for row in rows:
+        scores = Hashed("t").index(split.corpus).scores([row["query"]])[0].tolist()
+        assert row["query"] == split.queries[row["query_id"]]
+        assert row["document"] == texts[row["document_id"]]
+        assert row["positive_score"] == scores[miner.row_of[row["document_id"]]]
+        assert row["negative"] == [texts[document] for document in row["negative_ids"]]
+        assert row["negative_scores"] == [scores[miner.row_of[document]] for document in row["negative_ids"]]
+
+
 def test_queries_that_are_short(split: Split) -> None:
     mining = replace(BASE, bounds=PositiveAware(ratio=0.3), teacher=Hashed("t"), ranks=(1, 60))
     miner, table, _ = mined(split, mining)
