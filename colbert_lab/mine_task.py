@@ -83,16 +83,17 @@ def _mining(cfg: DictConfig) -> Mining:
     """The settings, with the retrievers that have a share."""
     settings = cfg.mine
     shares = None if settings.shares is None else dict(settings.shares)
-    parts = check_shares(shares, [str(name) for name in settings.retrievers])
+    retrievers = {str(name): given for name, given in settings.retrievers.items() if given is not None}
+    parts = check_shares(shares, list(retrievers))
     if len(settings.ranks) != 2:
         raise InputError(f"mine.ranks={list(settings.ranks)}: the first and the last rank, such as [1,100]")
     bounds = PositiveAware(settings.filter.max_score, settings.filter.ratio, settings.filter.margin)
     teacher = settings.filter.teacher
     return Mining(
         {
-            name: hydra.utils.instantiate(settings.retrievers[name], _convert_="all")
+            name: hydra.utils.instantiate(retrievers[name], _convert_="all")
             for name in parts
-            if name in settings.retrievers
+            if name in retrievers
         },
         parts,
         settings.negatives,

@@ -68,6 +68,8 @@ class UnfinishedFolder:
     def opened(self) -> Iterator[None]:
         """Make the folder of parts, or go on with it; no other process can while the block runs.
 
+        A folder without a part is taken away at the end, and what an earlier process meant to put there is forgotten.
+
         Raises:
             InputError: its parts have another identity, or another process is at work on it.
         """
@@ -78,14 +80,18 @@ class UnfinishedFolder:
             except BlockingIOError as error:
                 raise InputError(f"out: another process is making {self.out}; wait for it") from error
             there = _read(self.path)
-            if there is None:
+            if there is None or not self._any():
                 write_text(self.path / IDENTITY_FILE, json.dumps(self._identity, indent=2) + "\n")
             elif there != self._identity:
                 raise InputError(
                     f"out: {self.path} holds parts made with other settings ({_differences(there, self._identity)}); "
                     "delete it, or choose another with out=DIR"
                 )
-            yield
+            try:
+                yield
+            finally:
+                if not self._any():
+                    shutil.rmtree(self.path, ignore_errors=True)
 
     def missing(self) -> list[int]:
         """Numbers of the parts that are not there yet."""
@@ -126,6 +132,9 @@ class UnfinishedFolder:
         write_text(filled / IDENTITY_FILE, json.dumps(self._whole, indent=2) + "\n")
         filled.rename(self.out)
         shutil.rmtree(self.path)
+
+    def _any(self) -> bool:
+        return any(self.path.glob("part-*.parquet"))
 
     def _file(self, part: int) -> Path:
         return self.path / f"part-{part:06d}.parquet"

@@ -164,6 +164,17 @@ def test_pairs_of_a_file_are_mined_too(tmp_path: Path) -> None:
     assert [row["query_id"] for row in rows] == [f"q{n}" for n in range(30)]
 
 
+@pytest.mark.parametrize(
+    "left_out", ["mine.retrievers.bi_encoder=null", "~teacher@mine.retrievers.bi_encoder"]
+)
+def test_a_default_retriever_can_be_left_out(left_out: str, toy: Path, tmp_path: Path) -> None:
+    given = ["mine.shares=null" if a.startswith("mine.shares") else a for a in arguments(toy, tmp_path)]
+    outcome = command(*given, left_out, f"out={tmp_path / 'out'}")
+    assert outcome.status == 0, outcome.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["shares"] == {"bm25": 1.0}
+
+
 def test_a_finished_folder_is_left_alone(toy: Path, tmp_path: Path) -> None:
     given = [*arguments(toy, tmp_path), f"out={tmp_path / 'out'}"]
     first = command(*given)
@@ -218,7 +229,7 @@ def refused(outcome: Outcome, folder: Path, part: str) -> None:
     (line,) = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
     assert part in line
     assert not (folder / "out").exists()
-    assert not (folder / "outputs" / "mine").exists()
+    assert not list((folder / "outputs").glob("mine/*"))
 
 
 @pytest.mark.parametrize(
@@ -240,6 +251,8 @@ def refused(outcome: Outcome, folder: Path, part: str) -> None:
         (["data.path=nowhere"], "data.path"),
         (["data.split=validation"], "validation"),
         (["data=scored_lists", "data.scores=lists.jsonl"], "one source of pairs or a folder with judgments"),
+        (["mine.shares=null", "mine.retrievers.bi_encoder.model=nowhere"], "nowhere"),
+        (["mine.shares={bm25: 0.5, random: 0.5}", "mine.retrievers.bm25=null"], "mine.shares.bm25: no such"),
         (["out=/dev/null/x"], "out: cannot write to /dev/null"),
     ],
 )

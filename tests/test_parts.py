@@ -69,6 +69,19 @@ def test_another_identity_is_an_error_that_says_what_differs(tmp_path: Path) -> 
         folder_of(tmp_path / "out", parts=4).finished()
 
 
+def test_a_folder_without_a_part_is_taken_away_and_binds_nobody(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model"), folder_of(tmp_path / "out").opened():
+        raise InputError("no model")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out.unfinished").mkdir()
+    (tmp_path / "out.unfinished" / "identity.json").write_text('{"depth": 1}')  # killed before its first part
+    folder = folder_of(tmp_path / "out", 1)
+    with folder.opened():
+        folder.write(0, table(0))
+    with folder.opened():
+        assert folder.missing() == []
+
+
 def test_parts_are_kept_when_only_the_finishing_changes(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "out", 1, {"short": "error"})
     with folder.opened():

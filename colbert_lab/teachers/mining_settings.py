@@ -55,6 +55,12 @@ class Mining:
             )
         if self.sample not in SAMPLES:
             raise InputError(f"mine.sample={self.sample}: must be one of {', '.join(SAMPLES)}")
+        for name, scorer in self.retrievers.items():
+            if not hasattr(scorer, "index"):
+                raise InputError(
+                    f"mine.retrievers.{name}: {scorer.name} reads pairs and cannot search; use it as "
+                    "mine.filter.teacher"
+                )
         if self.teacher is None and self.bounds.used:
             raise InputError(
                 f"mine.filter.{self.bounds.used[0]}: has no effect without a teacher; set "

@@ -361,6 +361,12 @@ def test_settings_that_cannot_be(change: dict[str, Any], message: str) -> None:
         replace(BASE, **change)
 
 
+def test_a_teacher_of_pairs_is_no_retriever() -> None:
+    pairs: Any = Pairs("cross", Counter())
+    with pytest.raises(InputError, match=r"^mine\.retrievers\.b: cross reads pairs and cannot search"):
+        replace(BASE, retrievers={"a": Hashed("a"), "b": pairs})
+
+
 def test_what_becomes_of_the_negatives_is_checked() -> None:
     Finishing("lists", "drop").check(scored=True)
     for finishing, message in (
