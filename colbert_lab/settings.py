@@ -272,6 +272,31 @@ class CompareSettings:
 
 
 @dataclass
+class MineFilterSettings:
+    """See :class:`colbert_lab.teachers.positive_aware.PositiveAware`."""
+
+    teacher: Any = None
+    max_score: float | None = MISSING
+    ratio: float | None = MISSING
+    margin: float | None = MISSING
+
+
+@dataclass
+class MineSettings:
+    """See :class:`colbert_lab.teachers.mining.Mining` and :class:`colbert_lab.teachers.mined.Finishing`."""
+
+    retrievers: dict[str, Any] = field(default_factory=dict)
+    shares: dict[str, float] | None = MISSING
+    negatives: int = MISSING
+    ranks: list[int] = MISSING
+    sample: str = MISSING
+    filter: MineFilterSettings = field(default_factory=MineFilterSettings)
+    short: str = MISSING
+    output: str = MISSING
+    part: int = MISSING
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -295,7 +320,9 @@ class Settings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     runs: list[str] = MISSING
+    out: str | None = MISSING
     compare: CompareSettings = field(default_factory=CompareSettings)
+    mine: MineSettings = field(default_factory=MineSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

@@ -12,7 +12,7 @@ import pytest
 import colbert_lab
 
 PACKAGE = Path(colbert_lab.__file__).parent
-FREE = {"errors", "atomic", "chosen", "types"}  # anyone may import these
+FREE = {"errors", "atomic", "chosen", "types", "parts"}  # anyone may import these
 ORDER = [
     "text",
     "tokens",
@@ -34,6 +34,7 @@ ORDER = [
     "logs",
     "comparing",
     "run",
+    "mine_task",
     "tasks",
     "__main__",
 ]
@@ -70,7 +71,7 @@ def test_a_file_imports_only_what_is_left_of_it(path: Path) -> None:
 
 def test_only_the_entry_and_the_phase_see_the_config() -> None:
     seeing = {"__main__.py", "run.py", "measuring.py", "searching.py", "settings.py", "inputs.py", "phase.py"}
-    seeing |= {"prepare.py", "comparing.py", "tasks.py"}
+    seeing |= {"prepare.py", "comparing.py", "tasks.py", "mine_task.py"}
     for path in FILES:
         if path.name not in seeing:
             assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (

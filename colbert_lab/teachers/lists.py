@@ -86,7 +86,7 @@ def build_scored_lists(
     )
 
 
-def describe(scorer: Scorer) -> str:
+def describe(scorer: object) -> str:
     """A stable text of a scorer's settings (what decides its scores)."""
     members = getattr(scorer, "members", None)
     if members is not None:
@@ -116,7 +116,7 @@ def _score(
         judged_BC = judge.scores(block).numpy()
         for b in range(len(block)):
             chosen = dict.fromkeys(int(row) for rows in found for row in rows[b])
-            drawn = _generator(seed, ids[start + b]).permutation(len(corpus))
+            drawn = query_generator(seed, ids[start + b]).permutation(len(corpus))
             others = (int(row) for row in drawn if int(row) not in chosen)
             rows = np.array([*chosen, *(next(others) for _ in range(random))], dtype=np.int64)
             documents.append(rows)
@@ -126,7 +126,7 @@ def _score(
     return documents, scores
 
 
-def _generator(seed: int, query_id: str) -> np.random.Generator:
+def query_generator(seed: int, query_id: str) -> np.random.Generator:
     """A generator that depends on the query alone, so adding queries changes no other list."""
     digest = hashlib.sha256(f"{seed}:{query_id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))

@@ -39,11 +39,8 @@ def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
     """
     if negatives < 1:
         raise InputError(f"data.negatives={negatives}: must be at least 1; use data=pairs for none")
-    relevant = {
-        query: {document for document, grade in judged.items() if grade > 0}
-        for query, judged in split.qrels.items()
-    }
-    queries = {query: text for query, text in split.queries.items() if relevant[query]}
+    relevant = relevant_documents(split)
+    queries = {query: split.queries[query] for query in relevant}
     corpus = split.corpus
     text_of = dict(zip(corpus.ids, corpus.texts, strict=True))
 
@@ -81,13 +78,17 @@ def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
     return make_triples(f"{split.dataset}/{split.name}", table_of(columns), negatives, "data.path")
 
 
-def _pairs(split: Split) -> list[tuple[str, str]]:
-    return [
-        (query, document)
+def relevant_documents(split: Split) -> dict[str, list[str]]:
+    """The relevant documents (grade above 0) of every query that has any, in the order of the split."""
+    found = {
+        query: [document for document, grade in split.qrels[query].items() if grade > 0]
         for query in split.queries
-        for document, grade in split.qrels[query].items()
-        if grade > 0
-    ]
+    }
+    return {query: documents for query, documents in found.items() if documents}
+
+
+def _pairs(split: Split) -> list[tuple[str, str]]:
+    return [(query, document) for query, found in relevant_documents(split).items() for document in found]
 
 
 def _texts(split: Split, rows: list[tuple[str, str]]) -> list[str]:

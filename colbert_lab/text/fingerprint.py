@@ -1,7 +1,9 @@
 """Short hashes that say whether two pieces of data are the same."""
 
 import hashlib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -42,3 +44,23 @@ def fingerprint_arrays(arrays: Iterable[np.ndarray]) -> str:
         digest.update(b"%s%d:" % (array.dtype.str.encode(), array.size))
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def folder_state(folder: Path) -> list[str]:
+    """What tells one state of a folder's files from another without reading them: names, sizes and times.
+
+    Args:
+        folder: a folder; the list is empty when it is none.
+    """
+    return files_state(folder.rglob("*"), folder) if folder.is_dir() else []
+
+
+def files_state(files: Iterable[Path], base: Path) -> list[str]:
+    """As :func:`folder_state`, for some files; what does not exist is not in it.
+
+    Args:
+        files: the files.
+        base: their names are told from here.
+    """
+    there = sorted((os.path.relpath(file, base), file.stat()) for file in files if file.is_file())
+    return [f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in there]

@@ -11,6 +11,7 @@ from typing import Any
 
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.text.beir import beir_documents, load_beir_queries
+from colbert_lab.text.fingerprint import files_state, folder_state
 from colbert_lab.text.list_rows import (
     ListRow,
     as_id,
@@ -20,7 +21,6 @@ from colbert_lab.text.list_rows import (
     rows_of_config,
     rows_of_file,
 )
-from colbert_lab.text.list_store import files_mark
 from colbert_lab.text.tsv_collection import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
 
 ROW_COLUMNS = ("query_id", "document_ids", "scores")
@@ -64,12 +64,13 @@ class ListFolder:
     @property
     def text_mark(self) -> list[str]:
         """Identifies the documents."""
-        return files_mark(self.folder / name for name in ("corpus.jsonl", COLLECTION))
+        return files_state((self.folder / name for name in ("corpus.jsonl", COLLECTION)), self.folder)
 
     @property
     def row_mark(self) -> list[str]:
         """Identifies lists and queries."""
-        return [*files_mark([self.file, *self.folder.glob("queries*")]), str(sorted(self.columns.items()))]
+        files = files_state([self.file, *self.folder.glob("queries*")], self.folder)
+        return [*files, str(sorted(self.columns.items()))]
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Id and text of every document."""
@@ -134,7 +135,7 @@ class ListDataset:
         """Identifies the dataset: the files of a folder, or what the ``datasets`` library says of a hub dataset."""
         columns = str(sorted(self.columns.items()))
         if Path(self.path).is_dir():
-            return [*files_mark(Path(self.path).rglob("*")), columns]
+            return [*folder_state(Path(self.path)), columns]
         return [self.path, *(loaded._fingerprint for loaded in self._loaded.values()), columns]
 
     @property

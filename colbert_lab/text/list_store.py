@@ -25,12 +25,6 @@ VERSION = "1"  # of the files; raise when they change
 META = "meta.json"
 
 
-def files_mark(files: Iterable[Path]) -> list[str]:
-    """What tells whether files are as they were: their paths, sizes and times of the last change."""
-    found = sorted(file.resolve() for file in files if file.is_file())
-    return [f"{file} {(stat := file.stat()).st_size} {stat.st_mtime_ns}" for file in found]
-
-
 def open_texts(
     cache_dir: Path, mark: list[str], key: str, documents: Callable[[], Iterator[tuple[str, str]]]
 ) -> tuple[Corpus, Path]:

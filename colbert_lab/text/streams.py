@@ -11,7 +11,7 @@ from datasets.arrow_writer import ArrowWriter
 from tqdm.auto import tqdm
 
 from colbert_lab.atomic import atomic_folder
-from colbert_lab.text.fingerprint import fingerprint
+from colbert_lab.text.fingerprint import fingerprint, folder_state
 
 BUFFER = 10_000  # rows among which the next one is drawn
 SEED = 0
@@ -38,7 +38,7 @@ def read_streams(
     Raises:
         OSError: what :func:`datasets.load_dataset` raises, as for the other errors it has.
     """
-    what = [path, str(split), str(revision), str(rows), *_files(Path(path))]
+    what = [path, str(split), str(revision), str(rows), *folder_state(Path(path))]
     kept = folder / fingerprint(what)
     if not (kept / "splits.json").is_file():
         loaded = datasets.load_dataset(path, split=split, revision=revision, streaming=True)
@@ -67,11 +67,3 @@ def _keep(stream: datasets.IterableDataset, rows: int, name: str, file: Path) ->
             writer.write_batch(block)
             bar.update(len(next(iter(block.values()))))
         writer.finalize()
-
-
-def _files(folder: Path) -> list[str]:
-    """What tells one state of a local copy from another."""
-    if not folder.is_dir():
-        return []
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [f"{f.relative_to(folder)} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
