@@ -272,6 +272,18 @@ class CompareSettings:
 
 
 @dataclass
+class AuditSettings:
+    """See ``conf/audit``."""
+
+    rows: int | None = MISSING
+    documents: int | None = MISSING
+    ngram: int = MISSING
+    near: float = MISSING
+    splits: str = MISSING
+    teacher: SideSettings = field(default_factory=SideSettings)
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -295,7 +307,9 @@ class Settings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     runs: list[str] = MISSING
+    out: str | None = MISSING
     compare: CompareSettings = field(default_factory=CompareSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

@@ -21,10 +21,12 @@ NOT_IDENTITY = (
     "evaluation.keep_embeddings",
     "hydra",
     "runs",
+    "out",
     "compare",
+    "audit",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
-many processes load data, how much memory they use, what ``task=compare`` reads. The seed is apart because runs of
+many processes load data, how much memory they use, what ``task=compare`` and ``task=audit`` read. The seed is apart because runs of
 one config differ by it alone (it is in the run id). Device and precision stay in: they change numbers. The task
 stays in: two tasks are two runs."""
 
