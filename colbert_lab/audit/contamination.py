@@ -107,7 +107,9 @@ def find_contamination(
     for key, split in splits.items():
         mark = split.corpus.fingerprint
         place = places[mark]
-        inside = len(np.unique(equal[(equal[:, 1] >= place.start) & (equal[:, 1] < place.stop), 0])) / max(trained, 1)
+        inside = len(np.unique(equal[(equal[:, 1] >= place.start) & (equal[:, 1] < place.stop), 0])) / max(
+            trained, 1
+        )
         matched = of_item.get(f"document {mark}", {})
         relevant = _relevant(split)
         reports.append(
@@ -138,7 +140,9 @@ def _scan(index: TextIndex, sources: Sequence[TrainingText]) -> tuple[np.ndarray
         documents = tqdm(
             source.documents(), total=total, desc=f"documents of {source.name}", unit="text", disable=None
         )
-        equal.append(index.scan(source.name, "document", documents) + [trained, 0])
+        pairs = index.scan(source.name, "document", documents)
+        pairs[:, 0] += trained
+        equal.append(pairs)
         trained += total
     return np.concatenate(equal), trained
 
@@ -149,9 +153,7 @@ def _corpora(splits: Mapping[str, Split]) -> dict[str, Corpus]:
 
 
 def _relevant(split: Split) -> set[str]:
-    return {
-        document for judged in split.qrels.values() for document, grade in judged.items() if grade > 0
-    }
+    return {document for judged in split.qrels.values() for document, grade in judged.items() if grade > 0}
 
 
 def _chosen(corpus: Corpus, splits: Mapping[str, Split], most: int | None, seed: int) -> np.ndarray:

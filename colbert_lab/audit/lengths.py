@@ -113,7 +113,7 @@ def count_split(split: Split, tokenizer: StudentTokenizer, most: int | None, see
     counter = {role: _Counter(tokenizer) for role in get_args(Role)}
     for number, (role, texts) in enumerate((("query", queries), ("document", split.corpus.texts))):
         chosen = draw(len(texts), most, seed, 2 + number)
-        counter[role].add(texts[n] for n in (range(len(texts)) if chosen is None else chosen.tolist()))  # type: ignore[index]
+        counter[role].add(texts[n] for n in (range(len(texts)) if chosen is None else chosen.tolist()))
     return {role: counter[role].result() for role in counter}
 
 
@@ -149,9 +149,9 @@ class _Counter:
 def _lengths(name: str, role: Role, counts: np.ndarray, tokenizer: StudentTokenizer) -> Lengths:
     room = tokenizer.room(role)
     median, p90, p99 = np.percentile(counts, [50, 90, 99])
-    end = int(max(p99, 1.15 * room, BINS))
-    edges = np.unique(np.linspace(0, end + 1, BINS + 1).round().astype(int))
-    histogram, _ = np.histogram(np.minimum(counts, end), edges)
+    width = -(-int(max(p99, 1.15 * room)) // BINS)
+    edges = width * np.arange(BINS + 1)
+    histogram, _ = np.histogram(np.minimum(counts, edges[-1] - 1), edges)
     return Lengths(
         name,
         role,

@@ -113,9 +113,10 @@ class TextIndex:
         while block := list(islice(stream, BLOCK)):
             normal = [normal_form(text) for _, text in block]
             equal = self._scan_whole(normal)
-            found.append(equal + [self._seen - start, 0])
             for n in {*equal[:, 0].tolist(), *self._scan_runs(normal)}:
                 self._places[self._seen + n] = (source, role, block[n][0])
+            equal[:, 0] += self._seen - start
+            found.append(equal)
             self._seen += len(block)
         return np.concatenate(found)
 

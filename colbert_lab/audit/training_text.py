@@ -106,7 +106,7 @@ def training_text(source: Examples) -> TrainingText:
 
 
 def normal_form(text: str) -> str:
-    """The form in which two texts count as the same: NFKC, case-folded, single spaces, bare of punctuation at the ends."""
+    """Texts are the same when these are: NFKC, case-folded, single spaces, no punctuation at its ends."""
     return normalise(text if text.isascii() else unicodedata.normalize("NFKC", text))
 
 
@@ -278,7 +278,9 @@ class ListText:
             _hashed(source.query_ids, len(self), text_hash),
             _hashed(source.queries, len(self), lambda text: text_hash(normal_form(text))),
             _hashed(
-                (text for _, text in self.documents()), len(self.used), lambda text: text_hash(normal_form(text))
+                (text for _, text in self.documents()),
+                len(self.used),
+                lambda text: text_hash(normal_form(text)),
             ),
             members,
             ends,

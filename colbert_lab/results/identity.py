@@ -26,9 +26,9 @@ NOT_IDENTITY = (
     "audit",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
-many processes load data, how much memory they use, what ``task=compare`` and ``task=audit`` read. The seed is apart because runs of
-one config differ by it alone (it is in the run id). Device and precision stay in: they change numbers. The task
-stays in: two tasks are two runs."""
+many processes load data, how much memory they use, what ``task=compare`` and ``task=audit`` read. The seed is apart
+because runs of one config differ by it alone (it is in the run id). Device and precision stay in: they change
+numbers. The task stays in: two tasks are two runs."""
 
 SHORT = 10
 """Hexadecimal digits of a shortened hash: among 10,000 configs, a collision has a chance of 5 in 100,000."""
