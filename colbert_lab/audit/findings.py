@@ -56,8 +56,8 @@ class DataFindings:
 
     @property
     def label(self) -> str:
-        """The phases, for headings."""
-        return ", ".join(self.phases)
+        """The phases, for headings and sentences."""
+        return "the data" if self.phases == ["data"] else ", ".join(self.phases)
 
 
 @dataclass(frozen=True)

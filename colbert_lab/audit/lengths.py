@@ -16,6 +16,7 @@ from colbert_lab.types import Role, Split
 
 BLOCK = 1000  # texts tokenised at once
 BINS = 40
+NO_LIMIT = 10**6  # Hugging Face's tokenizers say 10**30 where they have none
 Counts = Mapping[Role, np.ndarray]
 """By role, the number of tokens of each text that was looked at."""
 
@@ -36,6 +37,7 @@ class Lengths:
         length: the configured length, everything counted.
         room: tokens of it that are left for text.
         prompt: tokens that the prompt takes.
+        limit: most tokens that the backbone's tokenizer is made for, as far as it says so.
         cut: share of texts that lose tokens.
         cut_without_prompt: the same if there were no prompt, at the same length without it.
         lost: share of all text tokens that are cut off.
@@ -54,6 +56,7 @@ class Lengths:
     length: int
     room: int
     prompt: int
+    limit: int | None
     cut: float
     cut_without_prompt: float
     lost: float
@@ -149,9 +152,11 @@ class _Counter:
 def _lengths(name: str, role: Role, counts: np.ndarray, tokenizer: StudentTokenizer) -> Lengths:
     room = tokenizer.room(role)
     median, p90, p99 = np.percentile(counts, [50, 90, 99])
+    limit = int(tokenizer.tokenizer.model_max_length)
     width = -(-int(max(p99, 1.15 * room)) // BINS)
     edges = width * np.arange(BINS + 1)
     histogram, _ = np.histogram(np.minimum(counts, edges[-1] - 1), edges)
+    end = max(int(np.flatnonzero(histogram)[-1]), room // width) + 1
     return Lengths(
         name,
         role,
@@ -164,9 +169,10 @@ def _lengths(name: str, role: Role, counts: np.ndarray, tokenizer: StudentTokeni
         tokenizer.length(role),
         room,
         tokenizer.prompt_tokens(role),
+        limit if limit < NO_LIMIT else None,
         float((counts > room).mean()),
         float((counts > room_without_prompt(tokenizer, role)).mean()),
         float(np.maximum(counts - room, 0).sum() / max(int(counts.sum()), 1)),
-        edges.tolist(),
-        histogram.tolist(),
+        edges[: end + 1].tolist(),
+        histogram[:end].tolist(),
     )

@@ -52,7 +52,7 @@ def draw_audit(findings: Findings) -> Figure:
     figure.suptitle(f"Audit of {findings.title}", fontsize=14)
     for number, row in enumerate(figure.subfigures(rows, 1, squeeze=False)[:, 0]):
         here = panels[2 * number : 2 * number + 2]
-        ratios = [1, 1] if number == 0 else [1, 1.7][: len(here)]
+        ratios = [1, 1] if number == 0 else [1, 1.4][: len(here)]
         for panel, axes in zip(
             here, row.subplots(1, len(here), squeeze=False, width_ratios=ratios)[0], strict=True
         ):
@@ -110,18 +110,18 @@ def _pooled(lengths: list[Lengths], role: Role) -> Lengths | None:
 
 def _entropy(axes: Axes, findings: Findings) -> None:
     several = [(phase.phase, each) for phase in findings.phases for each in phase.teachers]
-    axes.axvspan(FLAT, 1, color=GREY, alpha=0.18, linewidth=0)
-    axes.axvspan(0, ONE_HOT, color=GREY, alpha=0.18, linewidth=0)
+    axes.axvspan(FLAT, 1, color=GREY, alpha=0.3, linewidth=0, label="training stops at a mean in here")
+    axes.axvspan(0, ONE_HOT, color=GREY, alpha=0.3, linewidth=0)
     for number, (phase, each) in enumerate(several):
         colour = COLOURS[number % len(COLOURS)]
         values = [100 * n / each.lists for n in each.counts]
         label = each.source if phase == "data" else f"{phase}, {each.source}"
-        label += f"\n{each.normalisation}, temperature {each.temperature:g}: mean {each.entropy:.3f}"
+        label += f"\n{each.normalisation}, temperature {each.temperature:g}: mean {each.entropy:.3f} (dashed)"
         axes.stairs(values, each.edges, fill=len(several) == 1, alpha=0.6, color=colour, label=label)
         axes.axvline(each.entropy, color=colour, linestyle="--", linewidth=2)
     axes.set_xlim(0, 1)
     axes.set_title("Entropy of the teacher's distributions", fontsize=12)
-    axes.set_xlabel("normalised entropy of a list (0 one-hot, 1 uniform; dashed: mean)", fontsize=11)
+    axes.set_xlabel("normalised entropy of a list (0 one-hot, 1 uniform)", fontsize=11)
     axes.set_ylabel("share of lists (%)", fontsize=11)
     _legend(axes)
 

@@ -131,15 +131,14 @@ def _split_row(each: Contamination) -> tuple[str, ...]:
 
 def _matches(data: DataFindings) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
+    listed: set[str] = set()  # splits of one corpus share its documents
     for each in data.contamination:
         kinds = {"query": each.queries, "relevant": each.relevant}
         if not each.shared_corpus:
-            others = {
-                name: match
-                for name, match in each.documents.matches.items()
-                if name not in each.relevant.matches
-            }
+            seen = listed | set(each.relevant.matches)
+            others = {name: match for name, match in each.documents.matches.items() if name not in seen}
             kinds["document"] = Found(len(others), others)
+            listed |= set(others)
         for kind, found in kinds.items():
             for name, match in list(found.matches.items())[:SHOWN]:
                 source, role, place = match.places[0]

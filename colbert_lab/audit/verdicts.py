@@ -52,8 +52,9 @@ def _of_split(label: str, each: Contamination, drops: bool) -> Iterator[str]:
     )
     if other:
         yield (
-            f"{where}: {other} more of its {each.queries.looked_at} queries are in the training text of {label}, whole "
-            "or by their words; see audit.json, and leave those rows out where they give the answer away"
+            f"{where}: of its {each.queries.looked_at} queries, {other} {'more ' if trained else ''}are in the training "
+            f"text of {label}, whole or by their words; see audit.json, and leave those rows out where they give the "
+            "answer away"
         )
     if each.shared_corpus:
         yield (
@@ -89,9 +90,14 @@ def _cut(phase: PhaseFindings) -> Iterator[str]:
     for each in _last_two(phase):
         if each.cut > CUT or each.lost > LOST:
             wanted = int(each.p99) + each.length - each.room
+            more = f"{wanted} would leave 99% whole"
+            if each.limit is not None and wanted > each.limit:
+                more = (
+                    f"99% would be whole at {wanted}, beyond the {each.limit} that the tokenizer is made for"
+                )
             yield (
                 f"{phase.keys[each.role]}: at {each.length} tokens, {each.cut:.1%} of the {each.role} texts are cut "
-                f"and {each.lost:.1%} of their tokens lost; {wanted} would leave 99% whole"
+                f"and {each.lost:.1%} of their tokens lost; {more}"
             )
 
 
