@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from colbert_lab.audit.contamination import Contamination
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GREY = "#555555"
-BARS = 8  # splits that are drawn; the table has all
+HEIGHT = 4.8  # inches of a row of panels
+FEW, MOST = 6, 24  # bars that fit beside another panel, and at all
+Bar = tuple[str, int, int, int]
+"""Label, exact, near, looked at."""
 
 
 def check_matplotlib() -> None:
@@ -45,16 +48,21 @@ def draw_audit(findings: Findings) -> Figure:
     ]
     if any(phase.teachers for phase in findings.phases):
         panels.append(lambda axes: _entropy(axes, findings))
-    if any(data.contamination for data in findings.data):
-        panels.append(lambda axes: _contamination(axes, findings))
-    rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(13, 4.8 * rows + 0.4), layout="constrained", dpi=110)
+    bars = _bars(findings)
+    if bars:
+        panels.append(lambda axes: _contamination(axes, bars))
+    rows = [panels[:2]]
+    rows += [[panel] for panel in panels[2:]] if len(bars) > FEW else [panels[2:]] if panels[2:] else []
+    heights = [HEIGHT] * len(rows)
+    if bars:
+        heights[-1] = max(HEIGHT if len(rows[-1]) > 1 else 0, 1.8 + 0.38 * len(bars))
+    figure = Figure(figsize=(13, sum(heights) + 0.4), layout="constrained", dpi=110)
     figure.suptitle(f"Audit of {findings.title}", fontsize=14)
-    for number, row in enumerate(figure.subfigures(rows, 1, squeeze=False)[:, 0]):
-        here = panels[2 * number : 2 * number + 2]
-        ratios = [1, 1] if number == 0 else [1, 1.4][: len(here)]
+    parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, row in zip(parts, rows, strict=True):
+        ratios = [1.0, 1.0] if row is rows[0] else [1.0, 1.4][: len(row)]
         for panel, axes in zip(
-            here, row.subplots(1, len(here), squeeze=False, width_ratios=ratios)[0], strict=True
+            row, part.subplots(1, len(row), squeeze=False, width_ratios=ratios)[0], strict=True
         ):
             axes.grid(alpha=0.25)
             axes.set_axisbelow(True)
@@ -126,13 +134,22 @@ def _entropy(axes: Axes, findings: Findings) -> None:
     _legend(axes)
 
 
-def _contamination(axes: Axes, findings: Findings) -> None:
+def _bars(findings: Findings) -> list[Bar]:
+    """Every kind of text of every split; where these are many, those of which something was found."""
     several = len(findings.data) > 1
-    bars: list[tuple[str, int, int, int]] = []
+    bars: list[Bar] = []
     for data in findings.data:
-        for each in data.contamination[:BARS]:
-            name = f"{each.split} ({each.dataset})" + (f"\nin {data.label}" if several else "")
-            bars += [(f"{name}: {kind}", *numbers) for kind, numbers in _kinds(each)]
+        for each in data.contamination:
+            where = f" in {data.label}" if several else ""
+            name = each.split if each.split == each.dataset else f"{each.split} ({each.dataset})"
+            bars += [(f"{name}{where}: {kind}", *numbers) for kind, numbers in _kinds(each)]
+    if len(bars) > FEW:
+        bars = [bar for bar in bars if bar[1] + bar[2]] or bars[:FEW]
+        bars = sorted(sorted(bars, key=lambda bar: -(bar[1] + bar[2]) / bar[3])[:MOST], key=bars.index)
+    return bars
+
+
+def _contamination(axes: Axes, bars: Sequence[Bar]) -> None:
     for place, (_, exact, near, total) in enumerate(bars):
         shares = [100 * n / max(total, 1) for n in (exact, near)]
         one = place == 0
@@ -160,9 +177,10 @@ def _contamination(axes: Axes, findings: Findings) -> None:
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(bars)), [label for label, *_ in bars])
     axes.invert_yaxis()
-    axes.set_title("Evaluation text found in training text", fontsize=12)
+    rest = " (audit.md has the kinds that are left out)" if len(bars) > FEW else ""
+    axes.set_title(f"Evaluation text found in training text{rest}", fontsize=12)
     axes.set_xlabel("share of the split's texts (%)", fontsize=11)
-    axes.legend(fontsize=10, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    axes.legend(fontsize=10, frameon=False, loc="lower right")
 
 
 def _kinds(each: Contamination) -> list[tuple[str, tuple[int, int, int]]]:

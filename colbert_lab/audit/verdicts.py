@@ -29,6 +29,9 @@ def verdicts(findings: Findings) -> list[str]:
 def _contaminated(data: DataFindings, drops: bool) -> Iterator[str]:
     for each in data.contamination:
         yield from _of_split(data.label, each, drops)
+    clean = [s.split for s in data.contamination if not s.queries.matches and not s.documents.matches]
+    if clean:
+        yield f"evaluation splits of which nothing is in the training text of {data.label}: {', '.join(clean)}"
 
 
 def _of_split(label: str, each: Contamination, drops: bool) -> Iterator[str]:
@@ -52,9 +55,9 @@ def _of_split(label: str, each: Contamination, drops: bool) -> Iterator[str]:
     )
     if other:
         yield (
-            f"{where}: of its {each.queries.looked_at} queries, {other} {'more ' if trained else ''}are in the training "
-            f"text of {label}, whole or by their words; see audit.json, and leave those rows out where they give the "
-            "answer away"
+            f"{where}: of its {each.queries.looked_at} queries, {other} {'more ' if trained else ''}are in the "
+            f"training text of {label}, whole or by their words; see audit.json, and leave those rows out where they "
+            "give the answer away"
         )
     if each.shared_corpus:
         yield (
@@ -68,8 +71,6 @@ def _of_split(label: str, each: Contamination, drops: bool) -> Iterator[str]:
             f"{where}: {len(each.documents.matches)} of {each.documents.looked_at} documents are in the training text "
             f"of {label}, {len(each.relevant.matches)} of {each.relevant.looked_at} relevant ones"
         )
-    if not each.queries.matches and not each.documents.matches:
-        yield f"{where}: none of its queries and documents is in the training text of {label}"
 
 
 def _repeated(data: DataFindings) -> Iterator[str]:
