@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.inputs import check_brought_along, split_requests
 from colbert_lab.logs import start_logging
 from colbert_lab.objectives.distillation import Side
-from colbert_lab.results.identity import SHORT, canonical_json, config_hash
+from colbert_lab.results.identity import canonical_json, protocol_hash
 from colbert_lab.results.layout import print_tables, to_markdown
 from colbert_lab.results.run_directory import check_writable
 from colbert_lab.settings import checked
@@ -45,12 +45,11 @@ IDENTITY = (
     "student",
     "prompts",
     "data",
-    "evaluation",
     "audit",
     "drop_contamination",
     "seed",
 )
-"""Settings that decide what an audit finds."""
+"""Settings that decide what an audit finds, beside the texts themselves."""
 
 
 def execute(cfg: DictConfig) -> None:
@@ -70,12 +69,13 @@ def execute(cfg: DictConfig) -> None:
         os.environ["TQDM_DISABLE"] = "1"
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     scope = _scope(cfg, overrides)
-    out = _out(cfg)
+    _check_out(cfg)
     check_matplotlib()
     tokenizer = _tokenizer(cfg, overrides)
     cache_dir = Path(cfg.cache_dir).expanduser()
     data, phases = _data(cfg, tokenizer, cache_dir)
     splits, about = _splits(cfg, data, cache_dir)
+    out = _out(cfg, data, splits)
     findings = audit(
         cfg.name,
         data,
@@ -115,18 +115,26 @@ def _scope(cfg: DictConfig, overrides: Sequence[str]) -> Scope:
     return Scope(audit.rows, audit.documents, audit.ngram, audit.near)
 
 
-def _out(cfg: DictConfig) -> Path:
-    """The folder to write; whether it may be written is checked before any work is done."""
+def _check_out(cfg: DictConfig) -> None:
+    """Whether the report may be written, before any work is done."""
     if cfg.out is None:
-        plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
-        mark = config_hash({key: [plain[key]] for key in IDENTITY})[:SHORT]
-        out = Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.name}-{mark}"
-    else:
-        out = Path(cfg.out).expanduser()
+        check_writable(Path(cfg.output_dir).expanduser())
+        return
+    out = Path(cfg.out).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / REPORT).is_file():
         raise InputError(f"out={out}: exists and is no audit; choose another folder")
-    check_writable(out.parent, "output_dir" if cfg.out is None else "out")
-    return out
+    check_writable(out.parent, "out")
+
+
+def _out(cfg: DictConfig, data: Sequence[AuditedData], splits: Mapping[str, Split]) -> Path:
+    """The folder to write, named after everything that decides what is found where ``out`` names none."""
+    if cfg.out is not None:
+        return Path(cfg.out).expanduser()
+    plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+    identity = {key: plain[key] for key in IDENTITY}
+    identity["sources"] = [[source.fingerprint for source in each.sources] for each in data]
+    identity["splits"] = {key: [split.fingerprint, dict(split.protocol)] for key, split in splits.items()}
+    return Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.name}-{protocol_hash(identity)}"
 
 
 def _tokenizer(cfg: DictConfig, overrides: Sequence[str]) -> StudentTokenizer:
