@@ -30,6 +30,7 @@ ORDER = [
     "settings",
     "searching",
     "measuring",
+    "encoding",
     "inputs",
     "logs",
     "comparing",
