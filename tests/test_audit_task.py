@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from colbert_lab.student.formats.own import save_student
+from colbert_lab.student.student import build_student
 from tests.command import Outcome, command
 from tests.conftest import SHARED_DATA, write_beir
 from tests.toy import student_overrides, toy_overrides, write_toy
@@ -185,6 +187,26 @@ def test_out_has_no_effect_on_training_and_says_so() -> None:
     outcome = command("+experiment=colbert_zero_kd", "out=x")
     assert outcome.status == 2
     assert "error: out: has no effect on task=train" in outcome.err
+
+
+def test_a_saved_student_brings_its_lengths_and_prompts(
+    student_settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    save_student(
+        build_student(**student_settings | {"document_length": 9, "document_prompt": "search_document "}),
+        tmp_path / "student",
+    )
+    checkpoint, out = f"student.checkpoint={tmp_path / 'student'}", tmp_path / "out"
+    arguments = ["task=audit", "data=beir", f"data.path={folder}", f"out={out}", checkpoint]
+    outcome = command(*arguments, f"output_dir={tmp_path}", f"cache_dir={tmp_path / 'cache'}")
+    assert outcome.status == 0, outcome.err
+    (phase,) = read(out)["phases"]
+    documents = phase["lengths"][1]
+    assert (documents["length"], documents["prompt"], documents["room"]) == (9, 3, 3)
+    assert documents["cut"] == 1.0
+    assert documents["cut_without_prompt"] == 1.0
+    idle = command(*arguments, "student.document_length=20")
+    assert "student.document_length=20 has no effect with student.checkpoint" in idle.err
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def audit_teacher(
         lists: the source.
         side: normalisation and temperature of the teacher.
         key: config key of these two.
-        n_way: documents of a list that training draws: the best and random others; None for all.
+        n_way: documents of a list that training draws, see ``ScoredLists.pick``; None for all.
         most: lists to look at, drawn at random; None for all. Constant lists, lengths and the score range are of these
             too.
         seed: of both draws.
@@ -95,7 +95,10 @@ def audit_teacher(
     numbers = list(range(len(lists))) if chosen is None else chosen.tolist()
     whole = [np.asarray(lists.scores[n], dtype=np.float32) for n in numbers]
     generator = np.random.default_rng([seed, 4])
-    drawn = [_drawn(scores, n_way, generator) for scores in whole]
+    drawn = [
+        scores if n_way is None or n_way >= len(scores) else scores[lists.pick(scores, n_way, generator)]
+        for scores in whole
+    ]
     entropies, tops = _distributions(drawn, side)
     histogram, edges = np.histogram(np.clip(entropies, 0, 1), bins=BINS, range=(0, 1))
     constant = [lists.query_ids[n] for n, s in zip(numbers, whole, strict=True) if s.min() == s.max()]
@@ -132,15 +135,6 @@ def audit_teacher(
         "",
     )
     return replace(found, verdict=_verdict(found))
-
-
-def _drawn(scores: np.ndarray, n_way: int | None, generator: np.random.Generator) -> np.ndarray:
-    """The best and a random draw of the others, as ``ScoredLists.example`` takes them."""
-    if n_way is None or n_way >= len(scores):
-        return scores
-    best = int(scores.argmax())
-    others = np.delete(np.arange(len(scores)), best)
-    return scores[[best, *generator.choice(others, size=n_way - 1, replace=False)]]
 
 
 def _distributions(lists: Sequence[np.ndarray], side: Side) -> tuple[np.ndarray, np.ndarray]:

@@ -127,6 +127,16 @@ def test_one_corpus_for_both_is_said() -> None:
     assert marked[0].shared_corpus
 
 
+def test_training_documents_are_counted_over_blocks_and_sources() -> None:
+    documents = [f"document number {n} of w{n}" for n in range(3000)]
+    text = training_text(triples([(f"query {n}", document, []) for n, document in enumerate(documents)]))
+    held_out = split({f"d{n}": document for n, document in enumerate(documents)}, {"q": "x"}, {"q": "d1"})
+    (found,) = find_contamination({"test": held_out}, [text, text], ngram=8, near=0.8, documents=None, seed=0)
+    assert (found.training_documents_in_corpus, found.documents.exact) == (1.0, 3000)
+    assert found.documents.matches["d2500"].count == 2
+    assert found.documents.matches["d2500"].places == [("made", "document", "row 2500")]
+
+
 def test_a_cut_corpus_keeps_relevant_documents() -> None:
     found = audit(documents=4)
     assert (found.documents.looked_at, found.documents_in_corpus) == (4, 6)

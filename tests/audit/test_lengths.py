@@ -72,6 +72,12 @@ def test_a_draw_takes_so_many_rows_and_documents_of_them(tokenizer: StudentToken
     assert [len(one[role]) for role in get_args(Role)] == [10, 10]
     again = count_training(training_text(triples(rows)), tokenizer, 10, 7)
     other = count_training(training_text(triples(rows)), tokenizer, 10, 8)
+    sizes = [
+        (f"q{n}", f"{'a ' * (2 * n + 1)}", [f"{'a ' * (2 * n + 2)}"]) for n in range(30)
+    ]  # 1 to 60 tokens
+    drawn = count_training(training_text(triples(sizes)), tokenizer, 29, 7)["document"].tolist()
+    assert len(set(drawn)) == 29  # no document twice, and not the same place of every row
+    assert {n % 2 for n in drawn} == {0, 1}
     assert one["query"].tolist() == again["query"].tolist() != other["query"].tolist()
     assert len(pooled([one, other])["query"]) == 20
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,15 @@ def test_the_best_document_is_always_drawn() -> None:
     best = [[50.0, *[0.0] * 7], [*[0.0] * 7, 50.0]] * 10
     found = audit(best, Side("none", 1.0), n_way=3)
     assert (found.one_hot, found.n_way, found.longest) == (1.0, 3, 8)
+
+
+def test_lists_that_are_read_in_order_are_looked_at_so() -> None:
+    scores = [[9.0, 9.0, 0.0, 0.0, 0.0, 0.0]] * 8
+    made = replace(
+        lists([f"query {n}" for n in range(8)], DOCUMENTS, [list(range(6))] * 8, scores), draw="order"
+    )
+    found = audit_teacher(made, Side("none", 1.0), key=KEY, n_way=2, most=None, seed=0)
+    assert [found.uniform, found.entropy] == pytest.approx([1.0, 1.0])
 
 
 def test_a_draw_of_lists() -> None:
