@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from colbert_lab.audit.training_text import normal_form, text_hash
+from colbert_lab.audit.normal_form import normal_form, text_hash
 from colbert_lab.text.near_twins import run_hashes, words_of
 
 BLOCK = 2000  # streamed texts looked at together

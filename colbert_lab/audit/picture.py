@@ -72,9 +72,9 @@ def draw_audit(findings: Findings) -> Figure:
     return figure
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, columns: int = 1) -> None:
     """Below the panel, where it covers nothing."""
-    axes.legend(fontsize=10, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    axes.legend(fontsize=10, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
 
 
 def _lengths(axes: Axes, findings: Findings, role: Role) -> None:
@@ -180,7 +180,7 @@ def _contamination(axes: Axes, bars: Sequence[Bar]) -> None:
     rest = " (audit.md has the kinds that are left out)" if len(bars) > FEW else ""
     axes.set_title(f"Evaluation text found in training text{rest}", fontsize=12)
     axes.set_xlabel("share of the split's texts (%)", fontsize=11)
-    axes.legend(fontsize=10, frameon=False, loc="lower right")
+    _legend(axes, columns=2)
 
 
 def _kinds(each: Contamination) -> list[tuple[str, tuple[int, int, int]]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from colbert_lab.text.contamination import normalise
+from colbert_lab.audit.normal_form import normal_form, text_hash
 from colbert_lab.text.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples
 from colbert_lab.types import Examples, ScoredLists
 
@@ -103,17 +101,6 @@ def training_text(source: Examples) -> TrainingText:
     if isinstance(source, ScoredLists):
         return ListText(source)
     raise TypeError(f"no reader for {type(source).__name__}")
-
-
-def normal_form(text: str) -> str:
-    """Texts are the same when these are: NFKC, case-folded, single spaces, no punctuation at its ends."""
-    return normalise(text if text.isascii() else unicodedata.normalize("NFKC", text))
-
-
-def text_hash(normal: str) -> int:
-    """64 bits of the BLAKE2b of a text in its normal form."""
-    digest = hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def draw(size: int, most: int | None, *entropy: int) -> np.ndarray | None:

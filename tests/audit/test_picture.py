@@ -68,6 +68,10 @@ def test_every_panel_says_what_it_shows_and_labels_do_not_overlap(findings: Find
         for text in (panel.xaxis.label, panel.yaxis.label, panel.title):
             box = text.get_window_extent()
             assert box.width == 0 or (frame.x0 <= box.x0 and box.x1 <= frame.x1)
+        covered = [*panel.texts, panel.xaxis.label]
+        legend = panel.get_legend()
+        assert legend is not None
+        assert not any(legend.get_window_extent().overlaps(text.get_window_extent()) for text in covered)
     labels = [label.get_window_extent() for label in figure.axes[3].get_yticklabels()]
     assert len(labels) > 6
     assert all(not one.overlaps(other) for one, other in pairwise(labels))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from colbert_lab.audit.training_text import draw, normal_form, training_text
+from colbert_lab.audit.normal_form import normal_form
+from colbert_lab.audit.training_text import draw, training_text
 from tests.audit.support import lists, triples
 
 ROWS = [("qa", "pa", ["n1", "n2"]), ("qb", "pb", ["n3", "n4", "n5"]), ("qc", "pc", ["n6", "n7"])]
