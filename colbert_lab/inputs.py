@@ -150,6 +150,25 @@ def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
             extend_length=bool(prompts.extend_length),
             output=output or "multi",
         )
+    check_brought_along(overrides, output)
+    student = load_student(Path(checkpoint).expanduser(), settings["attention"])
+    return (
+        student
+        if output is None
+        else with_output(student, output, settings["pooling"], settings["dim"], settings["bias"])
+    )
+
+
+def check_brought_along(overrides: Collection[str], output: str | None = None) -> None:
+    """Whether settings were given that a checkpoint brings itself.
+
+    Args:
+        overrides: what the user gave on the command line.
+        output: ``student.output``; another one than the checkpoint's has a head of its own.
+
+    Raises:
+        InputError: there are such.
+    """
     idle = [o for o in overrides if o.startswith(("student.", "student="))]
     used = ["student.checkpoint=", "student.attention=", "student.output=", "student.pooling="]
     if output is not None:
@@ -159,12 +178,6 @@ def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
         raise InputError(
             f"{idle[0]} has no effect with student.checkpoint, which brings its own; leave it out"
         )
-    student = load_student(Path(checkpoint).expanduser(), settings["attention"])
-    return (
-        student
-        if output is None
-        else with_output(student, output, settings["pooling"], settings["dim"], settings["bias"])
-    )
 
 
 def _clean(

@@ -297,6 +297,18 @@ class MineSettings:
 
 
 @dataclass
+class AuditSettings:
+    """See ``conf/audit``."""
+
+    rows: int | None = MISSING
+    documents: int | None = MISSING
+    ngram: int = MISSING
+    near: float = MISSING
+    splits: str = MISSING
+    teacher: SideSettings = field(default_factory=SideSettings)
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -323,6 +335,7 @@ class Settings:
     out: str | None = MISSING
     compare: CompareSettings = field(default_factory=CompareSettings)
     mine: MineSettings = field(default_factory=MineSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

@@ -13,9 +13,10 @@ TASKS = {
     "evaluate": "colbert_lab.run:run",
     "compare": "colbert_lab.comparing:compare",
     "mine": "colbert_lab.mine_task:execute",
+    "audit": "colbert_lab.audit_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
-USERS = {"runs": ("compare",), "out": ("mine",)}
+USERS = {"runs": ("compare",), "out": ("mine", "audit")}
 """Settings of the top level, and the tasks that read them."""
 
 

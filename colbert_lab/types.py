@@ -118,17 +118,9 @@ class ScoredLists:
         return True
 
     def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
-        """The teacher's best document of a list, and others: a random draw, or the first ones in the list's order.
-
-        Stored lists are often sorted by score, so taking the first n shows near-positives only.
-        """
+        """The teacher's best document of a list, and others, see :meth:`pick`."""
         scores = self.scores[row]
-        best = int(scores.argmax())
-        others = [n for n in range(len(scores)) if n != best]
-        if self.draw == "order":
-            pick = [best, *others[: n_way - 1]]
-        else:
-            pick = [best, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
+        pick = self.pick(scores, n_way, generator)
         rows = self.documents[row][pick].tolist()
         return Example(
             self.query_ids[row],
@@ -137,6 +129,17 @@ class ScoredLists:
             [self.corpus.texts[n] for n in rows],
             scores[pick],
         )
+
+    def pick(self, scores: np.ndarray, n_way: int, generator: np.random.Generator) -> list[int]:
+        """Places in a list: the teacher's best, and a random draw of others, or the first ones in the list's order.
+
+        Stored lists are often sorted by score, so taking the first n shows near-positives only.
+        """
+        best = int(scores.argmax())
+        others = [n for n in range(len(scores)) if n != best]
+        if self.draw == "order":
+            return [best, *others[: n_way - 1]]
+        return [best, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
 
     def training_queries(self) -> Iterator[tuple[str, str]]:
         """Id and text of every query."""

@@ -128,7 +128,9 @@ def test_its_settings_change_no_config_hash() -> None:
         return OmegaConf.to_container(cfg)  # type: ignore[return-value]
 
     plain = composed()
-    before = {key: value for key, value in plain.items() if key not in ("runs", "compare")}
-    assert len(before) == len(plain) - 2
+    before = {key: value for key, value in plain.items() if key not in ("runs", "out", "compare", "audit")}
+    assert len(before) == len(plain) - 4
     assert config_hash(plain) == config_hash(before)
-    assert config_hash(composed("runs=[a]", "compare.systems=[bm25]")) == config_hash(before)
+    assert config_hash(
+        composed("runs=[a]", "out=a", "compare.systems=[bm25]", "audit.near=1")
+    ) == config_hash(before)

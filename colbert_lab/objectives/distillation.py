@@ -18,6 +18,7 @@ from colbert_lab.errors import InputError
 
 Normalisation = Literal["none", "minmax", "zscore"]
 Direction = Literal["teacher_student", "student_teacher"]
+FLAT, ONE_HOT = 0.98, 0.02  # normalised teacher entropy outside these has nothing, or only a label, to teach
 EPSILON = 1e-6  # keeps min-max and z-scores of a constant list finite (they become zeros)
 
 

@@ -21,9 +21,10 @@ NOT_IDENTITY = (
     "evaluation.keep_embeddings",
     "hydra",
     "runs",
-    "compare",
     "out",
+    "compare",
     "mine",
+    "audit",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
 many processes load data, how much memory they use, what the other tasks read. The seed is apart because runs of

@@ -21,15 +21,36 @@ def shingle_hashes(texts: Sequence[str]) -> list[np.ndarray]:
         Texts without a word get none.
     """
     vocabulary: dict[str, int] = {}
-    powers = np.array([pow(0x9E3779B97F4A7C15, k, 2**64) for k in range(SHINGLE)], dtype=np.uint64)
     hashes = []
     for text in texts:
-        words = _WORD.findall(text.casefold())
-        numbers = [vocabulary.setdefault(word, len(vocabulary) + 1) for word in words]
-        mixed = _mix(np.array(numbers or [0], dtype=np.uint64))
-        size = min(SHINGLE, len(mixed))
-        runs = np.lib.stride_tricks.sliding_window_view(mixed, size)
-        hashes.append(np.unique((runs * powers[:size]).sum(axis=1, dtype=np.uint64)) if words else mixed[:0])
+        numbers = [vocabulary.setdefault(word, len(vocabulary) + 1) for word in words_of(text)]
+        runs = run_hashes(np.array(numbers, dtype=np.uint64), min(SHINGLE, len(numbers)))
+        hashes.append(np.unique(runs))
+    return hashes
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return _WORD.findall(text.casefold())
+
+
+def run_hashes(numbers: np.ndarray, size: int) -> np.ndarray:
+    """Hash every run of words.
+
+    Args:
+        numbers: the words of a text, or of several, as numbers of a vocabulary, uint64.
+        size: words of a run.
+
+    Returns:
+        One 64-bit hash for each place where a run begins; none when there are fewer words than a run has.
+    """
+    if size < 1 or len(numbers) < size:
+        return np.zeros(0, dtype=np.uint64)
+    mixed = _mix(numbers)
+    hashes = np.zeros(len(mixed) - size + 1, dtype=np.uint64)
+    for place in range(size):
+        power = np.uint64(pow(0x9E3779B97F4A7C15, place, 2**64))
+        hashes += mixed[place : place + len(hashes)] * power
     return hashes
 
 

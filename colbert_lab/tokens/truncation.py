@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from colbert_lab.tokens.tokenizer import StudentTokenizer
 from colbert_lab.types import Role
 
@@ -32,12 +34,29 @@ def truncation(tokenizer: StudentTokenizer, texts: Sequence[str], role: Role) ->
         texts: texts without prompt.
         role: query or document.
     """
-    raw = tokenizer.tokenizer(list(texts), add_special_tokens=False, truncation=False)["input_ids"]
-    room = tokenizer.room(role)
-    prompt = tokenizer.prompt_tokens(role)
+    counts = token_counts(tokenizer, texts)
+    n = max(len(counts), 1)
+    cut = int((counts > tokenizer.room(role)).sum())
+    return Truncation(len(counts), cut / n, int((counts > room_without_prompt(tokenizer, role)).sum()) / n)
+
+
+def token_counts(tokenizer: StudentTokenizer, texts: Sequence[str]) -> np.ndarray:
+    """Tokens of each text alone, without special tokens, marker and prompt, and without a cut: int64 [N]."""
+    if not texts:
+        return np.zeros(0, dtype=np.int64)
+    raw = tokenizer.tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        truncation=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )["input_ids"]
+    return np.fromiter(map(len, raw), dtype=np.int64, count=len(raw))
+
+
+def room_without_prompt(tokenizer: StudentTokenizer, role: Role) -> int:
+    """Tokens that would be left for the text if there were no prompt."""
     # With extend_length the prompt's tokens were added to the length, so a text without prompt has the same room.
-    free = room if tokenizer.rules.extend_length else room + prompt
-    longer = [len(ids) > room for ids in raw]
-    longer_without = [len(ids) > free for ids in raw]
-    n = max(len(raw), 1)
-    return Truncation(len(raw), sum(longer) / n, sum(longer_without) / n)
+    room = tokenizer.room(role)
+    return room if tokenizer.rules.extend_length else room + tokenizer.prompt_tokens(role)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from colbert_lab.errors import InputError
 from colbert_lab.objectives.contrastive import Contrastive
-from colbert_lab.objectives.distillation import Distillation, Side, normalised_entropy
+from colbert_lab.objectives.distillation import FLAT, ONE_HOT, Distillation, Side, normalised_entropy
 from colbert_lab.objectives.mix import Mix
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
@@ -24,7 +24,6 @@ from colbert_lab.training.optim import warmup_steps
 from colbert_lab.types import Examples, Role
 
 log = logging.getLogger(__name__)
-FLAT, ONE_HOT = 0.98, 0.02  # normalised teacher entropy outside these has nothing, or only a label, to teach
 SAMPLE = 1000  # rows that are looked at before training
 T = TypeVar("T")
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -77,15 +78,8 @@ def load_student(folder: Path, attention: str = "sdpa") -> Student:
     Raises:
         InputError: the folder is not a student, or weights are missing, left over or of another shape.
     """
-    if not (folder / SETTINGS_FILE).is_file():
-        raise InputError(f"student.checkpoint={folder}: not a student folder (it has no {SETTINGS_FILE})")
-    settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    if settings["format"] != FORMAT_VERSION:
-        raise InputError(
-            f"student.checkpoint={folder}: format {settings['format']} is newer than this colbert_lab reads "
-            f"({FORMAT_VERSION}); update colbert_lab"
-        )
-    tokenizer = StudentTokenizer(load_tokenizer(str(folder.resolve())), TokenRules(**settings["tokens"]))
+    settings = _settings(folder)
+    tokenizer = _tokenizer(folder, settings)
     backbone = backbone_from_config(folder, attention)
     if len(tokenizer.tokenizer) > backbone.get_input_embeddings().num_embeddings:
         raise InputError(f"student.checkpoint={folder}: the tokenizer has more tokens than the weights")
@@ -105,3 +99,31 @@ def load_student(folder: Path, attention: str = "sdpa") -> Student:
         )
     model.load_state_dict(weights)
     return Student(model, tokenizer)
+
+
+def load_student_tokenizer(folder: Path) -> StudentTokenizer:
+    """Load the tokenizer of a student folder with its rules, without the weights.
+
+    Args:
+        folder: the student folder.
+
+    Raises:
+        InputError: the folder is not a student.
+    """
+    return _tokenizer(folder, _settings(folder))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    if not (folder / SETTINGS_FILE).is_file():
+        raise InputError(f"student.checkpoint={folder}: not a student folder (it has no {SETTINGS_FILE})")
+    settings: dict[str, Any] = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    if settings["format"] != FORMAT_VERSION:
+        raise InputError(
+            f"student.checkpoint={folder}: format {settings['format']} is newer than this colbert_lab reads "
+            f"({FORMAT_VERSION}); update colbert_lab"
+        )
+    return settings
+
+
+def _tokenizer(folder: Path, settings: dict[str, Any]) -> StudentTokenizer:
+    return StudentTokenizer(load_tokenizer(str(folder.resolve())), TokenRules(**settings["tokens"]))

@@ -1,0 +1,153 @@
+"""Everything an audit found, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from colbert_lab.audit.contamination import Contamination, Found
+from colbert_lab.audit.duplicates import Duplicates
+from colbert_lab.audit.lengths import Lengths
+from colbert_lab.audit.teacher import Teacher
+
+SCHEMA = 1
+NAMED = 3  # sources in a title
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of a phase.
+
+    Attributes:
+        name: what tables call it.
+        fingerprint: hash of its content.
+        rows: how many it has.
+        weight: as configured; None for proportional to size.
+        share: of the batches that training reads.
+        fewest: documents of its shortest row.
+        most: documents of its longest row.
+    """
+
+    name: str
+    fingerprint: str
+    rows: int
+    weight: float | None
+    share: float
+    fewest: int
+    most: int
+
+
+@dataclass(frozen=True)
+class DataFindings:
+    """What was found in one data setting; phases that share it are named together.
+
+    Attributes:
+        phases: names of the phases that train on it; ``data`` where there is none.
+        duplicates: one entry a source.
+        contamination: one entry a split.
+        left_out: by split, how many held-out queries training leaves out by itself; they were left out here too.
+    """
+
+    phases: list[str]
+    duplicates: list[Duplicates]
+    contamination: list[Contamination]
+    left_out: dict[str, int]
+
+    @property
+    def label(self) -> str:
+        """The phases, for headings and sentences."""
+        return "the data" if self.phases == ["data"] else ", ".join(self.phases)
+
+
+@dataclass(frozen=True)
+class PhaseFindings:
+    """What depends on the settings of a phase.
+
+    Attributes:
+        phase: its name; ``data`` where there is none.
+        keys: by role, the config key of its length.
+        sources: what it trains on.
+        lengths: two entries a source, and two for all of them where there are several.
+        teachers: one entry a source where the phase distils.
+    """
+
+    phase: str
+    keys: dict[str, str]
+    sources: list[Source]
+    lengths: list[Lengths]
+    teachers: list[Teacher]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A whole audit.
+
+    Attributes:
+        name: the config's.
+        seed: of all draws.
+        settings: of the audit, by key.
+        data: one entry a data setting.
+        phases: one entry a phase.
+        evaluation: lengths of the splits' texts.
+        notes: what was looked at and how.
+        drops: whether training leaves contaminated queries out, as configured.
+    """
+
+    name: str
+    seed: int
+    settings: dict[str, Any]
+    data: list[DataFindings]
+    phases: list[PhaseFindings]
+    evaluation: list[Lengths]
+    notes: list[str]
+    drops: bool
+
+    @property
+    def title(self) -> str:
+        """The sources, after the name where one was given."""
+        names = list(dict.fromkeys(source.name for phase in self.phases for source in phase.sources))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ("" if self.name == "audit" else f"{self.name}: ") + ", ".join(names[:NAMED]) + more
+
+
+def shares(rows: Sequence[int], weights: Sequence[float] | None, batch_size: int | None) -> list[float]:
+    """Share of the batches that come from each source, as :class:`SourceSampler` draws them.
+
+    Args:
+        rows: of each source.
+        weights: relative frequencies; None for proportional to the number of full batches.
+        batch_size: of a phase; None where there is none: proportional to rows.
+    """
+    parts = list(weights) if weights is not None else [n // (batch_size or 1) for n in rows]
+    total = sum(parts)
+    return [part / total if total else 0.0 for part in parts]
+
+
+def to_json(findings: Findings, verdicts: Sequence[str]) -> dict[str, Any]:
+    """Plain data with every id; of a shared corpus the documents are counted, not listed."""
+    values = asdict(findings)
+    for plain, data in zip(values["data"], findings.data, strict=True):
+        plain["contamination"] = [_contamination(each) for each in data.contamination]
+    return {"schema": SCHEMA, "verdicts": list(verdicts), **values}
+
+
+def _contamination(found: Contamination) -> dict[str, Any]:
+    values = asdict(found)
+    for kind in ("queries", "documents", "relevant"):
+        part: Found = getattr(found, kind)
+        values[kind] = {"looked_at": part.looked_at, "exact": part.exact, "near": part.near}
+        if kind != "documents" or not found.shared_corpus:
+            values[kind]["matches"] = [
+                {
+                    "id": name,
+                    "how": "exact" if match.exact else "near",
+                    "share": round(match.share, 4),
+                    "count": match.count,
+                    "training": [
+                        dict(zip(("source", "role", "id"), place, strict=True)) for place in match.places
+                    ],
+                }
+                for name, match in part.matches.items()
+            ]
+    return values
