@@ -77,7 +77,7 @@ class Candidates:
         """
         texts = list(queries.values())
         indexes = [indexed(retriever, self.corpus) for retriever in self.retrievers.values()]
-        found = [top_k(index.scores(texts), self._ties_C, self.top)[1].numpy() for index in indexes]
+        found = [top_k(index.scores(texts), self._ties, self.top)[1].numpy() for index in indexes]
         lists = []
         for b, query in enumerate(queries):
             chosen = dict.fromkeys(always.get(query, ()) if always else ())
@@ -86,7 +86,7 @@ class Candidates:
         return lists
 
     @cached_property
-    def _ties_C(self) -> Tensor:
+    def _ties(self) -> Tensor:
         return tie_ranks(list(self.corpus.ids))
 
     def _others(self, query: str, chosen: Mapping[int, None]) -> list[int]:
