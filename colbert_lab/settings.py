@@ -272,6 +272,22 @@ class CompareSettings:
 
 
 @dataclass
+class ScoreSettings:
+    """See ``conf/score``."""
+
+    teacher: Any = None
+    files: list[str] = MISSING
+    combine: str = MISSING
+    missing: str = MISSING
+    candidates: str = MISSING
+    retrievers: Any = MISSING
+    top: int = MISSING
+    random: int = MISSING
+    positives: bool = MISSING
+    part: int = MISSING
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -295,6 +311,8 @@ class Settings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     runs: list[str] = MISSING
+    out: str | None = MISSING
+    score: ScoreSettings = field(default_factory=ScoreSettings)
     compare: CompareSettings = field(default_factory=CompareSettings)
 
 

@@ -12,9 +12,10 @@ TASKS = {
     "train": "colbert_lab.run:run",
     "evaluate": "colbert_lab.run:run",
     "compare": "colbert_lab.comparing:compare",
+    "score": "colbert_lab.score_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
-USERS = {"runs": ("compare",)}
+USERS = {"runs": ("compare",), "out": ("score",)}
 """Settings of the top level, and the tasks that read them."""
 
 

@@ -27,12 +27,16 @@ ORDER = [
     "api",
     "mteb_search",
     "settings",
+    "encoding",
+    "sharing",
     "searching",
     "measuring",
     "inputs",
     "logs",
     "comparing",
+    "score_task",
     "run",
+    "tasks",
     "__main__",
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -68,7 +72,7 @@ def test_a_file_imports_only_what_is_left_of_it(path: Path) -> None:
 
 def test_only_the_entry_and_the_phase_see_the_config() -> None:
     seeing = {"__main__.py", "run.py", "measuring.py", "searching.py", "settings.py", "inputs.py", "phase.py"}
-    seeing |= {"prepare.py", "comparing.py"}
+    seeing |= {"prepare.py", "comparing.py", "tasks.py", "score_task.py"}
     for path in FILES:
         if path.name not in seeing:
             assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (

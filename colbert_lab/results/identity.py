@@ -22,11 +22,13 @@ NOT_IDENTITY = (
     "hydra",
     "runs",
     "compare",
+    "out",
+    "score",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
-many processes load data, how much memory they use, what ``task=compare`` reads. The seed is apart because runs of
-one config differ by it alone (it is in the run id). Device and precision stay in: they change numbers. The task
-stays in: two tasks are two runs."""
+many processes load data, how much memory they use, what other tasks than training and evaluation read. The seed
+is apart because runs of one config differ by it alone (it is in the run id). Device and precision stay in: they
+change numbers. The task stays in: two tasks are two runs."""
 
 SHORT = 10
 """Hexadecimal digits of a shortened hash: among 10,000 configs, a collision has a chance of 5 in 100,000."""

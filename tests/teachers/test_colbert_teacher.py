@@ -10,6 +10,7 @@ import torch
 
 from colbert_lab.errors import InputError
 from colbert_lab.scoring.maxsim import maxsim
+from colbert_lab.student.encode import encode
 from colbert_lab.student.formats.own import save_student
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.teachers import colbert_teacher as subject
@@ -57,7 +58,6 @@ def test_every_text_is_encoded_once(teacher: ColBERTTeacher, monkeypatch: pytest
         asked.append((role, len(texts)))
         return encode(student, texts, role, **settings)
 
-    encode = subject.encode
     monkeypatch.setattr(subject, "encode", counted)
     teacher.score_pairs(["red fish"] * 5 + ["blue sky"] * 5, sentences(5) * 2)
     assert asked == [("query", 2), ("document", 5)]
