@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from colbert_lab.encoding import bare_trainer, count_processes
+
+log = logging.getLogger(__name__)
 
 
 class Shared(pl.LightningModule):
@@ -33,6 +36,7 @@ class Shared(pl.LightningModule):
         """Agree on what is missing and on who does which."""
         todo = list(self.missing()) if self.trainer.is_global_zero else []
         todo = self.trainer.strategy.broadcast(todo)
+        self.pieces = len(todo)
         self.share = todo[self.trainer.global_rank :: self.trainer.world_size]
         self.begin(self.share)
 
@@ -68,5 +72,7 @@ def share_out(
             work(piece)
         return
     lightning = bare_trainer(trainer)
-    lightning.predict(Shared(missing, begin, work), return_predictions=False)
+    shared = Shared(missing, begin, work)
+    lightning.predict(shared, return_predictions=False)
     lightning.strategy.barrier("pieces done")
+    log.info("%d processes did %d parts, this one %d", lightning.world_size, shared.pieces, len(shared.share))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from colbert_lab.text.jsonl import read_jsonl
 from colbert_lab.text.list_problems import Problems
 from colbert_lab.text.list_rows import ListRow, as_id, parse_row, rows_of_file
 
+T = TypeVar("T")
 KEY = "score.files"
 COLUMNS = ("query_id", "document_ids", "scores")
 RUNS = (".run", ".trec", ".txt")
@@ -94,19 +95,22 @@ def _rows(path: Path) -> Iterator[ListRow]:
 
 
 def _parquet(path: Path) -> Iterator[ListRow]:
-    try:
-        for where, row in rows_of_file(path):
-            yield _row(row, where.replace("data.scores", KEY, 1))
-    except InputError as error:
-        raise InputError(str(error).replace("data.scores", KEY, 1)) from error
+    # The reader names the key of data=scored_lists.
+    for where, row in _renamed(rows_of_file(path), lambda text: text.replace("data.scores", KEY, 1)):
+        yield _row(row, where.replace("data.scores", KEY, 1))
 
 
 def _objects(path: Path) -> Iterator[ListRow]:
+    for number, row in _renamed(read_jsonl(path), lambda text: f"{KEY}: {text}"):
+        yield _row(row, f"{KEY}: {path} line {number}")
+
+
+def _renamed(rows: Iterator[T], renamed: Callable[[str], str]) -> Iterator[T]:
+    """The same rows; a message of their reader is put in other words."""
     try:
-        for number, row in read_jsonl(path):
-            yield _row(row, f"{path} line {number}")
+        yield from rows
     except InputError as error:
-        raise InputError(f"{KEY}: {error}") from error
+        raise InputError(renamed(str(error))) from error
 
 
 def _row(row: Mapping[str, Any], where: str) -> ListRow:
