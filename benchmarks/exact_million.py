@@ -15,11 +15,11 @@ import json
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import torch
+from anonymous_memory import PeakMemory, anonymous_mib
 
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.retrieval.corpus import COPIES, write_shards
@@ -29,34 +29,6 @@ from colbert_lab.retrieval.store import Shard, TokenStore, make_shard
 from colbert_lab.types import PackedEmbeddings
 
 DIM, QUERY_TOKENS = 128, 32
-
-
-class PeakMemory:
-    """Largest anonymous memory of this process, in MiB, sampled 20 times a second."""
-
-    def __init__(self) -> None:
-        self.peak = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.05):
-            self.peak = max(self.peak, anonymous_mib())
-
-
-def anonymous_mib() -> float:
-    """Anonymous memory of this process now, MiB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    (line,) = (row for row in status.splitlines() if row.startswith("RssAnon"))
-    return int(line.split()[1]) / 1024
 
 
 def random_unit(n: int, seed: int) -> torch.Tensor:

@@ -13,10 +13,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
+from colbert_lab.chosen import Chosen
+
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
 Role = Literal["query", "document"]
@@ -86,6 +90,7 @@ class ScoredLists:
         scores: for each list, raw teacher scores (float32 array of the same length), in the same order.
         fingerprint: hash of everything above.
         details: provenance (teacher, counts, settings).
+        draw: how documents of a list are chosen beside the teacher's best.
     """
 
     name: str
@@ -96,12 +101,13 @@ class ScoredLists:
     scores: Sequence[np.ndarray]
     fingerprint: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    draw: Literal["sample", "order"] = "sample"
 
     def __len__(self) -> int:
         """Number of lists."""
         return len(self.query_ids)
 
-    @property
+    @cached_property
     def fewest(self) -> int:
         """Documents of the shortest list."""
         return min(map(len, self.documents))
@@ -112,14 +118,17 @@ class ScoredLists:
         return True
 
     def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
-        """The teacher's best document of a list, and a random draw of the others.
+        """The teacher's best document of a list, and others: a random draw, or the first ones in the list's order.
 
-        Stored lists are often sorted by score, so taking the first n would show near-positives only.
+        Stored lists are often sorted by score, so taking the first n shows near-positives only.
         """
         scores = self.scores[row]
         best = int(scores.argmax())
         others = [n for n in range(len(scores)) if n != best]
-        pick = [best, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
+        if self.draw == "order":
+            pick = [best, *others[: n_way - 1]]
+        else:
+            pick = [best, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
         rows = self.documents[row][pick].tolist()
         return Example(
             self.query_ids[row],
@@ -135,14 +144,15 @@ class ScoredLists:
 
     def without(self, query_ids: Collection[str]) -> ScoredLists:
         """The lists of all other queries; the fingerprint tells what was left out."""
-        kept = [row for row, query_id in enumerate(self.query_ids) if query_id not in query_ids]
+        names = enumerate(self.query_ids)
+        kept = np.array([row for row, query_id in names if query_id not in query_ids], dtype=np.int64)
         digest = hashlib.sha256("\n".join([self.fingerprint, *sorted(query_ids)]).encode()).hexdigest()
         return replace(
             self,
-            query_ids=[self.query_ids[row] for row in kept],
-            queries=[self.queries[row] for row in kept],
-            documents=[self.documents[row] for row in kept],
-            scores=[self.scores[row] for row in kept],
+            query_ids=Chosen(self.query_ids, kept),
+            queries=Chosen(self.queries, kept),
+            documents=Chosen(self.documents, kept),
+            scores=Chosen(self.scores, kept),
             fingerprint=digest[:16],
         )
 

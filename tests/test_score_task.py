@@ -99,7 +99,7 @@ def test_lists_of_the_data_are_scored_by_a_cross_encoder(toy: Path, reranker: Pa
     assert [(row["query_id"], row["document_ids"]) for row in rows] == [
         (row["query_id"], row["document_ids"]) for row in given
     ]
-    lists = read_scored_lists(out)
+    lists = read_scored_lists(out, cache_dir=tmp_path / "cache")
     teacher = CrossEncoder(str(reranker), max_length=40, accelerator="cpu")
     for query, documents, scores in zip(lists.queries, lists.documents, lists.scores, strict=True):
         texts = [lists.corpus.texts[n] for n in documents]
@@ -307,7 +307,7 @@ def test_six_systems_of_the_pool_become_one_teacher(tmp_path: Path) -> None:
     assert len(files) == 6
     outcome = command(*files_command(POOL, tmp_path, *files), f"out={tmp_path / 'out'}")
     assert outcome.status == 0, outcome.err
-    lists = read_scored_lists(tmp_path / "out")
+    lists = read_scored_lists(tmp_path / "out", cache_dir=tmp_path / "cache")
     assert len(lists) == 54
     assert min(map(len, lists.documents)) >= 100
 

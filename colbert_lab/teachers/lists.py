@@ -69,7 +69,7 @@ def build_scored_lists(
         )
         write_scored_lists(built, folder)
         log.info("scored %d lists of %s with %s: %s", len(queries), name, teacher.name, folder)
-    lists = read_scored_lists(str(folder))
+    lists = read_scored_lists(str(folder), cache_dir=cache_dir)
     return ScoredLists(
         name, lists.query_ids, lists.queries, lists.corpus, lists.documents, lists.scores, key, settings
     )

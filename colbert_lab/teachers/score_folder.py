@@ -213,9 +213,8 @@ def with_named_documents(
     documents = [np.searchsorted(named, own).astype(np.int64) for own in rows]
     values = [own.astype(np.float32) for own in scores]
     marks = [kept.fingerprint, fingerprint_arrays(documents), fingerprint_arrays(values)]
-    return ScoredLists(
-        name, query_ids, queries, kept, documents, values, fingerprint(marks, query_ids, queries)
-    )
+    mark = fingerprint(marks, query_ids, queries)
+    return ScoredLists(name, list(query_ids), list(queries), kept, documents, values, mark)
 
 
 def counts(lists: ScoredLists) -> dict[str, int]:

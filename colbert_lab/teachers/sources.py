@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from colbert_lab.errors import InputError
 from colbert_lab.teachers.lists import build_scored_lists
 from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.scored_lists import read_scored_lists
 from colbert_lab.types import Examples, ScoredLists, Split
@@ -87,14 +88,30 @@ class ScoredListFiles:
     Attributes:
         path: a BEIR-layout folder when ``scores`` is given; otherwise a folder or hub dataset in the layout
             of lightonai/ms-marco-en-bge-gemma.
-        scores: JSONL or Parquet file of lists, relative to ``path``.
+        scores: file of lists, relative to ``path``.
+        columns: our column name to the source's.
+        skip_empty: leave out lists with an empty text.
+        draw: how ``n_way`` documents of a list are chosen beside the teacher's best: ``sample`` or ``order``.
     """
 
     path: str
     scores: str | None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    skip_empty: bool = False
+    draw: str = "sample"
     teacher: None = None
     weights: None = None
 
     def load(self, cache_dir: Path) -> list[ScoredLists]:
-        """Read and check the lists."""
-        return [read_scored_lists(self.path, self.scores)]
+        """Read and check the lists.
+
+        Raises:
+            InputError: see :func:`colbert_lab.text.scored_lists.read_scored_lists`, or an unknown ``draw``.
+        """
+        if self.draw not in ("sample", "order"):
+            raise InputError(f"data.draw={self.draw}: must be sample or order")
+        lists = read_scored_lists(
+            self.path, self.scores, cache_dir=cache_dir, columns=self.columns, skip_empty=self.skip_empty
+        )
+        mark = lists.fingerprint if self.draw == "sample" else fingerprint([lists.fingerprint, self.draw])
+        return [replace(lists, draw="order" if self.draw == "order" else "sample", fingerprint=mark)]

@@ -82,7 +82,7 @@ def lists_of(source: Source, cache_dir: Path) -> ToScore:
         cache_dir: the config's.
 
     Raises:
-        InputError: it is several sources, has neither lists nor negatives, or a text is empty.
+        InputError: it is several sources, or has neither lists nor negatives; or the source cannot be read.
     """
     loaded = source.load(cache_dir)
     names = ", ".join(found.name for found in loaded)
@@ -99,8 +99,6 @@ def lists_of(source: Source, cache_dir: Path) -> ToScore:
         raise InputError(
             f"score.candidates=source: {names} has neither lists nor negatives; use score.candidates=retrieve"
         )
-    assert made.lists is not None
-    check_texts(made, np.unique(np.concatenate([made.lists[n] for n in range(len(made))])).tolist())
     return made
 
 

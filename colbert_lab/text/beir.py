@@ -5,7 +5,7 @@
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +135,29 @@ def load_beir_corpus(path: str | Path) -> Corpus:
     file = _folder(path) / "corpus.jsonl"
     ids: list[str] = []
     texts: list[str] = []
-    for number, row in read_jsonl(file):
-        where = f"{file} line {number}"
-        title = "" if row.get("title") is None else _text(row, "title", where).strip()
-        ids.append(_id(row, where))
-        texts.append(f"{title} {_text(row, 'text', where).strip()}".strip())
+    for name, text in beir_documents(path):
+        ids.append(name)
+        texts.append(text)
     if not ids:
         raise InputError(f"{file}: the corpus is empty; it needs at least one document")
     check_unique(ids, "document", str(file))
     return build_corpus(ids, texts)
+
+
+def beir_documents(path: str | Path) -> Iterator[tuple[str, str]]:
+    """Id and text of every document of a folder, one after the other; the text as in :func:`load_beir_corpus`.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: the folder or ``corpus.jsonl`` is missing, or a line is malformed.
+    """
+    file = _folder(path) / "corpus.jsonl"
+    for number, row in read_jsonl(file):
+        where = f"{file} line {number}"
+        title = "" if row.get("title") is None else _text(row, "title", where).strip()
+        yield _id(row, where), f"{title} {_text(row, 'text', where).strip()}".strip()
 
 
 def load_beir_queries(path: str | Path) -> dict[str, str]:

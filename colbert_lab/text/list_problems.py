@@ -25,6 +25,10 @@ _KINDS = {
         "documents that are not in the collection:",
         "add their texts or remove them from the lists",
     ),
+    "empty": (
+        "lists with an empty query or document:",
+        "mend the texts, remove the lists, or leave them out with data.skip_empty=true",
+    ),
 }
 
 
@@ -69,6 +73,17 @@ class Problems:
         if unknown:
             self._add("document", row.where, unknown)
         return any(kinds.values()) or bool(unknown)
+
+    def of_empty(self, row: ListRow, documents: list[str], query: bool) -> None:
+        """Note a list with empty texts.
+
+        Args:
+            row: the list.
+            documents: its documents without a text.
+            query: whether its query has none.
+        """
+        names = [f"query {row.query_id}"] if query else []
+        self._add("empty", row.where, [*names, *(f"document {name}" for name in documents)])
 
     def raise_first(self) -> None:
         """Raise InputError for the gravest kind of problem: its first place, its count, the first ids."""

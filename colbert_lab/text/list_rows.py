@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,8 +67,7 @@ def rows_of_file(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         InputError: the file is missing, malformed or of another type.
     """
-    if not file.is_file():
-        raise InputError(f"data.scores: {file}: no such file; name a .jsonl or .parquet file of score lists")
+    check_file(file)
     if file.suffix == ".jsonl":
         try:
             for number, row in read_jsonl(file):
@@ -84,21 +84,28 @@ def rows_of_file(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                         yield f"data.scores: {file} row {number}", row
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"data.scores: {file}: not readable as Parquet ({_line(error)})") from error
-    else:
+
+
+def check_file(file: Path) -> None:
+    """Make sure that :func:`rows_of_file` can begin.
+
+    Raises:
+        InputError: no such file, or one of another type.
+    """
+    if not file.is_file():
+        raise InputError(f"data.scores: {file}: no such file; name a .jsonl or .parquet file of score lists")
+    if file.suffix not in (".jsonl", ".parquet"):
         raise InputError(f"data.scores: {file}: a file ending in .jsonl or .parquet is expected")
 
 
-def rows_of_dataset(path: str, config: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read one config of a dataset on the hub or of a folder with the same layout.
+def load_config(path: str, config: str) -> Any:
+    """One config of a dataset on the hub or of a folder with the same layout, split ``train``.
 
     A folder is streamed, so that no second copy of it lands in the cache of the ``datasets`` library.
 
     Args:
         path: folder or hub id.
         config: name of the config, for example ``train``.
-
-    Yields:
-        Where the row is (config key, dataset, config and row), and its columns.
 
     Raises:
         InputError: the dataset or the config cannot be loaded.
@@ -108,13 +115,41 @@ def rows_of_dataset(path: str, config: str) -> Iterator[tuple[str, dict[str, Any
     local = Path(path).is_dir()
     if not local and not _HUB_ID.fullmatch(path):
         raise InputError(f"data.path: {path}: no such folder, and not a dataset id of the hub (owner/name)")
+    with _loading(path, config):
+        return datasets.load_dataset(path, config, split="train", streaming=local)
+
+
+def rows_of_config(loaded: Any, path: str, config: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of what :func:`load_config` returned.
+
+    Args:
+        loaded: see there.
+        path: see there, for messages.
+        config: likewise.
+
+    Yields:
+        Where the row is (config key, dataset, config and row), and its columns.
+
+    Raises:
+        InputError: the files cannot be read.
+    """
     number = 0
-    try:
-        for batch in datasets.load_dataset(path, config, split="train", streaming=local).iter(_BATCH):
+    with _loading(path, config):
+        for batch in loaded.iter(_BATCH):
             for values in zip(*batch.values(), strict=True):
                 number += 1
                 yield f"data.path: {path} ({config} row {number})", dict(zip(batch, values, strict=True))
+
+
+@contextmanager
+def _loading(path: str, config: str) -> Iterator[None]:
+    """Say which dataset and config an error belongs to."""
+    import datasets
+
+    try:
+        yield
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        local = Path(path).is_dir()
         place = "this folder" if local else "this hub dataset (no folder here has that name)"
         raise InputError(
             f"data.path: {path}: cannot load the config {config} of {place} ({_line(error)}); the configs "

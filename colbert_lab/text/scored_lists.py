@@ -1,37 +1,46 @@
 """Read, check and write teacher score lists, the training data of distillation."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colbert_lab.atomic import atomic_folder
-from colbert_lab.errors import InputError, some_ids
-from colbert_lab.text.beir import load_beir_corpus, load_beir_queries
-from colbert_lab.text.collection import build_corpus
-from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
-from colbert_lab.text.list_problems import Problems
-from colbert_lab.text.list_rows import ListRow, as_id, parse_row, rows_of_dataset, rows_of_file
-from colbert_lab.types import Corpus, ScoredLists
+from colbert_lab.errors import InputError
+from colbert_lab.text.list_layouts import list_layout
+from colbert_lab.text.list_store import open_lists, open_texts
+from colbert_lab.types import ScoredLists
 
 CONFIGS = ("train", "queries", "documents")
 _log = logging.getLogger(__name__)
 
 
-def read_scored_lists(path: str | Path, scores: str | Path | None = None) -> ScoredLists:
+def read_scored_lists(
+    path: str | Path,
+    scores: str | Path | None = None,
+    *,
+    cache_dir: Path,
+    columns: Mapping[str, str] | None = None,
+    skip_empty: bool = False,
+) -> ScoredLists:
     """Read score lists and join them to their texts.
 
+    They are converted once (ids looked up, everything checked) into files below ``cache_dir`` and read from there, a
+    row when it is asked for; the files are found again as long as the source has not changed.
+
     Args:
-        path: with ``scores``, a folder in BEIR layout (``beir.load_beir``). Without, a folder or hub id in
+        path: with ``scores``, a folder in BEIR layout (``beir.load_beir``), or one with ``collection.tsv`` and
+            ``queries.tsv`` as MS MARCO and Stanford's ColBERT have. Without, a folder or hub id in
             the layout of lightonai/ms-marco-en-bge-gemma: the configs ``train`` (query_id, document_ids,
             scores), ``queries`` (query_id, text) and ``documents`` (document_id, text).
-        scores: a ``.jsonl`` or ``.parquet`` file with query_id, document_ids and scores, relative to ``path``
-            or absolute.
+        scores: a file of lists, relative to ``path`` or absolute; see
+            :func:`colbert_lab.text.list_rows.rows_of_file`.
+        cache_dir: where converted files are kept.
+        columns: our column name to the source's.
+        skip_empty: leave out (and count in the log) lists with an empty query or document instead of stopping.
 
     Returns:
         The lists in the order in which they were read; scores are the teacher's own, unscaled. Lists whose
@@ -39,31 +48,40 @@ def read_scored_lists(path: str | Path, scores: str | Path | None = None) -> Sco
 
     Raises:
         InputError: a file or config is missing or malformed, an id is unknown or repeated, a list has fewer
-            than 2 documents or not one finite score for each; one line with the config key, the place, the
-            number of offenders and the first ids.
+            than 2 documents or not one finite score for each, or a text is empty; one line with the config key, the
+            place, the number of offenders and the first ids.
     """
-    folder = Path(path)
-    if scores is None:
-        if (folder / "corpus.jsonl").is_file() and not (folder / "README.md").is_file():
-            raise InputError(
-                f"data.scores: {path} is a folder with corpus.jsonl, so name the file of scores in it "
-                "(.jsonl or .parquet with query_id, document_ids, scores)"
-            )
-        ids, texts = _texts(str(path), "documents", "document_id")
-        corpus = build_corpus(ids, texts)
-        queries = dict(zip(*_texts(str(path), "queries", "query_id"), strict=True))
-        rows = rows_of_dataset(str(path), "train")
-        name, source, key = folder.resolve().name, str(path), f"data.path: {path}"
-    else:
-        file = folder / scores
-        rows = rows_of_file(file)
-        try:
-            corpus, queries = load_beir_corpus(folder), load_beir_queries(folder)
-        except InputError as error:
-            raise InputError(f"data.path: {error}") from error
-        name, source, key = f"{folder.resolve().name}/{file.stem}", str(file), f"data.scores: {file}"
-    parsed = (parse_row(row, where) for where, row in rows)
-    return _join(name, source, key, parsed, corpus, queries)
+    layout = list_layout(str(path), None if scores is None else Path(path) / scores, columns or {})
+    corpus, texts = open_texts(cache_dir, layout.text_mark, layout.documents_key, layout.documents)
+    lists, new = open_lists(
+        cache_dir,
+        layout.row_mark,
+        layout.key,
+        corpus,
+        texts,
+        layout.queries,
+        layout.rows,
+        skip_empty=skip_empty,
+    )
+    details = dict(lists.details)
+    for what, said in (
+        ("constant", "lists whose scores are all equal: {}; they teach nothing"),
+        ("skipped", "lists left out (data.skip_empty), as a text of theirs is empty: {}"),
+    ):
+        ids, count = details.pop(f"{what}_ids"), details[f"{what}_lists"]
+        if count:
+            first = ", ".join(ids)
+            shown = f"{count} ({first})" if count == len(ids) else f"{count} (first: {first})"
+            _log.warning("%s: %s", layout.key, said.format(shown))
+    if new:
+        _log.info(
+            "%s: %s lists over %s documents, converted below %s",
+            layout.name,
+            f"{len(lists):,}",
+            f"{len(corpus):,}",
+            cache_dir,
+        )
+    return replace(lists, name=layout.name, details={"source": layout.source, **details})
 
 
 def write_scored_lists(lists: ScoredLists, path: Path) -> None:
@@ -113,56 +131,3 @@ def _readme(lists: ScoredLists) -> str:
     ]
     about = f"{len(lists)} lists of teacher scores over {len(lists.corpus)} documents."
     return f"---\nconfigs:\n{''.join(configs)}---\n\n# {lists.name}\n\n{about}\n"
-
-
-def _texts(path: str, config: str, id_column: str) -> tuple[list[str], list[str]]:
-    ids: list[str] = []
-    texts: list[str] = []
-    for where, row in rows_of_dataset(path, config):
-        ids.append(as_id(row.get(id_column), id_column, where))
-        if not isinstance(row.get("text"), str):
-            raise InputError(f"{where}: text must be a string, not {row.get('text')!r}")
-        texts.append(row["text"])
-    if len(set(ids)) < len(ids):
-        repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
-        raise InputError(f"data.path: {path} ({config}): {id_column} occurs twice: {some_ids(repeated)}")
-    return ids, texts
-
-
-def _join(
-    name: str, source: str, key: str, parsed: Iterable[ListRow], corpus: Corpus, queries: Mapping[str, str]
-) -> ScoredLists:
-    row_of = {document_id: row for row, document_id in enumerate(corpus.ids)}
-    problems = Problems()
-    query_ids: list[str] = []
-    seen: set[str] = set()
-    documents: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
-    for row in parsed:
-        with np.errstate(over="ignore"):
-            values = np.array(row.scores, dtype=np.float64).astype(np.float32)
-        if problems.of_row(row, values, row_of, queries, seen):
-            continue
-        seen.add(row.query_id)
-        query_ids.append(row.query_id)
-        documents.append(np.array([row_of[document] for document in row.document_ids], dtype=np.int64))
-        scores.append(values)
-    problems.raise_first()
-    if not query_ids:
-        raise InputError(f"{key}: holds no list; at least one is needed to train")
-    lengths = [len(values) for values in scores]
-    constant = [
-        query for query, values in zip(query_ids, scores, strict=True) if values.min() == values.max()
-    ]
-    if constant:
-        _log.warning("%s: lists whose scores are all equal: %s; they teach nothing", key, some_ids(constant))
-    details: dict[str, Any] = {
-        "source": source,
-        "lists": len(query_ids),
-        "documents_per_list": {"fewest": min(lengths), "most": max(lengths)},
-        "constant_lists": len(constant),
-    }
-    texts = [queries[query] for query in query_ids]
-    marks = [corpus.fingerprint, fingerprint_arrays(documents), fingerprint_arrays(scores)]
-    mark = fingerprint(marks, query_ids, texts)
-    return ScoredLists(name, query_ids, texts, corpus, documents, scores, mark, details)

@@ -35,7 +35,6 @@ def test_ready_lists_are_read_from_a_folder(folder: Path, tmp_path: Path) -> Non
     assert (list(lists.query_ids), list(lists.queries)) == (["q2"], ["blue bird"])
     assert [lists.corpus.ids[row] for row in lists.documents[0]] == ["d3", "d0", "d2"]
     assert lists.scores[0].tolist() == [2.5, -1.0, 0.25]
-    assert not (tmp_path / "cache").exists()
 
 
 def test_ready_lists_that_are_missing_are_named(folder: Path, tmp_path: Path) -> None:

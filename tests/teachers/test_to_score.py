@@ -146,7 +146,7 @@ def test_empty_texts_are_named(tmp_path: Path) -> None:
     (tmp_path / "a" / "lists.jsonl").write_text(
         '{"query_id": "q1", "document_ids": ["d1", "d3"], "scores": [1, 2]}\n'
     )
-    with pytest.raises(InputError, match=r"documents of a/lists without text: 1 \(d3\)"):
+    with pytest.raises(InputError, match=r"lists\.jsonl line 1: lists with an empty .*d3"):
         lists_of(ScoredListFiles(str(tmp_path / "a"), "lists.jsonl"), tmp_path)
 
 

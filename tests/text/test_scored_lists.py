@@ -1,5 +1,9 @@
+import functools
 import json
 import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +14,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from colbert_lab.errors import InputError
+from colbert_lab.text import list_store
 from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
+from colbert_lab.types import ScoredLists
 
+Read = Callable[..., ScoredLists]
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 ROWS: list[dict[str, Any]] = [
     {"query_id": "q1", "document_ids": ["d3", "d1"], "scores": [0.5, -1.25]},
     {"query_id": "q2", "document_ids": ["d1", "d2", "d3"], "scores": [3, 2, 1]},
 ]
+
+
+@pytest.fixture
+def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ScoredLists]:
+    """Read lists with a cache of their own."""
+    return functools.partial(read_scored_lists, cache_dir=tmp_path_factory.mktemp("cache"))
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -35,8 +48,8 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_lists_are_joined_to_the_collection(folder: Path) -> None:
-    lists = read_scored_lists(folder, "kd.jsonl")
+def test_lists_are_joined_to_the_collection(folder: Path, read: Read) -> None:
+    lists = read(folder, "kd.jsonl")
     assert lists.name == "toy/kd"
     assert list(lists.query_ids) == ["q1", "q2"]
     assert list(lists.queries) == ["query 1", "query 2"]
@@ -49,22 +62,22 @@ def test_lists_are_joined_to_the_collection(folder: Path) -> None:
     assert lists.details["constant_lists"] == 0
 
 
-def test_parquet_json_texts_integer_ids_and_absolute_paths(folder: Path, tmp_path: Path) -> None:
+def test_parquet_json_texts_integer_ids_and_absolute_paths(folder: Path, tmp_path: Path, read: Read) -> None:
     for name in ("corpus.jsonl", "queries.jsonl"):
         text = (folder / name).read_text()
         (folder / name).write_text(text.replace('"_id": "d', '"_id": "').replace('"_id": "q', '"_id": "'))
     table = {"query_id": [1], "document_ids": ["[3, 1]"], "scores": ["[0.5, 1e-3]"]}
     pq.write_table(pa.table(table), tmp_path / "kd.parquet")
-    lists = read_scored_lists(str(folder), str(tmp_path / "kd.parquet"))
+    lists = read(str(folder), str(tmp_path / "kd.parquet"))
     assert list(lists.query_ids) == ["1"]
     assert lists.documents[0].tolist() == [2, 0]
     assert lists.scores[0].tolist() == pytest.approx([0.5, 0.001])
 
 
-def test_written_lists_are_read_back(folder: Path, tmp_path: Path) -> None:
-    lists = read_scored_lists(folder, "kd.jsonl")
+def test_written_lists_are_read_back(folder: Path, tmp_path: Path, read: Read) -> None:
+    lists = read(folder, "kd.jsonl")
     write_scored_lists(lists, tmp_path / "written")
-    back = read_scored_lists(tmp_path / "written")
+    back = read(tmp_path / "written")
     assert back.name == "written"
     assert back.fingerprint == lists.fingerprint
     assert back.corpus.fingerprint == lists.corpus.fingerprint
@@ -75,9 +88,9 @@ def test_written_lists_are_read_back(folder: Path, tmp_path: Path) -> None:
     write_scored_lists(lists, tmp_path / "written")  # replaces its own
 
 
-def test_the_datasets_library_reads_the_written_layout(folder: Path, tmp_path: Path) -> None:
+def test_the_datasets_library_reads_the_written_layout(folder: Path, tmp_path: Path, read: Read) -> None:
     path = tmp_path / "written"
-    write_scored_lists(read_scored_lists(folder, "kd.jsonl"), path)
+    write_scored_lists(read(folder, "kd.jsonl"), path)
 
     def load(config: str) -> Any:
         return datasets.load_dataset(str(path), config, split="train", cache_dir=str(tmp_path / "cache"))
@@ -87,14 +100,14 @@ def test_the_datasets_library_reads_the_written_layout(folder: Path, tmp_path: P
     assert load("documents")[2] == {"document_id": "d3", "text": "T text 3"}
 
 
-def test_a_foreign_folder_is_not_replaced(folder: Path) -> None:
-    lists = read_scored_lists(folder, "kd.jsonl")
+def test_a_foreign_folder_is_not_replaced(folder: Path, read: Read) -> None:
+    lists = read(folder, "kd.jsonl")
     with pytest.raises(InputError, match=r"toy: exists and is not a folder of score lists"):
         write_scored_lists(lists, folder)
     assert (folder / "corpus.jsonl").is_file()
 
 
-def test_a_hub_id_goes_to_the_datasets_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_goes_to_the_datasets_library(monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
     tables: dict[str, dict[str, list[Any]]] = {
         "train": {"query_id": [7], "document_ids": ["[20, 10]"], "scores": ["[1.5, 2.5]"]},
         "queries": {"query_id": [7], "text": ["seven"]},
@@ -107,7 +120,7 @@ def test_a_hub_id_goes_to_the_datasets_library(monkeypatch: pytest.MonkeyPatch) 
         return datasets.Dataset.from_dict(tables[config])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    lists = read_scored_lists("lightonai/ms-marco-en-bge-gemma")
+    lists = read("lightonai/ms-marco-en-bge-gemma")
     assert lists.name == "ms-marco-en-bge-gemma"
     assert (list(lists.query_ids), list(lists.queries)) == (["7"], ["seven"])
     assert lists.documents[0].tolist() == [1, 0]
@@ -116,10 +129,10 @@ def test_a_hub_id_goes_to_the_datasets_library(monkeypatch: pytest.MonkeyPatch) 
     assert [entry[2:] for entry in asked] == [("train", False)] * 3
     tables["documents"]["document_id"] = [10, 10]
     with pytest.raises(InputError, match=r"data\.path: .*\(documents\): document_id occurs twice: 1 \(10\)"):
-        read_scored_lists("lightonai/ms-marco-en-bge-gemma")
+        read("lightonai/ms-marco-en-bge-gemma")
 
 
-def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
     def load_dataset(*_: Any, **__: Any) -> Any:
         raise ConnectionError("no\nroute")
 
@@ -128,7 +141,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
         r"^data\.path: some/lists: cannot load the config documents of this hub.*ConnectionError: no route"
     )
     with pytest.raises(InputError, match=message):
-        read_scored_lists("some/lists")
+        read("some/lists")
 
 
 def row(document_ids: Any, scores: Any, query_id: Any = "q3") -> dict[str, Any]:
@@ -162,61 +175,195 @@ PLACE = r"^data\.scores: \S+kd\.jsonl line 3: "
         ([row(["d1", 2.5], [1, 2])], PLACE + "document_ids must hold ids .* not 2.5"),
         ([row(["d1", "d2"], [1, 2], None)], PLACE + "query_id must hold ids"),
         ([row("['d1', 'd2']", [1, 2])], PLACE + "document_ids is a text that is not valid JSON"),
-        ([{"query_id": "q3", "scores": [1]}], PLACE + "document_ids must be a list, not None"),
+        (
+            [{"query_id": "q3", "scores": [1]}],
+            PLACE + r"no column document_ids; it has query_id, scores",
+        ),
     ],
 )
-def test_mistakes_are_named(folder: Path, rows: list[dict[str, Any]], message: str) -> None:
+def test_mistakes_are_named(folder: Path, rows: list[dict[str, Any]], message: str, read: Read) -> None:
     write_rows(folder, ROWS + rows)
     with pytest.raises(InputError, match=message) as caught:
-        read_scored_lists(folder, "kd.jsonl")
+        read(folder, "kd.jsonl")
     assert "\n" not in str(caught.value)
 
 
-def test_missing_and_malformed_files_are_named(folder: Path, tmp_path: Path) -> None:
+def test_missing_and_malformed_files_are_named(folder: Path, tmp_path: Path, read: Read) -> None:
     with pytest.raises(InputError, match=r"^data\.scores: \S+none\.jsonl: no such file"):
-        read_scored_lists(folder, "none.jsonl")
+        read(folder, "none.jsonl")
     with pytest.raises(InputError, match=r"^data\.path: \S+elsewhere: no such folder"):
-        read_scored_lists(tmp_path / "elsewhere", folder / "kd.jsonl")
+        read(tmp_path / "elsewhere", folder / "kd.jsonl")
     with pytest.raises(InputError, match=r"^data\.path: /no/such/folder: no such folder"):
-        read_scored_lists("/no/such/folder")
+        read("/no/such/folder")
     with pytest.raises(
         InputError, match=r"^data\.scores: .* is a folder with corpus\.jsonl, so name the file"
     ):
-        read_scored_lists(folder)
+        read(folder)
     (folder / "queries.txt").write_text("")
     with pytest.raises(InputError, match=r"^data\.scores: .*queries\.txt: a file ending in"):
-        read_scored_lists(folder, "queries.txt")
+        read(folder, "queries.txt")
     (folder / "kd.jsonl").write_text('{"query_id": ')
     with pytest.raises(InputError, match=r"^data\.scores: \S+kd\.jsonl line 1: not valid JSON"):
-        read_scored_lists(folder, "kd.jsonl")
+        read(folder, "kd.jsonl")
     (folder / "kd.jsonl").write_text("\n")
     with pytest.raises(InputError, match=r"^data\.scores: \S+kd\.jsonl: holds no list"):
-        read_scored_lists(folder, "kd.jsonl")
+        read(folder, "kd.jsonl")
     (folder / "kd.parquet").write_bytes(b"not parquet")
     with pytest.raises(InputError, match=r"^data\.scores: \S+kd\.parquet: not readable as Parquet"):
-        read_scored_lists(folder, "kd.parquet")
+        read(folder, "kd.parquet")
 
 
-def test_a_folder_without_a_config_is_named(folder: Path, tmp_path: Path) -> None:
-    write_scored_lists(read_scored_lists(folder, "kd.jsonl"), tmp_path / "written")
+def test_a_folder_without_a_config_is_named(folder: Path, tmp_path: Path, read: Read) -> None:
+    write_scored_lists(read(folder, "kd.jsonl"), tmp_path / "written")
     readme = tmp_path / "written" / "README.md"
     readme.write_text(readme.read_text().replace("config_name: queries", "config_name: questions"))
     with pytest.raises(InputError, match=r"^data\.path: .*cannot load the config queries of this folder"):
-        read_scored_lists(tmp_path / "written")
+        read(tmp_path / "written")
 
 
-def test_constant_lists_are_counted_and_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_constant_lists_are_counted_and_logged(
+    folder: Path, caplog: pytest.LogCaptureFixture, read: Read
+) -> None:
     write_rows(folder, [*ROWS, row(["d1", "d2"], [4, 4])])
     with caplog.at_level(logging.WARNING):
-        lists = read_scored_lists(folder, "kd.jsonl")
+        lists = read(folder, "kd.jsonl")
     assert lists.details["constant_lists"] == 1
     assert "lists whose scores are all equal: 1 (q3)" in caplog.text
 
 
-def test_real_lists() -> None:
+def watched(part: str, calls: list[str]) -> Callable[..., None]:
+    original: Callable[..., None] = getattr(list_store, part)
+
+    def call(*given: Any) -> None:
+        calls.append(part)
+        original(*given)
+
+    return call
+
+
+def test_a_source_is_converted_once_and_again_when_it_changes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted: list[str] = []
+    for part in ("_convert_texts", "_convert_lists"):
+        monkeypatch.setattr(list_store, part, watched(part, converted))
+    cache = tmp_path / "cache"
+    first = read_scored_lists(folder, "kd.jsonl", cache_dir=cache)
+    again = read_scored_lists(folder, "kd.jsonl", cache_dir=cache)
+    assert converted == ["_convert_texts", "_convert_lists"]
+    assert again.fingerprint == first.fingerprint
+    (folder / "other.jsonl").write_text(json.dumps(row(["d1", "d2"], [1, 2])) + "\n")
+    other = read_scored_lists(folder, "other.jsonl", cache_dir=cache)
+    assert converted[2:] == ["_convert_lists"]  # the texts are shared
+    assert other.corpus.fingerprint == first.corpus.fingerprint
+    write_rows(folder, ROWS[:1])
+    assert len(read_scored_lists(folder, "kd.jsonl", cache_dir=cache)) == 1
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "d4", "title": "", "text": "more"}\n')
+    more = read_scored_lists(folder, "kd.jsonl", cache_dir=cache)
+    assert converted[3:] == ["_convert_lists", "_convert_texts", "_convert_lists"]
+    assert len(more.corpus) == 4
+
+
+def test_an_error_leaves_nothing_that_looks_converted(folder: Path, tmp_path: Path) -> None:
+    write_rows(folder, [*ROWS, row(["d1", "x"], [1, 2])])
+    for _ in range(2):
+        with pytest.raises(InputError, match="line 3: documents that are not in the collection"):
+            read_scored_lists(folder, "kd.jsonl", cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "list_rows").iterdir())
+
+
+def test_empty_texts_stop_or_leave_their_lists_out(
+    folder: Path, read: Read, caplog: pytest.LogCaptureFixture
+) -> None:
+    documents = (folder / "corpus.jsonl").read_text().replace('"title": "T", "text": "text 2"', '"text": " "')
+    (folder / "corpus.jsonl").write_text(documents)
+    message = r"line 2: lists with an empty query or document: 1 \(document d2\); .*data\.skip_empty=true"
+    with pytest.raises(InputError, match=message):
+        read(folder, "kd.jsonl")
+    with caplog.at_level(logging.WARNING):
+        lists = read(folder, "kd.jsonl", skip_empty=True)
+    assert list(lists.query_ids) == ["q1"]
+    assert lists.details["skipped_lists"] == 1
+    assert "lists left out (data.skip_empty), as a text of theirs is empty: 1 (q2)" in caplog.text
+    queries = (folder / "queries.jsonl").read_text().replace("query 1", "")
+    (folder / "queries.jsonl").write_text(queries)
+    with pytest.raises(InputError, match=r"line 1: lists .*: 2 \(query q1, document d2\)"):
+        read(folder, "kd.jsonl")
+
+
+def test_columns_under_other_names(folder: Path, read: Read) -> None:
+    rows = [{"qid": r["query_id"], "pids": r["document_ids"], "s": r["scores"], "query_id": 9} for r in ROWS]
+    write_rows(folder, rows)
+    theirs = {"query_id": "qid", "document_ids": "pids", "scores": "s"}
+    lists = read(folder, "kd.jsonl", columns=theirs)
+    assert [rows.tolist() for rows in lists.documents] == [[2, 0], [0, 1, 2]]
+    with pytest.raises(InputError, match=r"line 1: no column document_ids; it has qid, pids, s, query_id"):
+        read(folder, "kd.jsonl", columns={"query_id": "qid"})
+    with pytest.raises(
+        InputError, match=r"^data\.columns\.text: must be one of query_id, document_ids, scores"
+    ):
+        read(folder, "kd.jsonl", columns={"text": "body"})
+
+
+def test_tab_separated_collections(folder: Path, read: Read) -> None:
+    whole = read(folder, "kd.jsonl")
+    (folder / "collection.tsv").write_text("".join(f"d{n}\ttext {n}\tT\n" for n in (1, 2, 3)))
+    (folder / "queries.train.tsv").write_text("".join(f"q{n}\tquery {n}\r\n" for n in (1, 2, 3)))
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (folder / name).unlink()
+    assert read(folder, "kd.jsonl").fingerprint == whole.fingerprint
+    (folder / "queries.dev.tsv").write_text("q9\tother\n")
+    with pytest.raises(
+        InputError, match=r"one file queries\.tsv .* there are queries\.dev\.tsv, queries\.train"
+    ):
+        read(folder, "kd.jsonl")
+    (folder / "queries.tsv").write_bytes(b"q1\t\xff\n")
+    with pytest.raises(InputError, match=r"^data\.path: \S+queries\.tsv line 1: not UTF-8"):
+        read(folder, "kd.jsonl")
+    (folder / "queries.tsv").write_text("q1 no tab\n")
+    with pytest.raises(InputError, match=r"queries\.tsv line 1: 2 tab-separated values are expected, not 1"):
+        read(folder, "kd.jsonl")
+
+
+def test_leaving_queries_out_keeps_the_others_in_order(folder: Path, read: Read) -> None:
+    write_rows(folder, [*ROWS, row(["d1", "d2"], [4, 5])])
+    lists = read(folder, "kd.jsonl")
+    fewer = lists.without({"q1"})
+    assert list(fewer.training_queries()) == [("q2", "query 2"), ("q3", "query 3")]
+    assert [rows.tolist() for rows in fewer.documents] == [[0, 1, 2], [0, 1]]
+    assert (fewer.fewest, len(fewer)) == (2, 2)
+    assert fewer.fingerprint != lists.fingerprint
+    assert list(fewer.without({"q3"}).query_ids) == ["q2"]
+
+
+def test_documents_are_drawn_or_taken_in_order(folder: Path, read: Read) -> None:
+    write_rows(folder, [row(["d1", "d2", "d3"], [1, 2, 3])])
+    lists = read(folder, "kd.jsonl")
+    drawn = {tuple(lists.example(0, 2, np.random.default_rng(n)).document_ids) for n in range(20)}
+    assert drawn == {("d3", "d1"), ("d3", "d2")}
+    ordered = replace(lists, draw="order").example(0, 2, np.random.default_rng(0))
+    assert (list(ordered.document_ids), ordered.documents[0]) == (["d3", "d1"], "T text 3")
+    assert ordered.scores is not None
+    assert ordered.scores.tolist() == [3, 1]
+
+
+def test_columns_on_disk_travel_to_other_processes(folder: Path, read: Read) -> None:
+    lists = read(folder, "kd.jsonl")
+    data = pickle.dumps(lists)
+    assert len(data) < 4000  # paths, not contents
+    back = pickle.loads(data)
+    assert list(back.queries) == list(lists.queries)
+    assert back.scores[1].tolist() == lists.scores[1].tolist()
+    assert [lists.corpus.texts[1:], lists.corpus.texts[-1]] == [["T text 2", "T text 3"], "T text 3"]
+    with pytest.raises(IndexError):
+        lists.documents[2]
+
+
+def test_real_lists(read: Read) -> None:
     pool = SHARED / "msmarco-dl-pool"
     if not pool.is_dir():
         pytest.skip(f"the collection msmarco-dl-pool is not at {SHARED}")
-    lists = read_scored_lists(pool, "kd/dl19.REP_LLAMA.jsonl")
+    lists = read(pool, "kd/dl19.REP_LLAMA.jsonl")
     assert (lists.name, len(lists)) == ("msmarco-dl-pool/dl19.REP_LLAMA", 43)
     assert {len(rows) for rows in lists.documents} == {200}

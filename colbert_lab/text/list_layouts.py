@@ -1,0 +1,211 @@
+"""The layouts in which score lists and their texts come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from colbert_lab.errors import InputError, some_ids
+from colbert_lab.text.beir import beir_documents, load_beir_queries
+from colbert_lab.text.list_rows import (
+    ListRow,
+    as_id,
+    check_file,
+    load_config,
+    parse_row,
+    rows_of_config,
+    rows_of_file,
+)
+from colbert_lab.text.list_store import files_mark
+from colbert_lab.text.tsv_collection import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
+
+ROW_COLUMNS = ("query_id", "document_ids", "scores")
+TEXT_COLUMNS = ("document_id", "text")
+
+
+@dataclass(frozen=True)
+class ListFolder:
+    """A file of lists over a folder with documents and queries.
+
+    Attributes:
+        folder: in BEIR layout, or with ``collection.tsv`` and ``queries.tsv``.
+        file: of the lists.
+        columns: our column name to the file's.
+    """
+
+    folder: Path
+    file: Path
+    columns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What tables call the lists."""
+        return f"{self.folder.resolve().name}/{self.file.stem}"
+
+    @property
+    def source(self) -> str:
+        """Where they come from."""
+        return str(self.file)
+
+    @property
+    def key(self) -> str:
+        """Names the lists in errors."""
+        return f"data.scores: {self.file}"
+
+    @property
+    def documents_key(self) -> str:
+        """Names the documents in errors."""
+        return f"data.path: {self.folder}"
+
+    @property
+    def text_mark(self) -> list[str]:
+        """Identifies the documents."""
+        return files_mark(self.folder / name for name in ("corpus.jsonl", COLLECTION))
+
+    @property
+    def row_mark(self) -> list[str]:
+        """Identifies lists and queries."""
+        return [*files_mark([self.file, *self.folder.glob("queries*")]), str(sorted(self.columns.items()))]
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """Id and text of every document."""
+        read = tsv_documents if is_tsv_collection(self.folder) else beir_documents
+        try:
+            yield from read(self.folder)
+        except InputError as error:
+            raise InputError(f"data.path: {error}") from error
+
+    def queries(self) -> dict[str, str]:
+        """Query id to text."""
+        read = tsv_queries if is_tsv_collection(self.folder) else load_beir_queries
+        try:
+            return read(self.folder)
+        except InputError as error:
+            raise InputError(f"data.path: {error}") from error
+
+    def rows(self) -> Iterator[ListRow]:
+        """The lists."""
+        for where, row in rows_of_file(self.file):
+            yield parse_row(renamed(row, ROW_COLUMNS, self.columns, where), where)
+
+
+@dataclass(frozen=True)
+class ListDataset:
+    """A dataset with the configs ``train``, ``queries`` and ``documents``.
+
+    Attributes:
+        path: folder or hub id.
+        columns: our column name to the dataset's, in all configs.
+    """
+
+    path: str
+    columns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What tables call the lists."""
+        return Path(self.path).resolve().name
+
+    @property
+    def source(self) -> str:
+        """Where they come from."""
+        return self.path
+
+    @property
+    def key(self) -> str:
+        """Names the lists in errors."""
+        return f"data.path: {self.path}"
+
+    @property
+    def documents_key(self) -> str:
+        """Names the documents in errors."""
+        return f"{self.key} (documents)"
+
+    @cached_property
+    def _loaded(self) -> dict[str, Any]:
+        return {config: load_config(self.path, config) for config in ("documents", "queries", "train")}
+
+    @cached_property
+    def text_mark(self) -> list[str]:
+        """Identifies the dataset: the files of a folder, or what the ``datasets`` library says of a hub dataset."""
+        columns = str(sorted(self.columns.items()))
+        if Path(self.path).is_dir():
+            return [*files_mark(Path(self.path).rglob("*")), columns]
+        return [self.path, *(loaded._fingerprint for loaded in self._loaded.values()), columns]
+
+    @property
+    def row_mark(self) -> list[str]:
+        """As :attr:`text_mark`: the configs belong together."""
+        return self.text_mark
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """Id and text of every document."""
+        return self._texts("documents", "document_id")
+
+    def queries(self) -> dict[str, str]:
+        """Query id to text."""
+        found = list(self._texts("queries", "query_id"))
+        repeated = sorted(name for name, count in Counter(name for name, _ in found).items() if count > 1)
+        if repeated:
+            raise InputError(f"{self.key} (queries): query_id occurs twice: {some_ids(repeated)}")
+        return dict(found)
+
+    def rows(self) -> Iterator[ListRow]:
+        """The lists."""
+        for where, row in rows_of_config(self._loaded["train"], self.path, "train"):
+            yield parse_row(renamed(row, ROW_COLUMNS, self.columns, where), where)
+
+    def _texts(self, config: str, id_column: str) -> Iterator[tuple[str, str]]:
+        for where, given in rows_of_config(self._loaded[config], self.path, config):
+            row = renamed(given, (id_column, "text"), self.columns, where)
+            if not isinstance(row.get("text"), str):
+                raise InputError(f"{where}: text must be a string, not {row.get('text')!r}")
+            yield as_id(row.get(id_column), id_column, where), row["text"]
+
+
+def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> ListFolder | ListDataset:
+    """What reads these lists.
+
+    Args:
+        path: see :func:`colbert_lab.text.scored_lists.read_scored_lists`.
+        file: of the lists, for a folder of documents and queries.
+        columns: our column name to the source's.
+
+    Raises:
+        InputError: an unknown column of ours, no such file, or a folder whose file of lists is not named.
+    """
+    known = (*ROW_COLUMNS, *TEXT_COLUMNS) if file is None else ROW_COLUMNS
+    for ours in columns:
+        if ours not in known:
+            raise InputError(f"data.columns.{ours}: must be one of {', '.join(known)}")
+    if file is not None:
+        check_file(file)
+        return ListFolder(Path(path), file, columns)
+    for name in ("corpus.jsonl", COLLECTION):
+        if (Path(path) / name).is_file() and not (Path(path) / "README.md").is_file():
+            raise InputError(
+                f"data.scores: {path} is a folder with {name}, so name the file of scores in it "
+                "(query_id, document_ids, scores)"
+            )
+    return ListDataset(path, columns)
+
+
+def renamed(
+    row: Mapping[str, Any], wanted: Sequence[str], columns: Mapping[str, str], where: str
+) -> dict[str, Any]:
+    """The wanted columns of a row under our names.
+
+    Raises:
+        InputError: the row lacks one.
+    """
+    for ours in wanted:
+        theirs = columns.get(ours, ours)
+        if theirs not in row:
+            raise InputError(
+                f"{where}: no column {theirs}; it has {', '.join(row)} (set data.columns.{ours})"
+            )
+    return {ours: row[columns.get(ours, ours)] for ours in wanted}
