@@ -179,13 +179,9 @@ def test_a_finished_folder_is_left_alone_and_another_command_is_refused(
     shutil.copytree(reranker, tmp_path / "copy")
     shutil.copy(other / "model.safetensors", reranker / "model.safetensors")
     try:
-        from colbert_lab.teachers.revision import _of_folder
-
-        _of_folder.cache_clear()
         refused(command(*arguments), "revision was weights sha256:")
     finally:
         shutil.copy(tmp_path / "copy" / "model.safetensors", reranker / "model.safetensors")
-        _of_folder.cache_clear()
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*")} == before
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")

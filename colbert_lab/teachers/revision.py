@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,6 @@ def revision(scorer: Any) -> str:
     return f"bm25s {importlib.metadata.version('bm25s')}" if scorer.system == "bm25" else "built in"
 
 
-@lru_cache(maxsize=8)
 def _of_folder(folder: Path) -> str:
     weights, others = (
         sorted({file for pattern in patterns for file in folder.glob(pattern)})
@@ -62,7 +60,6 @@ def _digest(files: Iterable[Path], named: bool) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=8)
 def _of_hub(model: str, key: str) -> str:
     from transformers.utils.hub import cached_file, extract_commit_hash
 
