@@ -24,8 +24,8 @@ from colbert_lab.results.environment import describe as environment
 from colbert_lab.results.run_directory import check_writable
 from colbert_lab.settings import checked
 from colbert_lab.sharing import share_out
-from colbert_lab.teachers.cross_encoder import CrossEncoder
 from colbert_lab.teachers.list_ensemble import combine
+from colbert_lab.teachers.list_scorer import ChecksQueries
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.revision import revision
 from colbert_lab.teachers.score_files import read_scores
@@ -93,7 +93,7 @@ def _with_teacher(cfg: DictConfig, source: Source) -> None:
     folder = _folder(cfg, identity)
     if _finished(folder):
         return
-    if isinstance(teacher, CrossEncoder):
+    if isinstance(teacher, ChecksQueries):
         teacher.check_queries(made.query_ids, made.queries)
     parts = Parts(folder, made, teacher, settings.part)
     if process_rank() == 0:

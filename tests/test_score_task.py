@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from colbert_lab.__main__ import CONF
@@ -25,6 +26,7 @@ from colbert_lab.settings import checked
 from colbert_lab.student.formats.own import save_student
 from colbert_lab.student.student import build_student
 from colbert_lab.teachers.cross_encoder import CrossEncoder
+from colbert_lab.teachers.llm_reranker import LLMReranker
 from colbert_lab.text.scored_lists import read_scored_lists
 from tests.command import Outcome, command, the_run
 from tests.conftest import SHARED_DATA
@@ -364,6 +366,20 @@ def test_retrieval_settings_have_no_effect_on_lists_and_say_so(
 
 def test_out_without_the_task_has_no_effect_and_says_so(tmp_path: Path) -> None:
     refused(command("+experiment=colbert_zero_kd", f"out={tmp_path}"), "out: has no effect on task=train")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("cross_encoder", CrossEncoder("BAAI/bge-reranker-v2-m3", accelerator="cpu")),
+        ("llm_reranker", LLMReranker("BAAI/bge-reranker-v2-gemma", accelerator="cpu")),
+    ],
+)
+def test_the_config_of_a_teacher_holds_its_defaults(option: str, expected: Any) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = ["task=score", f"teacher@score.teacher={option}", *PLAIN]
+        cfg = checked(compose("config", overrides=overrides))
+    assert instantiate(cfg.score.teacher) == expected
 
 
 def test_its_settings_change_no_config_hash() -> None:

@@ -164,7 +164,7 @@ def _load(settings: CrossEncoder) -> tuple[PreTrainedModel, PreTrainedTokenizerB
             f"{KEY}={model}: its tokenizer puts nothing between query and document, so it is no tokenizer of pairs; "
             "choose a model that was trained on pairs"
         )
-    network = _classifier(model)
+    network = load_network(AutoModelForSequenceClassification, model)
     _check_label(settings, network.config.num_labels)
     # The tokenizer knows of positions that a model keeps to itself, as RoBERTa's first two.
     longest = min(
@@ -178,10 +178,19 @@ def _load(settings: CrossEncoder) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     return network.eval().to(pick_device(settings.accelerator)), tokenizer
 
 
-def _classifier(model: str) -> Any:
+def load_network(cls: Any, model: str) -> Any:
+    """A network with all its weights in float32; weights come from safetensors, and no code of the model is run.
+
+    Args:
+        cls: a class of transformers with ``from_pretrained``.
+        model: hub id, local folder or ``package:NAME/FOLDER``.
+
+    Raises:
+        InputError: it cannot be found or read, or weights are missing.
+    """
     try:
         with quiet_transformers():
-            network, loaded = AutoModelForSequenceClassification.from_pretrained(
+            network, loaded = cls.from_pretrained(
                 locate(model, KEY),
                 trust_remote_code=False,
                 use_safetensors=True,
@@ -197,8 +206,8 @@ def _classifier(model: str) -> Any:
     lacking = sorted(loaded["missing_keys"])
     if lacking:
         raise InputError(
-            f"{KEY}={model}: the weights of a reranker's head are not in it ({', '.join(lacking[:3])}); this is a "
-            "model without a trained classifier"
+            f"{KEY}={model}: weights of a reranker are not in it ({', '.join(lacking[:3])}); is this a model of "
+            "another kind?"
         )
     return network
 

@@ -136,7 +136,7 @@ def test_a_folder_that_is_no_reranker_is_refused(tiny_bert: Path, tmp_path: Path
     headless = make_reranker(tmp_path / "headless")
     for file in tiny_bert.glob("*.safetensors"):
         (headless / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(InputError, match=r"head are not in it \(classifier"):
+    with pytest.raises(InputError, match=r"weights of a reranker are not in it \(classifier"):
         scorer(headless).score_pairs(["red"], ["blue"])
     bare = make_reranker(tmp_path / "bare")
     (bare / "model.safetensors").unlink()
