@@ -1,9 +1,7 @@
 """The real fast-plaid, in the environment of the extra ``plaid``.
 
-    python3 -m venv .venv-plaid && .venv-plaid/bin/pip install -e '.[demo,plaid]'
-    COLBERT_LAB_PLAID_PYTHON=.venv-plaid/bin/python COLBERT_LAB_DATA=FOLDER pytest -m plaid
-
-FOLDER holds the collection ``scifact`` in BEIR layout.
+The README has the command. With ``COLBERT_LAB_DATA=FOLDER`` the collection is FOLDER/scifact in BEIR layout; where
+there is none, the installed documentation takes its place.
 """
 
 from __future__ import annotations
@@ -56,10 +54,9 @@ def test_what_the_index_promises_holds_for_the_real_one(tmp_path: Path) -> None:
     assert seen["nbytes"] > 400 * 3 * 16  # a byte a dimension
 
 
-@pytest.mark.skipif(not (DATA / "scifact").is_dir(), reason=f"no collection scifact in {DATA}")
-def test_the_default_settings_reach_099_of_exact_search(tmp_path: Path) -> None:
-    options = ["--collection", str(DATA / "scifact"), "--documents", str(DOCUMENTS)]
-    seen = facts(tmp_path, "quality", *options)
+def test_generous_settings_reach_099_of_exact_search(tmp_path: Path) -> None:
+    collection = ["--collection", str(DATA / "scifact")] if (DATA / "scifact").is_dir() else []
+    seen = facts(tmp_path, "quality", *collection, "--documents", str(DOCUMENTS))
     print(json.dumps(seen, indent=2))
     assert seen["documents"] == DOCUMENTS
     assert seen["exact"] > 0.7  # the student ranks well, so the ratio means something
