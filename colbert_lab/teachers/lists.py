@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from colbert_lab.teachers.candidates import Candidates
+from colbert_lab.teachers.list_candidates import Candidates
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, indexed
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
@@ -75,7 +75,7 @@ def build_scored_lists(
     )
 
 
-def describe(scorer: Scorer) -> str:
+def describe(scorer: object) -> str:
     """A stable text of a scorer's settings (what decides its scores)."""
     members = getattr(scorer, "members", None)
     if members is not None:

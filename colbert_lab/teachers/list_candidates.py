@@ -90,14 +90,19 @@ class Candidates:
         return tie_ranks(list(self.corpus.ids))
 
     def _others(self, query: str, chosen: Mapping[int, None]) -> list[int]:
-        """Random documents that are not chosen; they depend on seed and query alone."""
+        """Random documents that are not chosen."""
         if self.random == 0:
             return []
-        digest = hashlib.sha256(f"{self.seed}:{query}".encode()).digest()
-        generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        generator = query_generator(self.seed, query)
         size = len(self.corpus)
         if size <= PERMUTED:
             drawn = generator.permutation(size)
         else:
             drawn = generator.choice(size, size=self.random + len(chosen), replace=False)
         return [row for row in drawn.tolist() if row not in chosen][: self.random]
+
+
+def query_generator(seed: int, query_id: str) -> np.random.Generator:
+    """A generator that depends on the query alone, so adding queries changes no other list."""
+    digest = hashlib.sha256(f"{seed}:{query_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
