@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from colbert_lab.errors import InputError, some_ids
-from colbert_lab.teachers.list_candidates import Candidates
 from colbert_lab.teachers.judged import judged_split
+from colbert_lab.teachers.list_candidates import Candidates
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer
 from colbert_lab.teachers.sources import InstalledDocsLists, ScoredListFiles, Source
 from colbert_lab.teachers.triple_sources import InstalledDocsTriples, TripleFiles
