@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from colbert_lab.text.collection import build_corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.text.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples
 from colbert_lab.types import Corpus, ScoredLists
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
