@@ -62,7 +62,7 @@ class CorpusEncoder(pl.LightningModule):
 
 def count_processes(trainer: Mapping[str, Any]) -> int:
     """How many processes the settings of a trainer start, over all nodes."""
-    return _trainer(trainer).world_size
+    return bare_trainer(trainer).world_size
 
 
 def encode_together(
@@ -84,7 +84,7 @@ def encode_together(
         progress: whether to show progress bars.
     """
     encoder = CorpusEncoder(student, evaluator, wanted, progress)
-    lightning = _trainer(trainer)
+    lightning = bare_trainer(trainer)
     lightning.predict(encoder, return_predictions=False)
     lightning.strategy.barrier("corpora encoded")
     if encoder.todo:
@@ -96,7 +96,12 @@ def encode_together(
         )
 
 
-def _trainer(settings: Mapping[str, Any]) -> pl.Trainer:
+def bare_trainer(settings: Mapping[str, Any]) -> pl.Trainer:
+    """A Trainer that starts processes and shows and saves nothing.
+
+    Args:
+        settings: of the config's trainer; accelerator, devices, num_nodes and strategy are used.
+    """
     chosen = {key: settings[key] for key in ("accelerator", "devices", "num_nodes")}
     return pl.Trainer(
         **chosen,

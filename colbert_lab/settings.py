@@ -272,6 +272,22 @@ class CompareSettings:
 
 
 @dataclass
+class ScoreSettings:
+    """See ``conf/score``."""
+
+    teacher: Any = None
+    files: list[str] = MISSING
+    combine: str = MISSING
+    missing: str = MISSING
+    candidates: str = MISSING
+    retrievers: Any = MISSING
+    top: int = MISSING
+    random: int = MISSING
+    positives: bool = MISSING
+    part: int = MISSING
+
+
+@dataclass
 class MineFilterSettings:
     """See :class:`colbert_lab.teachers.positive_aware.PositiveAware`."""
 
@@ -334,6 +350,7 @@ class Settings:
     runs: list[str] = MISSING
     out: str | None = MISSING
     compare: CompareSettings = field(default_factory=CompareSettings)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
     mine: MineSettings = field(default_factory=MineSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
 

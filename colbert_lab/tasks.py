@@ -12,11 +12,12 @@ TASKS = {
     "train": "colbert_lab.run:run",
     "evaluate": "colbert_lab.run:run",
     "compare": "colbert_lab.comparing:compare",
+    "score": "colbert_lab.score_task:execute",
     "mine": "colbert_lab.mine_task:execute",
     "audit": "colbert_lab.audit_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
-USERS = {"runs": ("compare",), "out": ("mine", "audit")}
+USERS = {"runs": ("compare",), "out": ("score", "mine", "audit")}
 """Settings of the top level, and the tasks that read them."""
 
 

@@ -23,6 +23,7 @@ NOT_IDENTITY = (
     "runs",
     "out",
     "compare",
+    "score",
     "mine",
     "audit",
 )

@@ -21,14 +21,20 @@ def read_run(path: Path, key: str) -> dict[str, dict[str, float]]:
         Query id to {document id: score}.
 
     Raises:
-        InputError: the file is missing or empty, a line has not six columns, a score is no finite number, or a document
-            is listed twice for a query.
+        InputError: the file is missing or empty, a line is not UTF-8 or has not six columns, a score is no finite
+            number, or a document is listed twice for a query.
     """
     if not path.is_file():
         raise InputError(f"{key}={path}: no such file")
     found: dict[str, dict[str, float]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{key}: {path} line {number}: not UTF-8 ({error.reason}); save the file as UTF-8"
+                ) from error
             if not line.strip():
                 continue
             where = f"{key}: {path} line {number}"

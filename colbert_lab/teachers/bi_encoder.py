@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -59,17 +60,32 @@ class BiEncoder:
             InputError: the model cannot be loaded, the pooling is unknown, or texts may be longer than the model
                 has positions for.
         """
-        if self.pooling not in ("mean", "cls"):
-            raise InputError(f"teacher.pooling={self.pooling}: must be mean or cls")
-        tokenizer = load_tokenizer(self.model, key="teacher.model")
-        network = load_backbone(self.model, key="teacher.model").eval().to(pick_device(self.accelerator))
-        longest = getattr(network.config, "max_position_embeddings", None)
-        if longest is not None and self.max_length > longest:
-            raise InputError(
-                f"teacher.max_length={self.max_length} is beyond the {longest} positions of {self.model}"
-            )
+        network, tokenizer = _load(self)
         texts = [self.document_prompt + text for text in corpus.texts]
         return BiEncoderIndex(self, network, tokenizer, self._embed(network, tokenizer, texts, self.name))
+
+    def score_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
+        """Cosine similarity of N pairs; each different query and document is embedded once.
+
+        Lists name few documents of a corpus, so that embedding all of it would be wasted on them.
+
+        Args:
+            queries: their queries.
+            documents: their documents, in the same order.
+
+        Returns:
+            float32 [N].
+
+        Raises:
+            InputError: see :meth:`index`.
+        """
+        network, tokenizer = _load(self)
+        sides = []
+        for prompt, texts in ((self.query_prompt, queries), (self.document_prompt, documents)):
+            row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+            emb_ND = self._embed(network, tokenizer, [prompt + text for text in row_of], None)
+            sides.append(emb_ND[torch.tensor([row_of[text] for text in texts])])
+        return (sides[0] * sides[1]).sum(dim=1)
 
     def _embed(
         self,
@@ -123,3 +139,18 @@ class BiEncoderIndex:
         """Cosine similarity of all documents: float32 [B, C]."""
         texts = [self.scorer.query_prompt + text for text in queries]
         return self.scorer._embed(self.network, self.tokenizer, texts, None) @ self.emb_CD.T
+
+
+@lru_cache(maxsize=2)
+def _load(settings: BiEncoder) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Network and tokenizer, loaded once a process."""
+    if settings.pooling not in ("mean", "cls"):
+        raise InputError(f"teacher.pooling={settings.pooling}: must be mean or cls")
+    tokenizer = load_tokenizer(settings.model, key="teacher.model")
+    network = load_backbone(settings.model, key="teacher.model").eval()
+    longest = getattr(network.config, "max_position_embeddings", None)
+    if longest is not None and settings.max_length > longest:
+        raise InputError(
+            f"teacher.max_length={settings.max_length} is beyond the {longest} positions of {settings.model}"
+        )
+    return network.to(pick_device(settings.accelerator)), tokenizer

@@ -12,7 +12,7 @@ import torch
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.retrieval.exact import tie_ranks, top_k
 from colbert_lab.teachers.choosing import RANDOM
-from colbert_lab.teachers.lists import query_generator
+from colbert_lab.teachers.list_candidates import query_generator
 from colbert_lab.teachers.mining_settings import Mining
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, indexed
 from colbert_lab.types import Corpus, Split

@@ -26,6 +26,15 @@ class PairScorer(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksQueries(Protocol):
+    """A teacher that can tell beforehand which queries it cannot read."""
+
+    def check_queries(self, query_ids: Sequence[str], queries: Sequence[str]) -> None:
+        """Raise InputError that names the queries."""
+        ...
+
+
 def score_lists(
     scorer: Scorer | PairScorer, corpus: Corpus, queries: Sequence[str], rows: Sequence[np.ndarray]
 ) -> Iterator[np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from colbert_lab.errors import InputError
-from colbert_lab.retrieval.exact import tie_ranks, top_k
+from colbert_lab.teachers.list_candidates import Candidates
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, indexed
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
@@ -53,17 +51,8 @@ def build_scored_lists(
         InputError: a number is below 0, a query could get fewer than 2 candidates (retrievers may agree), or
             more are asked for than the corpus holds.
     """
-    for key, number in (("top", top), ("random", random)):
-        if number < 0:
-            raise InputError(f"data.{key}={number}: must not be below 0")
-    if (top if retrievers else 0) + random < 2:
-        raise InputError(
-            f"data.top={top} and data.random={random} with {len(retrievers)} retrievers: a query could get fewer "
-            "than 2 candidate documents"
-        )
-    wanted = top * len(retrievers) + random
-    if wanted > len(corpus):
-        raise InputError(f"data.top and data.random ask for up to {wanted} of only {len(corpus)} documents")
+    candidates = Candidates(corpus, retrievers, top, random, seed)
+    candidates.check("data")
     settings = {
         "teacher": describe(teacher),
         "retrievers": {key: describe(scorer) for key, scorer in sorted(retrievers.items())},
@@ -74,7 +63,7 @@ def build_scored_lists(
     key = fingerprint([BUILD_VERSION, corpus.fingerprint, repr(settings)], queries.keys(), queries.values())
     folder = cache_dir / "lists" / f"{name}-{key}"
     if not folder.is_dir():
-        documents, scores = _score(corpus, queries, teacher, retrievers, top, random, seed)
+        documents, scores = _score(candidates, queries, teacher)
         built = ScoredLists(
             name, list(queries), list(queries.values()), corpus, documents, scores, key, settings
         )
@@ -95,38 +84,19 @@ def describe(scorer: object) -> str:
 
 
 def _score(
-    corpus: Corpus,
-    queries: Mapping[str, str],
-    teacher: Scorer,
-    retrievers: Mapping[str, Scorer],
-    top: int,
-    random: int,
-    seed: int,
+    candidates: Candidates, queries: Mapping[str, str], teacher: Scorer
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    ties_C = tie_ranks(list(corpus.ids))
-    indexes = [indexed(retriever, corpus) for retriever in retrievers.values()]
-    judge = indexed(teacher, corpus)
-    ids, texts = list(queries), list(queries.values())
+    judge = indexed(teacher, candidates.corpus)
+    ids = list(queries)
     documents: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     bar = tqdm(total=len(ids), desc="teacher scores", unit="query", disable=None)
     for start in range(0, len(ids), QUERIES_AT_ONCE):
-        block = texts[start : start + QUERIES_AT_ONCE]
-        found = [top_k(index.scores(block), ties_C, top)[1].numpy() for index in indexes]
-        judged_BC = judge.scores(block).numpy()
-        for b in range(len(block)):
-            chosen = dict.fromkeys(int(row) for rows in found for row in rows[b])
-            drawn = query_generator(seed, ids[start + b]).permutation(len(corpus))
-            others = (int(row) for row in drawn if int(row) not in chosen)
-            rows = np.array([*chosen, *(next(others) for _ in range(random))], dtype=np.int64)
-            documents.append(rows)
-            scores.append(judged_BC[b, rows].astype(np.float32))
+        block = {query: queries[query] for query in ids[start : start + QUERIES_AT_ONCE]}
+        lists = candidates.choose(block)
+        judged_BC = judge.scores(list(block.values())).numpy()
+        documents += lists
+        scores += [judged_BC[b, rows].astype(np.float32) for b, rows in enumerate(lists)]
         bar.update(len(block))
     bar.close()
     return documents, scores
-
-
-def query_generator(seed: int, query_id: str) -> np.random.Generator:
-    """A generator that depends on the query alone, so adding queries changes no other list."""
-    digest = hashlib.sha256(f"{seed}:{query_id}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little"))

@@ -88,7 +88,7 @@ class TripleFiles:
     def load(self, cache_dir: Path) -> list[Examples]:
         """Read the rows, or find their negatives."""
         found: Sequence[Examples]
-        if self._is_beir:
+        if self.is_beir:
             found = [self._of_folder(cache_dir)]
         else:
             found = load_triples(
@@ -106,7 +106,7 @@ class TripleFiles:
 
     def judged(self, cache_dir: Path) -> Split:
         """The folder's judgments, or those that pairs make."""
-        if not self._is_beir:
+        if not self.is_beir:
             return of_pairs(self.load(cache_dir))
         for key in ("columns", "revision", "rows", "streaming", "skip_empty"):
             if getattr(self, key):
@@ -117,7 +117,8 @@ class TripleFiles:
             raise InputError(f"data.path: {error}") from error
 
     @property
-    def _is_beir(self) -> bool:
+    def is_beir(self) -> bool:
+        """Whether ``path`` is a BEIR-layout folder."""
         return (Path(self.path) / "corpus.jsonl").is_file()
 
     def _of_folder(self, cache_dir: Path) -> Examples:

@@ -39,3 +39,9 @@ def test_a_missing_or_empty_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(InputError, match=r"^run: \S+ is empty"):
         read_run(tmp_path / "empty", "run")
+
+
+def test_bytes_that_are_not_utf8_are_named(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes("q1 Q0 d1 1 2.5 tag\nq\xe9 Q0 d1 1 2.5 tag\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"^run: \S+latin line 2: not UTF-8"):
+        read_run(tmp_path / "latin", "run")

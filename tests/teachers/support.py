@@ -1,10 +1,11 @@
-"""Scorers whose scores a test decides."""
+"""Scorers whose scores a test decides, and tiny rerankers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from colbert_lab.text.collection import build_corpus
 from colbert_lab.types import Corpus
+from tests.conftest import make_tiny_bert
 
 
 def make_corpus(n: int) -> Corpus:
@@ -59,3 +61,23 @@ class HashedIndex:
 
 def _share(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:3], "big") / 2**24
+
+
+def make_reranker(folder: Path, labels: int = 1, seed: int = 0, pairs: bool = True) -> Path:
+    """A random BERT reranker over the tiny vocabulary, its weights large enough to tell documents apart."""
+    from tokenizers import processors
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    make_tiny_bert(folder)
+    if pairs:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        )
+        tokenizer.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = BertConfig.from_pretrained(folder, num_labels=labels, initializer_range=0.3)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder

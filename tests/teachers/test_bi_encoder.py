@@ -50,6 +50,15 @@ def test_scores_are_cosines_of_the_plain_embeddings(pooling: str, tiny_bert: Pat
     torch.testing.assert_close(scores.double(), expected, atol=1e-5, rtol=0)
 
 
+def test_pairs_have_the_scores_of_the_index(tiny_bert: Path, corpus: Corpus) -> None:
+    scorer = make(tiny_bert, query_prompt="what is ", document_prompt="the red ", token_budget=50)
+    pairs = [(n % 4, (3 * n) % len(corpus)) for n in range(30)]
+    scores = scorer.score_pairs([QUERIES[q] for q, _ in pairs], [corpus.texts[d] for _, d in pairs])
+    table = scorer.index(corpus).scores(QUERIES)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, torch.stack([table[q, d] for q, d in pairs]), atol=1e-5, rtol=0)
+
+
 def test_the_poolings_differ(tiny_bert: Path, corpus: Corpus) -> None:
     """Otherwise the test above could not tell them apart."""
     mean, cls = (make(tiny_bert, pooling=p).index(corpus).scores(QUERIES) for p in ("mean", "cls"))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from colbert_lab.errors import InputError
 from colbert_lab.results.mine_table import REASONS
-from colbert_lab.teachers.lists import query_generator
+from colbert_lab.teachers.list_candidates import query_generator
 from colbert_lab.teachers.mined import Finishing, Mined
 from colbert_lab.teachers.mining import Miner
 from colbert_lab.teachers.mining_settings import Mining, described
