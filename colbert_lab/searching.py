@@ -16,11 +16,11 @@ from colbert_lab.retrieval.corpus import Keeping
 from colbert_lab.retrieval.exclusion import search_depth
 from colbert_lab.retrieval.plaid import check_kept, check_probing
 from colbert_lab.retrieval.plaid_environment import check_plaid
-from colbert_lab.retrieval.run_file import read_run
 from colbert_lab.retrieval.variants import Muvera, Plaid, SearchSettings, variants_of
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.rank_split import rank_split
 from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.text.run_file import read_run
 from colbert_lab.types import Ranking, Split
 
 USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": ("plaid",)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.errors import InputError
+from colbert_lab.text.lines import read_lines
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -24,23 +25,29 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; one JSON object a line is expected there")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path} line {number}: not UTF-8 ({error.reason}); save the file as UTF-8"
-                ) from error
-            if text:
-                yield number, _parse(text, f"{path} line {number}")
+    for number, where, line in read_lines(path):
+        yield number, parse_object(line, where)
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
+def parse_json(text: str, where: str) -> Any:
+    """Read one line of JSON.
+
+    Raises:
+        InputError: it is not valid; the message begins with ``where``.
+    """
     try:
-        row = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); mend or remove that line") from error
+
+
+def parse_object(text: str, where: str) -> dict[str, Any]:
+    """Read one line with a JSON object.
+
+    Raises:
+        InputError: it is something else; the message begins with ``where``.
+    """
+    row = parse_json(text, where)
     if not isinstance(row, dict):
         raise InputError(f"{where}: a JSON object in braces is expected, not {type(row).__name__}")
     return row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +13,18 @@ from colbert_lab.errors import InputError, some_ids
 from colbert_lab.text.beir import beir_documents, load_beir_queries
 from colbert_lab.text.fingerprint import files_state, folder_state
 from colbert_lab.text.list_rows import (
+    ROW_COLUMNS,
     ListRow,
     as_id,
-    check_file,
     load_config,
     parse_row,
+    renamed,
     rows_of_config,
-    rows_of_file,
 )
+from colbert_lab.text.score_rows import check_scores, rows_of_scores
 from colbert_lab.text.tsv_collection import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
 
-ROW_COLUMNS = ("query_id", "document_ids", "scores")
+KEY = "data.scores"
 TEXT_COLUMNS = ("document_id", "text")
 
 
@@ -54,7 +55,7 @@ class ListFolder:
     @property
     def key(self) -> str:
         """Names the lists in errors."""
-        return f"data.scores: {self.file}"
+        return f"{KEY}: {self.file}"
 
     @property
     def documents_key(self) -> str:
@@ -90,8 +91,7 @@ class ListFolder:
 
     def rows(self) -> Iterator[ListRow]:
         """The lists."""
-        for where, row in rows_of_file(self.file):
-            yield parse_row(renamed(row, ROW_COLUMNS, self.columns, where), where)
+        return rows_of_scores(self.file, KEY, self.columns)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> Lis
         if ours not in known:
             raise InputError(f"data.columns.{ours}: must be one of {', '.join(known)}")
     if file is not None:
-        check_file(file)
+        check_scores(file, KEY)
         return ListFolder(Path(path), file, columns)
     for name in ("corpus.jsonl", COLLECTION):
         if (Path(path) / name).is_file() and not (Path(path) / "README.md").is_file():
@@ -193,20 +193,3 @@ def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> Lis
                 "(query_id, document_ids, scores)"
             )
     return ListDataset(path, columns)
-
-
-def renamed(
-    row: Mapping[str, Any], wanted: Sequence[str], columns: Mapping[str, str], where: str
-) -> dict[str, Any]:
-    """The wanted columns of a row under our names.
-
-    Raises:
-        InputError: the row lacks one.
-    """
-    for ours in wanted:
-        theirs = columns.get(ours, ours)
-        if theirs not in row:
-            raise InputError(
-                f"{where}: no column {theirs}; it has {', '.join(row)} (set data.columns.{ours})"
-            )
-    return {ours: row[columns.get(ours, ours)] for ours in wanted}

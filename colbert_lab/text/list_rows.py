@@ -2,17 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from colbert_lab.errors import InputError
-from colbert_lab.text.jsonl import read_jsonl
 
+ROW_COLUMNS = ("query_id", "document_ids", "scores")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _BATCH = 1000  # rows read at once
 
@@ -55,47 +54,25 @@ def parse_row(row: Mapping[str, Any], where: str) -> ListRow:
     return ListRow(where, as_id(row.get("query_id"), "query_id", where), documents, scores)
 
 
-def rows_of_file(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read a file of lists.
+def renamed(
+    row: Mapping[str, Any], wanted: Sequence[str], columns: Mapping[str, str], where: str
+) -> dict[str, Any]:
+    """The wanted columns of a row under our names.
 
     Args:
-        file: JSON Lines (``.jsonl``) or Parquet (``.parquet``).
-
-    Yields:
-        Where the row is (config key, file, and line or row), and its columns.
-
-    Raises:
-        InputError: the file is missing, malformed or of another type.
-    """
-    check_file(file)
-    if file.suffix == ".jsonl":
-        try:
-            for number, row in read_jsonl(file):
-                yield f"data.scores: {file} line {number}", row
-        except InputError as error:
-            raise InputError(f"data.scores: {error}") from error
-    elif file.suffix == ".parquet":
-        number = 0
-        try:
-            with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(_BATCH):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield f"data.scores: {file} row {number}", row
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"data.scores: {file}: not readable as Parquet ({_line(error)})") from error
-
-
-def check_file(file: Path) -> None:
-    """Make sure that :func:`rows_of_file` can begin.
+        row: the row.
+        wanted: our names.
+        columns: our name to the row's, where they differ.
+        where: for messages.
 
     Raises:
-        InputError: no such file, or one of another type.
+        InputError: the row lacks one.
     """
-    if not file.is_file():
-        raise InputError(f"data.scores: {file}: no such file; name a .jsonl or .parquet file of score lists")
-    if file.suffix not in (".jsonl", ".parquet"):
-        raise InputError(f"data.scores: {file}: a file ending in .jsonl or .parquet is expected")
+    for ours in wanted:
+        theirs = columns.get(ours, ours)
+        if theirs not in row:
+            raise InputError(f"{where}: no column {theirs}; it has {', '.join(row)}")
+    return {ours: row[columns.get(ours, ours)] for ours in wanted}
 
 
 def load_config(path: str, config: str) -> Any:

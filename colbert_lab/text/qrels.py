@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from colbert_lab.errors import InputError
+from colbert_lab.text.lines import read_lines
 
 Qrels = dict[str, dict[str, int]]
 
@@ -21,15 +22,8 @@ def read_qrels(path: Path) -> Qrels:
             grade, or a pair has two different grades; the message names the file and the line.
     """
     qrels: Qrels = {}
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path} line {number}"
-            try:
-                row = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-            if row.strip():
-                _add(qrels, row.split("\t"), number, where)
+    for number, where, line in read_lines(path):
+        _add(qrels, line.split("\t"), number, where)
     if not qrels:
         raise InputError(f"{path}: no judgments; rows with query-id, corpus-id and score are expected")
     return qrels

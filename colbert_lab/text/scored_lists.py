@@ -37,7 +37,7 @@ def read_scored_lists(
             the layout of lightonai/ms-marco-en-bge-gemma: the configs ``train`` (query_id, document_ids,
             scores), ``queries`` (query_id, text) and ``documents`` (document_id, text).
         scores: a file of lists, relative to ``path`` or absolute; see
-            :func:`colbert_lab.text.list_rows.rows_of_file`.
+            :mod:`colbert_lab.text.score_rows`.
         cache_dir: where converted files are kept.
         columns: our column name to the source's.
         skip_empty: leave out (and count in the log) lists with an empty query or document instead of stopping.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colbert_lab.errors import InputError, some_ids
+from colbert_lab.text.lines import read_lines
 
 COLLECTION = "collection.tsv"
 
@@ -33,20 +34,12 @@ def read_tsv(file: Path, fewest: int, most: int) -> Iterator[tuple[str, list[str
     Raises:
         InputError: a line is not UTF-8 or has another number of values.
     """
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{file} line {number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-            if not text:
-                continue
-            values = text.split("\t")
-            if not fewest <= len(values) <= most:
-                wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
-                raise InputError(f"{where}: {wanted} tab-separated values are expected, not {len(values)}")
-            yield where, values
+    for _, where, line in read_lines(file):
+        values = line.split("\t")
+        if not fewest <= len(values) <= most:
+            wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
+            raise InputError(f"{where}: {wanted} tab-separated values are expected, not {len(values)}")
+        yield where, values
 
 
 def tsv_documents(folder: Path) -> Iterator[tuple[str, str]]:

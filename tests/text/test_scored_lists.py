@@ -199,9 +199,11 @@ def test_missing_and_malformed_files_are_named(folder: Path, tmp_path: Path, rea
         InputError, match=r"^data\.scores: .* is a folder with corpus\.jsonl, so name the file"
     ):
         read(folder)
-    (folder / "queries.txt").write_text("")
-    with pytest.raises(InputError, match=r"^data\.scores: .*queries\.txt: a file ending in"):
-        read(folder, "queries.txt")
+    (folder / "queries.csv").write_text("")
+    with pytest.raises(
+        InputError, match=r"^data\.scores: .*queries\.csv: unknown file type; there are \.jsonl"
+    ):
+        read(folder, "queries.csv")
     (folder / "kd.jsonl").write_text('{"query_id": ')
     with pytest.raises(InputError, match=r"^data\.scores: \S+kd\.jsonl line 1: not valid JSON"):
         read(folder, "kd.jsonl")
@@ -324,6 +326,20 @@ def test_tab_separated_collections(folder: Path, read: Read) -> None:
     (folder / "queries.tsv").write_text("q1 no tab\n")
     with pytest.raises(InputError, match=r"queries\.tsv line 1: 2 tab-separated values are expected, not 1"):
         read(folder, "kd.jsonl")
+
+
+def test_files_of_other_tools(folder: Path, read: Read) -> None:
+    wanted = read(folder, "kd.jsonl").fingerprint
+    pairs = [(r["query_id"], list(zip(r["document_ids"], r["scores"], strict=True))) for r in ROWS]
+    (folder / "nway.json").write_text("".join(json.dumps([q, *map(list, own)]) + "\n" for q, own in pairs))
+    (folder / "kd.tsv").write_text("".join(f"{q}\t{d}\t{s}\n" for q, own in pairs for d, s in own))
+    (folder / "kd.run").write_text("".join(f"{q} Q0 {d} 1 {s} tag\n" for q, own in pairs for d, s in own))
+    for name in ("nway.json", "kd.tsv", "kd.run"):
+        assert read(folder, name).fingerprint == wanted
+        with pytest.raises(
+            InputError, match=r"^data\.columns: has no effect on \S+, which has no column names"
+        ):
+            read(folder, name, columns={"scores": "s"})
 
 
 def test_leaving_queries_out_keeps_the_others_in_order(folder: Path, read: Read) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colbert_lab.errors import InputError
-from colbert_lab.retrieval.run_file import read_run
+from colbert_lab.text.run_file import read_run
 
 
 def test_a_run_is_read_by_its_scores(tmp_path: Path) -> None:
