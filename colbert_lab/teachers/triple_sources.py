@@ -13,8 +13,11 @@ from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.teachers.sources import Source
 from colbert_lab.text.beir import load_beir
 from colbert_lab.text.hub_triples import load_triples
+from colbert_lab.text.id_triples import read_id_triples
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.types import Examples, Split
+
+ROUNDING = 1e-3  # what shares that are written with few digits may miss 1 by
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class TripleFiles:
 
     Attributes:
         path: a BEIR-layout folder (every relevant document of ``split`` is a positive; ``retriever`` finds the
-            negatives), or a folder or hub id of a dataset.
+            negatives), a folder or hub id of a dataset, or a file (``.parquet``, ``.jsonl``, or ``.tsv`` with texts).
+        triples: file of ids over the collection ``path``, relative to it; see
+            :func:`colbert_lab.text.id_triples.read_id_triples`.
         negatives: None for pairs; otherwise most negatives a query. A dataset has them in a column and gives
             ``min(negatives, fewest of its rows)``.
         retriever: for a BEIR-layout folder with ``negatives``.
@@ -78,6 +83,7 @@ class TripleFiles:
     rows: int | None = None
     streaming: bool = False
     skip_empty: bool = False
+    triples: str | None = None
     teacher: None = None
 
     @property
@@ -88,7 +94,9 @@ class TripleFiles:
     def load(self, cache_dir: Path) -> list[Examples]:
         """Read the rows, or find their negatives."""
         found: Sequence[Examples]
-        if self.is_beir:
+        if self.triples is not None:
+            found = [self._of_ids(self.triples, cache_dir)]
+        elif self.is_beir:
             found = [self._of_folder(cache_dir)]
         else:
             found = load_triples(
@@ -104,13 +112,21 @@ class TripleFiles:
         _check_weights(self.source_weights, found)
         return list(found)
 
+    def _of_ids(self, file: str, cache_dir: Path) -> Examples:
+        self._refuse(("split", "columns", "revision", "rows", "streaming", "skip_empty"), "triples of ids")
+        return read_id_triples(Path(self.path), Path(self.path) / file, self.negatives, cache_dir)
+
+    def _refuse(self, keys: Sequence[str], what: str) -> None:
+        """Stop where a setting has no effect."""
+        for key in keys:
+            if getattr(self, key):
+                raise InputError(f"data.{key}: has no effect on {what}; leave it out")
+
     def judged(self, cache_dir: Path) -> Split:
         """The folder's judgments, or those that pairs make."""
-        if not self.is_beir:
+        if self.triples is not None or not self.is_beir:
             return of_pairs(self.load(cache_dir))
-        for key in ("columns", "revision", "rows", "streaming", "skip_empty"):
-            if getattr(self, key):
-                raise InputError(f"data.{key}: has no effect on a BEIR-layout folder; leave it out")
+        self._refuse(("columns", "revision", "rows", "streaming", "skip_empty"), "a BEIR-layout folder")
         try:
             return load_beir(self.path, self.split or "train")
         except InputError as error:
@@ -185,3 +201,7 @@ def _check_weights(weights: Sequence[float] | None, found: Sequence[Examples]) -
 def _check_positive(weights: Sequence[float]) -> None:
     if not all(weight > 0 for weight in weights):
         raise InputError("data.source_weights: weights must be above 0; leave a source out instead")
+    if abs(sum(weights) - 1) > ROUNDING:
+        raise InputError(
+            f"data.source_weights: they add up to {sum(weights):g}; shares that add up to 1 are needed"
+        )

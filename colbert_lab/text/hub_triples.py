@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from colbert_lab.errors import InputError
+from colbert_lab.text.lines import read_lines
 from colbert_lab.text.streams import read_streams
 from colbert_lab.text.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples
 
@@ -51,19 +53,30 @@ def load_triples(
         InputError: it cannot be loaded, ``columns`` names a column that is not there, or see
             :func:`colbert_lab.text.triples.make_triples`.
     """
-    if not Path(path).is_dir() and not HUB_ID.fullmatch(path):
-        raise InputError(f"data.path: {path}: no such folder, and not a dataset id of the hub (owner/name)")
+    file = Path(path) if Path(path).is_file() else None
+    if file is None and not Path(path).is_dir() and not HUB_ID.fullmatch(path):
+        raise InputError(
+            f"data.path: {path}: no such file or folder, and not a dataset id of the hub (owner/name)"
+        )
     if rows is not None and rows < 1:
         raise InputError(f"data.rows={rows}: must be at least 1, or null for all")
     if stream_to is not None and rows is None:
         raise InputError(
             "data.streaming: a stream has no end to wait for; set data.rows, the rows to take of each split"
         )
-    if revision is not None and Path(path).is_dir():
-        raise InputError(f"data.revision: has no effect on a folder ({path}); leave it out")
+    if revision is not None and Path(path).exists():
+        raise InputError(f"data.revision: has no effect on local data ({path}); leave it out")
+    if file is not None and (split is not None or stream_to is not None):
+        raise InputError(
+            f"data.{'split' if split is not None else 'streaming'}: has no effect on a file ({path}); leave it out"
+        )
     try:
         if stream_to is None or rows is None:
-            loaded = datasets.load_dataset(path, split=split, revision=revision)
+            loaded = (
+                datasets.load_dataset(path, split=split, revision=revision)
+                if file is None
+                else load_file(file)
+            )
             tables = {split or "train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
             if rows is not None:
                 tables = {name: _drawn(table, rows) for name, table in tables.items()}
@@ -75,7 +88,7 @@ def load_triples(
             f"data.path: {path}: cannot be loaded ({reason}); give a hub id that can be "
             "reached, or a folder with Parquet or JSONL files"
         ) from error
-    base = path.rstrip("/").rsplit("/", 1)[-1]
+    base = path.rstrip("/").rsplit("/", 1)[-1] if file is None else file.stem
     wanted = [QUERY, DOCUMENT, *([NEGATIVE] if negatives else [])]
     sources = []
     for name, table in tables.items():
@@ -91,6 +104,39 @@ def load_triples(
             for value, part in named.items()
         ]
     return sources
+
+
+def load_file(file: Path) -> datasets.Dataset:
+    """One file as a memory-mapped dataset.
+
+    Args:
+        file: ``.parquet``, ``.jsonl`` or ``.json`` with named columns, or ``.tsv`` with lines ``query <tab> document``
+            or ``query <tab> document <tab> negative ...`` of texts, as in MS MARCO's triples.
+
+    Raises:
+        InputError: another type of file, or an empty one.
+    """
+    kinds = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".tsv": "csv"}
+    if file.suffix not in kinds:
+        raise InputError(f"data.path: {file}: unknown file type; there are {', '.join(kinds)}")
+    if file.suffix != ".tsv":
+        return datasets.load_dataset(kinds[file.suffix], data_files=str(file), split="train")
+    columns = next((line.count("\t") for _, _, line in read_lines(file, "data.path")), 0) + 1
+    if columns < 2:
+        raise InputError(f"data.path: {file}: two tab-separated texts a line are needed at least")
+    others = [f"{NEGATIVE} {n}" for n in range(1, columns - 1)]
+    names = [QUERY, DOCUMENT, *others]
+    table = datasets.load_dataset(
+        "csv", data_files=str(file), split="train", delimiter="\t", header=None, names=names, quoting=csv.QUOTE_NONE,
+        keep_default_na=False, features=datasets.Features({name: datasets.Value("string") for name in names}),
+    )  # fmt: skip
+    if not others:
+        return table
+    return table.map(
+        lambda block: {NEGATIVE: [list(row) for row in zip(*(block[name] for name in others), strict=True)]},
+        batched=True,
+        remove_columns=others,
+    )
 
 
 def _drawn(table: datasets.Dataset, rows: int) -> datasets.Dataset:

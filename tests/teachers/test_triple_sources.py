@@ -77,14 +77,16 @@ def test_a_dataset_gives_a_source_for_each_split(hub: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("make", [TripleFiles, partial(TripleFiles, negatives=2, retriever=RETRIEVER)])
 def test_settings_that_do_not_fit_are_named(make: Any, beir: str, hub: str, tmp_path: Path) -> None:
-    assert make(hub, source_weights=[1, 3]).weights == [1, 3]
-    assert len(make(hub, source_weights=[1, 3]).load(tmp_path)) == 2
+    assert make(hub, source_weights=[0.25, 0.75]).weights == [0.25, 0.75]
+    assert len(make(hub, source_weights=[0.25, 0.75]).load(tmp_path)) == 2
     with pytest.raises(
         InputError, match=r"^data\.source_weights: 1 weights for 2 sources \(hub/nq, hub/fever\)"
     ):
         make(hub, source_weights=[1]).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: weights must be above 0"):
         make(hub, source_weights=[1, 0]).load(tmp_path)
+    with pytest.raises(InputError, match=r"^data\.source_weights: they add up to 1\.5; shares"):
+        make(hub, source_weights=[0.75, 0.75]).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: 2 weights for 1 sources \(toy/train\)"):
         make(beir, source_weights=[1, 2]).load(tmp_path)
     idle = {
@@ -105,9 +107,9 @@ def test_a_mixture_has_the_sources_of_all_in_order(beir: str, hub: str, tmp_path
     assert [source.name for source in mixture.load(tmp_path)] == ["toy/train", "hub/nq", "hub/fever"]
     assert (mixture.weights, mixture.teacher) == (None, None)
     weighted = Mixture(
-        {"docs": TripleFiles(beir), "nq": TripleFiles(hub, split="nq")}, {"nq": 1.0, "docs": 3.0}
+        {"docs": TripleFiles(beir), "nq": TripleFiles(hub, split="nq")}, {"nq": 0.25, "docs": 0.75}
     )
-    assert weighted.weights == [3.0, 1.0]
+    assert weighted.weights == [0.75, 0.25]
     assert [source.name for source in weighted.load(tmp_path)] == ["toy/train", "hub/nq"]
 
 
@@ -118,7 +120,7 @@ def test_weights_of_a_mixture_that_do_not_fit_are_named(beir: str, hub: str, tmp
     with pytest.raises(InputError, match=r"^data\.source_weights: other is not both a source and a weight"):
         Mixture({"docs": TripleFiles(beir)}, {"docs": 1.0, "other": 1.0}).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: nomic has several sources of its own"):
-        Mixture(sources, {"docs": 1.0, "nomic": 1.0}).load(tmp_path)
+        Mixture(sources, {"docs": 0.5, "nomic": 0.5}).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.source_weights: weights must be above 0"):
         Mixture({"docs": TripleFiles(beir)}, {"docs": -1.0}).load(tmp_path)
     with pytest.raises(
@@ -137,7 +139,7 @@ def test_a_mixture_is_composed_on_the_command_line(beir: str, hub: str, tmp_path
         "+data@data.sources.nq=pairs",
         f"data.sources.nq.path={hub}",
         "data.sources.nq.split=nq",
-        "data.source_weights={docs: 2, nq: 1}",
+        "data.source_weights={docs: 0.667, nq: 0.333}",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=overrides)
@@ -146,7 +148,7 @@ def test_a_mixture_is_composed_on_the_command_line(beir: str, hub: str, tmp_path
         ("toy/train", 3),
         ("hub/nq", 1),
     ]
-    assert mixture.weights == [2, 1]
+    assert mixture.weights == [0.667, 0.333]
 
 
 @pytest.fixture

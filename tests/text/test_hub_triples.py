@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -168,7 +169,7 @@ def test_rows_without_negatives_are_named(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^data\.path: /no/such/place: no such folder"):
+    with pytest.raises(InputError, match=r"^data\.path: /no/such/place: no such file or folder"):
         load_triples("/no/such/place", negatives=None, columns={})
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"^data\.path: \S+empty: cannot be loaded \(") as caught:
@@ -240,7 +241,7 @@ def test_settings_of_a_stream_that_do_not_fit_are_named(tmp_path: Path) -> None:
     folder = str(write_splits(tmp_path / "s", {"a": pairs("a", 5)}))
     with pytest.raises(InputError, match=r"^data\.streaming: .* set data\.rows"):
         load_triples(folder, negatives=None, columns={}, stream_to=tmp_path / "streams")
-    with pytest.raises(InputError, match=r"^data\.revision: has no effect on a folder"):
+    with pytest.raises(InputError, match=r"^data\.revision: has no effect on local data"):
         load_triples(folder, negatives=None, columns={}, revision="main")
     with pytest.raises(InputError, match=r"^data\.path: \S+s: cannot be loaded \("):
         load_triples(folder, negatives=None, columns={}, stream_to=tmp_path / "streams", rows=3, split="no")
@@ -263,3 +264,32 @@ def test_empty_rows_are_left_out_when_asked(tmp_path: Path, caplog: pytest.LogCa
     assert (len(left), list(left.training_queries())) == (1, [("2", "a query 2")])
     assert left.example(0, 1, np.random.default_rng(0)).query == "a query 2"
     assert len({source.fingerprint, left.fingerprint}) == 2
+
+
+def test_single_files(tmp_path: Path) -> None:
+    rows = [{"query": f"q {n}", "document": f'd "{n}', "negative": [f"n {n}", "other"]} for n in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    lines = ["\t".join([r["query"], r["document"], *r["negative"]]) for r in rows]  # type: ignore[list-item]
+    (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")
+    for name in ("rows.jsonl", "rows.parquet", "rows.tsv"):
+        (found,) = load_triples(str(tmp_path / name), negatives=4, columns={})
+        assert (found.name, len(found), found.negatives) == ("rows/train", 3, 2)
+        assert [found.table[1][key] for key in ("query", "document", "negative")] == list(rows[1].values())
+    (tmp_path / "pairs.tsv").write_text("a\t1\nb\t2\n")
+    (pairs,) = load_triples(str(tmp_path / "pairs.tsv"), negatives=None, columns={})
+    assert [row["document"] for row in pairs.rows()] == ["1", "2"]
+
+
+def test_bad_single_files(tmp_path: Path) -> None:
+    for name, content, message in (
+        ("a.tsv", b"only one\n", r"a\.tsv: two tab-separated texts a line are needed"),
+        ("b.tsv", b"a\tb\n\xff\tc\n", r"b\.tsv: cannot be loaded|b\.tsv line 2: not UTF-8"),
+        ("c.txt", b"", r"c\.txt: unknown file type; there are \.parquet, \.jsonl"),
+        ("d.parquet", b"PAR1 cut short", r"d\.parquet: cannot be loaded"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            load_triples(str(tmp_path / name), negatives=None, columns={})
+    with pytest.raises(InputError, match=r"data\.split: has no effect on a file"):
+        load_triples(str(tmp_path / "a.tsv"), negatives=None, columns={}, split="train")
