@@ -124,13 +124,21 @@ class UnfinishedFolder:
             fill: writes the content into a folder that it is given and that it has to make.
 
         Raises:
+            InputError: ``out`` appeared meanwhile.
             OSError: a write failed; the parts are then still there and ``out`` is not.
         """
         filled = self.path / _FILLED
         shutil.rmtree(filled, ignore_errors=True)
         fill(filled)
         write_text(filled / IDENTITY_FILE, json.dumps(self._whole, indent=2) + "\n")
-        filled.rename(self.out)
+        try:
+            filled.rename(self.out)
+        except OSError as error:
+            if not self.out.exists():
+                raise
+            raise InputError(
+                f"out: {self.out} appeared while it was being made here; remove it, and run the command again"
+            ) from error
         shutil.rmtree(self.path)
 
     def _any(self) -> bool:

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm
 
 from colbert_lab.errors import InputError
 from colbert_lab.logs import process_rank, start_logging
+from colbert_lab.parts import UnfinishedFolder
 from colbert_lab.results.environment import describe as environment
 from colbert_lab.results.run_directory import check_writable
 from colbert_lab.settings import checked
@@ -29,7 +31,13 @@ from colbert_lab.teachers.list_scorer import ChecksQueries
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.revision import revision
 from colbert_lab.teachers.score_files import read_scores
-from colbert_lab.teachers.score_folder import Parts, ScoreFolder, counts, with_named_documents
+from colbert_lab.teachers.score_folder import (
+    Parts,
+    counts,
+    part_count,
+    with_named_documents,
+    write_scores,
+)
 from colbert_lab.teachers.sources import Source
 from colbert_lab.teachers.to_score import ToScore, check_texts, has_lists, lists_of, retrieved, texts_of
 from colbert_lab.text.fingerprint import fingerprint
@@ -90,36 +98,36 @@ def _with_teacher(cfg: DictConfig, source: Source) -> None:
         "candidates": candidates,
         "part": settings.part,
     }
-    folder = _folder(cfg, identity)
+    folder = _folder(cfg, identity, part_count(len(made), settings.part))
     if _finished(folder):
         return
     if isinstance(teacher, ChecksQueries):
         teacher.check_queries(made.query_ids, made.queries)
     parts = Parts(folder, made, teacher, settings.part)
-    if process_rank() == 0:
-        check_writable(folder.path.parent, "out")
-        folder.open()
-        there = len(parts) - len(parts.missing())
-        log.info(
-            "scoring %s queries of %s with %s%s",
-            f"{len(made):,}",
-            made.name,
-            teacher.name,
-            f"; {there} of {len(parts)} parts are there already" if there else "",
-        )
-    with tqdm(
-        desc=f"scores of {teacher.name}", unit="query", disable=None if process_rank() == 0 else True
-    ) as bar:
-        share_out(
-            cfg.trainer,
-            parts.missing,
-            lambda share: bar.reset(sum(len(parts.queries(part)) for part in share)),
-            lambda part: parts.write(part, bar.update),
-        )
-    if process_rank() == 0:
-        lists, seconds = parts.joined()
-        about = {"name": teacher.name, "system": teacher.system, "settings": describe(teacher)}
-        _close(folder, lists, about | {"revision": identity["revision"]}, seconds)
+    first = process_rank() == 0
+    if first:
+        check_writable(folder.out.parent, "out")
+    with folder.opened() if first else nullcontext():
+        if first:
+            there = folder.parts - len(folder.missing())
+            log.info(
+                "scoring %s queries of %s with %s%s",
+                f"{len(made):,}",
+                made.name,
+                teacher.name,
+                f"; {there} of {folder.parts} parts are there already" if there else "",
+            )
+        with tqdm(desc=f"scores of {teacher.name}", unit="query", disable=None if first else True) as bar:
+            share_out(
+                cfg.trainer,
+                folder.missing,
+                lambda share: bar.reset(sum(len(parts.queries(part)) for part in share)),
+                lambda part: parts.write(part, bar.update),
+            )
+        if first:
+            lists, seconds = parts.joined()
+            about = {"name": teacher.name, "system": teacher.system, "settings": describe(teacher)}
+            _close(folder, lists, about | {"revision": identity["revision"]}, identity, seconds)
 
 
 def _lists(cfg: DictConfig, source: Source, retrievers: dict[str, Any]) -> tuple[ToScore, dict[str, Any]]:
@@ -170,7 +178,7 @@ def _from_files(cfg: DictConfig, source: Source) -> None:
         "source": f"{name} {fingerprint([corpus.fingerprint], queries.keys(), queries.values())}",
         **how,
     }
-    folder = _folder(cfg, identity)
+    folder = _folder(cfg, identity, 0)
     if _finished(folder):
         return
     found = combine(members, settings.combine, settings.missing) if several else members[str(paths[0])]
@@ -180,14 +188,14 @@ def _from_files(cfg: DictConfig, source: Source) -> None:
     texts = [queries[query] for query in found]
     made = ToScore(name, list(found), texts, corpus, "", rows)
     check_texts(made, np.unique(np.concatenate(rows)).tolist())
-    check_writable(folder.path.parent, "out")
-    folder.open()
+    check_writable(folder.out.parent, "out")
     lists = with_named_documents(
         name, list(found), texts, corpus, rows, [scored.scores for scored in found.values()]
     )
     label = f"{settings.combine} mean of {len(paths)} files" if several else paths[0].name
     about = {"name": label, "system": "files", "settings": how, "revision": identity["files"]}
-    _close(folder, lists, about, time.perf_counter() - start)
+    with folder.opened():
+        _close(folder, lists, about, identity, time.perf_counter() - start)
 
 
 def _below(file: str, source: Source) -> Path:
@@ -197,33 +205,37 @@ def _below(file: str, source: Source) -> Path:
     return beside if not given.exists() and beside.exists() else given
 
 
-def _folder(cfg: DictConfig, identity: dict[str, Any]) -> ScoreFolder:
-    if cfg.out is not None:
-        return ScoreFolder(Path(cfg.out).expanduser(), identity)
+def _folder(cfg: DictConfig, identity: dict[str, Any], parts: int) -> UnfinishedFolder:
     short = fingerprint([json.dumps(identity, sort_keys=True)])[:10]
-    return ScoreFolder(Path(cfg.output_dir) / "score" / f"{cfg.name}-{short}", identity)
+    chosen = Path(cfg.output_dir) / "score" / f"{cfg.name}-{short}"
+    return UnfinishedFolder(chosen if cfg.out is None else Path(cfg.out).expanduser(), identity, parts)
 
 
-def _finished(folder: ScoreFolder) -> bool:
+def _finished(folder: UnfinishedFolder) -> bool:
     if not folder.finished():
         return False
-    if process_rank() == 0:
-        folder.clear()
-    log.info("finished before, nothing to do: %s", folder.path)
+    log.info("finished before, nothing to do: %s", folder.out)
     return True
 
 
-def _close(folder: ScoreFolder, lists: ScoredLists, about: dict[str, Any], seconds: float) -> None:
+def _close(
+    folder: UnfinishedFolder,
+    lists: ScoredLists,
+    about: dict[str, Any],
+    identity: dict[str, Any],
+    seconds: float,
+) -> None:
     known = environment()
     facts = {
         "teacher": about,
+        "identity": identity,
         "counts": counts(lists),
         "seconds": round(seconds, 3),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": known["packages"],
         "hardware": known["hardware"],
     }
-    folder.close(lists, facts)
+    folder.finish(lambda path: write_scores(path, lists, facts))
     numbers = facts["counts"]
     if numbers["constant_lists"]:
         log.warning("%d lists have equal scores throughout; they teach nothing", numbers["constant_lists"])
@@ -232,8 +244,8 @@ def _close(folder: ScoreFolder, lists: ScoredLists, about: dict[str, Any], secon
         f"{numbers['scores']:,}",
         f"{numbers['queries']:,}",
         f"{numbers['documents']:,}",
-        folder.path,
-        folder.path,
+        folder.out,
+        folder.out,
     )
 
 
