@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -36,7 +36,12 @@ class ChecksQueries(Protocol):
 
 
 def score_lists(
-    scorer: Scorer | PairScorer, corpus: Corpus, queries: Sequence[str], rows: Sequence[np.ndarray]
+    scorer: Scorer | PairScorer,
+    corpus: Corpus,
+    queries: Sequence[str],
+    rows: Sequence[np.ndarray],
+    *,
+    index: bool = False,
 ) -> Iterator[np.ndarray]:
     """Raw scores of each query's documents, one float32 array a query, in the order of its rows.
 
@@ -45,10 +50,11 @@ def score_lists(
         corpus: the documents.
         queries: their texts.
         rows: for each query, row numbers of the corpus.
+        index: use the scorer's index of the corpus although it can score pairs; for one that is there already.
     """
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         block, wanted = queries[start : start + QUERIES_AT_ONCE], rows[start : start + QUERIES_AT_ONCE]
-        if isinstance(scorer, PairScorer):
+        if isinstance(scorer, PairScorer) and not index:
             repeated = [query for query, own in zip(block, wanted, strict=True) for _ in own]
             scores = scorer.score_pairs(
                 repeated, [corpus.texts[row] for own in wanted for row in own.tolist()]
@@ -56,6 +62,6 @@ def score_lists(
             ends = np.cumsum([len(own) for own in wanted])[:-1]
             yield from np.split(scores.numpy().astype(np.float32), ends)
         else:
-            scores_BC = indexed(scorer, corpus).scores(block).numpy()
+            scores_BC = indexed(cast(Scorer, scorer), corpus).scores(block).numpy()
             for b, own in enumerate(wanted):
                 yield scores_BC[b, own].astype(np.float32)

@@ -65,6 +65,9 @@ class Miner:
         self.parts = -(-len(self.queries) // mining.part)
         self.row_of = {document: row for row, document in enumerate(split.corpus.ids)}
         self._turns = turns(quotas(mining.shares, mining.negatives))
+        # A teacher that is a retriever too has its index.
+        teacher = mining.teacher
+        self._index = teacher in mining.retrievers.values() or not isinstance(teacher, PairScorer)
         self._key = lru_cache(maxsize=KEYS_IN_MEMORY)(self._digest)
         if not self.queries:
             raise InputError(f"data: no query of {split.dataset}/{split.name} has a relevant document")
@@ -107,7 +110,7 @@ class Miner:
     def index(self) -> dict[str, float]:
         """Index the corpus with every retriever, and with the teacher if it has an index: seconds of each."""
         systems: dict[str, Any] = dict(self.mining.retrievers)
-        if self.mining.teacher is not None and not isinstance(self.mining.teacher, PairScorer):
+        if self.mining.teacher is not None and self._index:
             systems["teacher"] = self.mining.teacher
         seconds = {}
         for name, scorer in systems.items():
@@ -177,10 +180,9 @@ class Miner:
         choices = [self._choice(own, good, {}) for own, good in zip(candidates, relevant, strict=True)]
         if teacher is None:
             return choices, known
-        everything = not isinstance(teacher, PairScorer)
         ask = [
             list(dict.fromkeys([*good, *(row for rows in own.values() for row in rows)]))
-            if everything
+            if self._index
             else [*good, *choice.rows]
             for own, good, choice in zip(candidates, relevant, choices, strict=True)
         ]
@@ -215,7 +217,7 @@ class Miner:
         places = [b for b, rows in enumerate(ask) if rows]
         texts = [self.split.queries[ids[b]] for b in places]
         rows = [np.array(ask[b], dtype=np.int64) for b in places]
-        found = score_lists(self.mining.teacher, self.split.corpus, texts, rows)
+        found = score_lists(self.mining.teacher, self.split.corpus, texts, rows, index=self._index)
         for b, scores in zip(places, found, strict=True):
             if not np.isfinite(scores).all():
                 raise InputError(
