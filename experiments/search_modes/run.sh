@@ -23,3 +23,4 @@ for name; do
     search "${PYTHON:-python}" "$name" "evaluation.pool_factor=[1,2,4]"
     [ -z "${PLAID_PYTHON:-}" ] || search "$PLAID_PYTHON" "$name" "evaluation.mode=[exact,plaid]"
 done
+"${PYTHON:-python}" experiments/search_modes/table.py "$outputs"
