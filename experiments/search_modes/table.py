@@ -2,8 +2,8 @@
 
     python experiments/search_modes/table.py outputs/search_modes
 
-For each collection a table of the systems, and one of all ways to search; a way that several runs measured is shown once,
-as in the first of them.
+For each collection a table of the systems, and one of all ways to search; a way that several runs measured is shown
+once, as in the first of them.
 """
 
 from __future__ import annotations
