@@ -9,8 +9,8 @@ from itertools import islice
 
 import numpy as np
 
-from colbert_lab.audit.normal_form import normal_form, text_hash
 from colbert_lab.text.near_twins import run_hashes, words_of
+from colbert_lab.text.normalised import normalised, text_hash
 
 BLOCK = 2000  # streamed texts looked at together
 NAMED = 5  # places that are named for one text
@@ -76,7 +76,7 @@ class TextIndex:
         runs: dict[int, list[tuple[int, np.ndarray]]] = {}
         whole = []
         for number, text in enumerate(texts):
-            normal = normal_form(text)
+            normal = normalised(text)
             whole.append(text_hash(normal))
             words = words_of(normal)
             numbers = [self._vocabulary.setdefault(word, len(self._vocabulary) + 1) for word in words]
@@ -111,7 +111,7 @@ class TextIndex:
         found = [np.zeros((0, 2), dtype=np.int64)]
         stream, start = iter(texts), self._seen
         while block := list(islice(stream, BLOCK)):
-            normal = [normal_form(text) for _, text in block]
+            normal = [normalised(text) for _, text in block]
             equal = self._scan_whole(normal)
             for n in {*equal[:, 0].tolist(), *self._scan_runs(normal)}:
                 self._places[self._seen + n] = (source, role, block[n][0])

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from colbert_lab.audit.normal_form import normal_form, text_hash
+from colbert_lab.text.normalised import normalised, text_hash
 from colbert_lab.text.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples
 from colbert_lab.types import Examples, ScoredLists
 
@@ -179,8 +179,8 @@ class TripleText:
         ids, queries, documents, ends = array("Q"), array("Q"), array("Q"), array("q")
         for row in self.rows():
             ids.append(text_hash(row.query_id))
-            queries.append(text_hash(normal_form(row.query)))
-            documents.extend(text_hash(normal_form(text)) for _, text in row.documents)
+            queries.append(text_hash(normalised(row.query)))
+            documents.extend(text_hash(normalised(text)) for _, text in row.documents)
             ends.append(len(documents))
 
         def row_of(number: int) -> Row:
@@ -263,11 +263,11 @@ class ListText:
             members[end - int(widths[n]) : end] = np.searchsorted(self.used, self._best_first(n))
         return Hashes(
             _hashed(source.query_ids, len(self), text_hash),
-            _hashed(source.queries, len(self), lambda text: text_hash(normal_form(text))),
+            _hashed(source.queries, len(self), lambda text: text_hash(normalised(text))),
             _hashed(
                 (text for _, text in self.documents()),
                 len(self.used),
-                lambda text: text_hash(normal_form(text)),
+                lambda text: text_hash(normalised(text)),
             ),
             members,
             ends,

@@ -1,11 +1,19 @@
-"""Texts that differ in form alone."""
+"""When two texts count as the same."""
 
+from __future__ import annotations
+
+import hashlib
 import unicodedata
+
+from colbert_lab.text.contamination import normalise
 
 
 def normalised(text: str) -> str:
-    """The text without what does not change its content; equal results mean copies of one text.
+    """Texts are the same when these are: NFKC, case-folded, single spaces, no punctuation at its ends."""
+    return normalise(text if text.isascii() else unicodedata.normalize("NFKC", text))
 
-    Unicode's compatibility composition (NFKC), case folding, and single spaces for runs of white space.
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+def text_hash(normal: str) -> int:
+    """64 bits of the BLAKE2b of a text in its normal form."""
+    digest = hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

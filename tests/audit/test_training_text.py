@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from colbert_lab.audit.normal_form import normal_form
 from colbert_lab.audit.training_text import draw, training_text
+from colbert_lab.text.normalised import normalised
 from tests.audit.support import lists, triples
 
 ROWS = [("qa", "pa", ["n1", "n2"]), ("qb", "pb", ["n3", "n4", "n5"]), ("qc", "pc", ["n6", "n7"])]
@@ -56,7 +56,7 @@ def test_hashes_are_those_of_the_rows(source: object) -> None:
 
 @pytest.mark.parametrize("text", ["A  Stone.", "a stone", " ａ\tSTONE!", "(a stone)"])
 def test_texts_that_count_as_the_same(text: str) -> None:
-    assert normal_form(text) == "a stone"
+    assert normalised(text) == "a stone"
 
 
 def test_a_draw_is_fixed_by_its_seed_and_ascends() -> None:
