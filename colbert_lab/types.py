@@ -16,11 +16,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-
 from colbert_lab.chosen import Chosen
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 Role = Literal["query", "document"]
@@ -147,6 +146,8 @@ class ScoredLists:
 
     def without(self, query_ids: Collection[str]) -> ScoredLists:
         """The lists of all other queries; the fingerprint tells what was left out."""
+        import numpy as np  # results import this module, and are read without numpy
+
         names = enumerate(self.query_ids)
         kept = np.array([row for row, query_id in names if query_id not in query_ids], dtype=np.int64)
         digest = hashlib.sha256("\n".join([self.fingerprint, *sorted(query_ids)]).encode()).hexdigest()

@@ -118,7 +118,7 @@ def test_a_mixture_with_weights(tiny_bert: Path, folder: Path, tmp_path: Path) -
         "+data@data.sources.b=pairs",
         f"data.sources.a.path={folder}",
         f"data.sources.b.path={toy}",
-        "data.source_weights={a:3,b:1}",
+        "data.source_weights={a:0.75,b:0.25}",
         "evaluation=none",
         f"out={out}",
     )
@@ -126,8 +126,8 @@ def test_a_mixture_with_weights(tiny_bert: Path, folder: Path, tmp_path: Path) -
     found = read(out)
     (phase,) = found["phases"]
     assert [(s["name"], s["rows"], s["weight"], s["share"]) for s in phase["sources"]] == [
-        ("made/train", 2, 3.0, 0.75),
-        ("toy/train", 40, 1.0, 0.25),
+        ("made/train", 2, 0.75, 0.75),
+        ("toy/train", 40, 0.25, 0.25),
     ]
     assert [each["name"] for each in phase["lengths"][-2:]] == ["all sources"] * 2
     assert phase["lengths"][-2]["texts"] == 42

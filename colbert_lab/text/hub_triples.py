@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from colbert_lab.errors import InputError
+from colbert_lab.text.fingerprint import files_state, fingerprint, folder_state
 from colbert_lab.text.lines import read_lines
 from colbert_lab.text.streams import read_streams
 from colbert_lab.text.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples
@@ -73,7 +74,7 @@ def load_triples(
     try:
         if stream_to is None or rows is None:
             loaded = (
-                datasets.load_dataset(path, split=split, revision=revision)
+                datasets.load_dataset(path, split=split, revision=revision, cache_dir=own_cache(path))
                 if file is None
                 else load_file(file)
             )
@@ -106,6 +107,23 @@ def load_triples(
     return sources
 
 
+def own_cache(path: str) -> str | None:
+    """Where the ``datasets`` library keeps its copy of local data; None, its usual place, for a hub id.
+
+    The library itself finds its copy of a folder by the folder's name, its README and the names of its files, so
+    another folder, or another state of the same one, could be taken for it.
+
+    Args:
+        path: a folder, a file or a hub id.
+    """
+    place = Path(path)
+    if not place.exists():
+        return None
+    state = folder_state(place) if place.is_dir() else files_state([place], place.parent)
+    mark = fingerprint([str(place.resolve()), *state])
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "local" / mark)
+
+
 def load_file(file: Path) -> datasets.Dataset:
     """One file as a memory-mapped dataset.
 
@@ -120,14 +138,17 @@ def load_file(file: Path) -> datasets.Dataset:
     if file.suffix not in kinds:
         raise InputError(f"data.path: {file}: unknown file type; there are {', '.join(kinds)}")
     if file.suffix != ".tsv":
-        return datasets.load_dataset(kinds[file.suffix], data_files=str(file), split="train")
+        return datasets.load_dataset(
+            kinds[file.suffix], data_files=str(file), split="train", cache_dir=own_cache(str(file))
+        )
     columns = next((line.count("\t") for _, _, line in read_lines(file, "data.path")), 0) + 1
     if columns < 2:
         raise InputError(f"data.path: {file}: two tab-separated texts a line are needed at least")
     others = [f"{NEGATIVE} {n}" for n in range(1, columns - 1)]
     names = [QUERY, DOCUMENT, *others]
     table = datasets.load_dataset(
-        "csv", data_files=str(file), split="train", delimiter="\t", header=None, names=names, quoting=csv.QUOTE_NONE,
+        "csv", data_files=str(file), split="train", cache_dir=own_cache(str(file)),
+        delimiter="\t", header=None, names=names, quoting=csv.QUOTE_NONE,
         keep_default_na=False, features=datasets.Features({name: datasets.Value("string") for name in names}),
     )  # fmt: skip
     if not others:

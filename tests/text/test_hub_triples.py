@@ -293,3 +293,21 @@ def test_bad_single_files(tmp_path: Path) -> None:
             load_triples(str(tmp_path / name), negatives=None, columns={})
     with pytest.raises(InputError, match=r"data\.split: has no effect on a file"):
         load_triples(str(tmp_path / "a.tsv"), negatives=None, columns={}, split="train")
+
+
+def test_folders_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    readme = "---\nconfigs:\n- config_name: default\n  data_files: train/*.parquet\n---\n"
+    found = []
+    for place, state in (("a", 1), ("b", 2), ("b", 3)):
+        folder = tmp_path / place / "mined"
+        (folder / "train").mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(readme)
+        rows = [{"query": f"{place} {n}", "document": str(state)} for n in range(state)]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "train" / "0.parquet")
+        (pairs,) = load_triples(str(folder), negatives=None, columns={})
+        found.append([(row["query"], row["document"]) for row in pairs.rows()])
+    assert found == [
+        [("a 0", "1")],
+        [("b 0", "2"), ("b 1", "2")],
+        [("b 0", "3"), ("b 1", "3"), ("b 2", "3")],
+    ]

@@ -1,6 +1,5 @@
 import json
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -198,10 +197,9 @@ def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_real_installation(real_cache: Path) -> None:
-    start = time.perf_counter()
+def test_the_real_installation(real_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(subject, "build_rows")  # it is there already
     docs = load_installed_docs(real_cache)
-    assert time.perf_counter() - start < 2
     assert len(docs.corpus) >= 8000
     assert set(docs.corpus.ids) == set(docs.relevant.values())
     modules = {split: set[str]() for split in SPLITS}
