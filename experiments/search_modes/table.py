@@ -8,6 +8,7 @@ once, as in the first of them.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def tables(runs: list[Path]) -> str:
     return "\n".join([title, "", *systems, "", *ways.values(), ""])
 
 
+def records(run: Path) -> list[str]:
+    """The records of a run; of the collection's folder only the name is kept."""
+    kept = []
+    for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        record["factors"]["evaluation.path"] = Path(record["factors"]["evaluation.path"]).name
+        kept.append(json.dumps(record))
+    return kept
+
+
 def main() -> None:
     """Write both files."""
     found: dict[str, list[Path]] = {}
@@ -52,8 +63,8 @@ def main() -> None:
             found.setdefault(run.parent.name, []).append(run)
     parts = [tables(runs) for runs in found.values()]
     (HERE / "table.md").write_text("\n".join(parts) + NOTES, encoding="utf-8")
-    records = [(run / "results.jsonl").read_text(encoding="utf-8") for runs in found.values() for run in runs]
-    (HERE / "results.jsonl").write_text("".join(records), encoding="utf-8")
+    lines = [line for runs in found.values() for run in runs for line in records(run)]
+    (HERE / "results.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
