@@ -65,13 +65,15 @@ class ListFolder:
     @property
     def text_mark(self) -> list[str]:
         """Identifies the documents."""
-        return files_state((self.folder / name for name in ("corpus.jsonl", COLLECTION)), self.folder)
+        files = (self.folder / name for name in ("corpus.jsonl", COLLECTION))
+        return [str(self.folder.resolve()), *files_state(files, self.folder)]
 
     @property
     def row_mark(self) -> list[str]:
         """Identifies lists and queries."""
-        files = files_state([self.file, *self.folder.glob("queries*")], self.folder)
-        return [*files, str(sorted(self.columns.items()))]
+        scores = self.file.rglob("*") if self.file.is_dir() else [self.file]
+        files = files_state([*scores, *self.folder.glob("queries*")], self.folder)
+        return [str(self.folder.resolve()), *files, str(sorted(self.columns.items()))]
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Id and text of every document."""
@@ -135,7 +137,7 @@ class ListDataset:
         """Identifies the dataset: the files of a folder, or what the ``datasets`` library says of a hub dataset."""
         columns = str(sorted(self.columns.items()))
         if Path(self.path).is_dir():
-            return [*folder_state(Path(self.path)), columns]
+            return [str(Path(self.path).resolve()), *folder_state(Path(self.path)), columns]
         return [self.path, *(loaded._fingerprint for loaded in self._loaded.values()), columns]
 
     @property

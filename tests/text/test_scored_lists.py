@@ -342,6 +342,15 @@ def test_files_of_other_tools(folder: Path, read: Read) -> None:
             read(folder, name, columns={"scores": "s"})
 
 
+def test_folders_of_scores_are_told_apart(folder: Path, read: Read) -> None:
+    for name, rows in (("one", ROWS), ("two", ROWS[:1])):
+        (folder / name / "train").mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows), folder / name / "train" / "part-0.parquet")
+    assert [len(read(folder, name)) for name in ("one", "two")] == [2, 1]
+    pq.write_table(pa.Table.from_pylist(ROWS[1:]), folder / "one" / "train" / "part-0.parquet")
+    assert list(read(folder, "one").query_ids) == ["q2"]
+
+
 def test_leaving_queries_out_keeps_the_others_in_order(folder: Path, read: Read) -> None:
     write_rows(folder, [*ROWS, row(["d1", "d2"], [4, 5])])
     lists = read(folder, "kd.jsonl")
