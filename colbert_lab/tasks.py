@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pkgutil import resolve_name
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from colbert_lab.errors import InputError
@@ -19,6 +20,8 @@ TASKS = {
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
 USERS = {"runs": ("compare",), "out": ("score", "mine", "audit")}
 """Settings of the top level, and the tasks that read them."""
+OWN = ("compare", "score", "mine", "audit")
+"""Tasks with a group of settings of their own name."""
 
 
 def execute(cfg: DictConfig) -> float | None:
@@ -35,5 +38,10 @@ def execute(cfg: DictConfig) -> float | None:
     for key, users in USERS.items():
         if cfg.get(key) and cfg.task not in users:
             raise InputError(f"{key}: has no effect on task={cfg.task}; it is for task={', '.join(users)}")
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    for override in given:
+        key = override.lstrip("+~").partition("=")[0].rpartition("@")[2]
+        if key.partition(".")[0] in OWN and "." in key and not key.startswith(f"{cfg.task}."):
+            raise InputError(f"{key}: has no effect on task={cfg.task}; leave it out")
     done: float | None = resolve_name(TASKS[cfg.task])(cfg)
     return done

@@ -97,10 +97,19 @@ def test_nothing_in_common_is_one_line(runs: str, tmp_path: Path) -> None:
     assert "error: runs: no split and measure in common" in outcome.err
 
 
-def test_runs_without_the_task_have_no_effect_and_say_so(runs: str) -> None:
+def test_runs_without_the_task_have_no_effect_and_say_so(runs: str, tmp_path: Path) -> None:
     outcome = command("+experiment=colbert_zero_kd", runs)
     assert outcome.status == 2
     assert "error: runs: has no effect on task=train" in outcome.err
+    for override, key in (
+        ("audit.rows=5", "audit.rows"),
+        ("teacher@score.teacher=bm25", "score.teacher"),
+        ("mine.negatives=3", "mine.negatives"),
+        ("compare.output=x", "compare.output"),
+    ):
+        outcome = command("task=train", override, "tracking=off", f"output_dir={tmp_path}")
+        assert outcome.status == 2, outcome.err
+        assert f"error: {key}: has no effect on task=train" in outcome.err
 
 
 @pytest.mark.slow
