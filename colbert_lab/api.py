@@ -18,7 +18,7 @@ from colbert_lab.retrieval.rerank import rerank
 from colbert_lab.retrieval.storage import codec_of
 from colbert_lab.retrieval.store import TokenStore, codec_for, convert, in_memory, open_shard, write_shard
 from colbert_lab.student.encode import encode
-from colbert_lab.student.formats.own import load_student
+from colbert_lab.student.formats.known import load_checkpoint
 from colbert_lab.student.student import Student
 from colbert_lab.training.precision import pick_precision
 from colbert_lab.types import PackedEmbeddings, Role
@@ -227,19 +227,23 @@ class Index:
             (folder / INDEX_FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def load(path: str | Path, *, device: str | None = None, precision: str = "auto") -> Model:
+def load(
+    path: str | Path, *, device: str | None = None, precision: str = "auto", trust_remote_code: bool = False
+) -> Model:
     """Load a saved student.
 
     Args:
-        path: a student's folder, for example ``outputs/colbert_zero_kd/latest/distill/student``.
+        path: a student's folder, for example ``outputs/colbert_zero_kd/latest/distill/student``; or a folder or hub id
+            of a model in the layout of PyLate, sentence-transformers, Stanford's ColBERT or ColBERT-AZ.
         device: such as ``cpu`` or ``cuda``; None takes CUDA where there is one.
         precision: ``auto`` (bf16-mixed where the device has it), ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        trust_remote_code: run Python code that comes with a backbone; off unless asked for.
 
     Raises:
         InputError: there is no student here.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    student = load_student(Path(path).expanduser())
+    student = load_checkpoint(str(path), trust_remote_code=trust_remote_code, key="path")
     student.model.to(where).eval()
     return Model(student, pick_precision(precision, "gpu" if where.type == "cuda" else "cpu"))
 

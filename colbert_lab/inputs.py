@@ -18,8 +18,8 @@ from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.metrics.protocol import student_for
 from colbert_lab.retrieval.variants import SearchSettings
 from colbert_lab.searching import check_splits, first_stage_of, search_settings
-from colbert_lab.student.formats.own import load_student
-from colbert_lab.student.student import Student, build_student, with_output
+from colbert_lab.student.formats.known import load_checkpoint
+from colbert_lab.student.student import Student, build_student, widened, with_output
 from colbert_lab.text.contamination import overlapping_queries
 from colbert_lab.text.hub_splits import Layout
 from colbert_lab.text.hub_tables import Table
@@ -140,8 +140,13 @@ def processes(cfg: DictConfig) -> int:
 
 def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
     settings = dict(cfg.student)
-    checkpoint, output = settings.pop("checkpoint"), settings.pop("output")
+    checkpoint, output, dim = settings.pop("checkpoint"), settings.pop("output"), settings.pop("widen")
+    settings["head"] = dict(settings["head"])
     if checkpoint is None:
+        if dim is not None:
+            raise InputError(
+                f"student.widen={dim}: widens the head of a checkpoint; set student.dim for a new head"
+            )
         prompts = cfg.prompts
         return build_student(
             **settings,
@@ -151,12 +156,12 @@ def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
             output=output or "multi",
         )
     check_brought_along(overrides, output)
-    student = load_student(Path(checkpoint).expanduser(), settings["attention"])
-    return (
-        student
-        if output is None
-        else with_output(student, output, settings["pooling"], settings["dim"], settings["bias"])
-    )
+    student = load_checkpoint(checkpoint, settings["attention"], settings["trust_remote_code"])
+    if output is not None:
+        student = with_output(
+            student, output, settings["pooling"], settings["dim"], settings["bias"], settings["head"]
+        )
+    return student if dim is None else widened(student, dim)
 
 
 def check_brought_along(overrides: Collection[str], output: str | None = None) -> None:
@@ -169,10 +174,13 @@ def check_brought_along(overrides: Collection[str], output: str | None = None) -
     Raises:
         InputError: there are such.
     """
-    idle = [o for o in overrides if o.startswith(("student.", "student="))]
-    used = ["student.checkpoint=", "student.attention=", "student.output=", "student.pooling="]
+    idle = [o for o in overrides if o.startswith(("student.", "student=", "head="))]
+    used = [
+        f"student.{key}="
+        for key in ("checkpoint", "attention", "output", "pooling", "widen", "trust_remote_code")
+    ]
     if output is not None:
-        used += ["student.dim=", "student.bias="]
+        used += ["student.dim=", "student.bias=", "student.head.", "head="]
     idle = [o for o in idle if not o.startswith(tuple(used))]
     if idle:
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -31,6 +30,7 @@ from colbert_lab.results.run_directory import RunDirectory, find_run
 from colbert_lab.results.tables import run_tables
 from colbert_lab.results.tracking import log_results, log_student, open_wandb, resolve_mode
 from colbert_lab.settings import checked
+from colbert_lab.student.formats.known import folder_digest, folder_of
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, count_parameters, pick_device
 from colbert_lab.training.phase import CODE_VERSION, PhaseOutcome, finished_phase, train_phase
@@ -260,11 +260,12 @@ def _open_wandb(cfg: DictConfig, config: dict[str, Any], directory: RunDirectory
 def _parent_identity(cfg: DictConfig) -> str:
     """Identity of the student before the first phase: its settings, or the weights of its checkpoint."""
     if cfg.student.checkpoint is not None:
-        weights = Path(cfg.student.checkpoint).expanduser() / "model.safetensors"
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        changed = {key: cfg.student[key] for key in ("output", "pooling", "dim", "bias")}
-        return digest if cfg.student.output is None else json.dumps([digest, changed])
+        digest = folder_digest(folder_of(cfg.student.checkpoint))
+        changed = {key: cfg.student[key] for key in ("output", "pooling", "dim", "bias", "widen")}
+        changed["head"] = OmegaConf.to_container(cfg.student.head)
+        # Without another output the checkpoint's head stays, and these settings are not read.
+        read = changed if cfg.student.output is not None else {"widen": cfg.student.widen}
+        return json.dumps([digest, read])
     plain = OmegaConf.to_container(cfg.student) | OmegaConf.to_container(cfg.prompts)  # type: ignore[operator]
     return json.dumps(plain, sort_keys=True)
 

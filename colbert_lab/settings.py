@@ -19,6 +19,17 @@ from colbert_lab.errors import InputError
 
 
 @dataclass
+class HeadSettings:
+    """See :func:`colbert_lab.student.heads.head_shapes`."""
+
+    depth: int = MISSING
+    width: float = MISSING
+    activation: str = MISSING
+    residual: bool = MISSING
+    gated: bool = MISSING
+
+
+@dataclass
 class StudentSettings:
     """See :func:`colbert_lab.student.student.build_student`."""
 
@@ -29,6 +40,8 @@ class StudentSettings:
     pooling: str = MISSING
     dim: int | None = MISSING
     bias: bool = MISSING
+    widen: int | None = MISSING
+    head: HeadSettings = field(default_factory=HeadSettings)
     dropout: float | None = MISSING
     attention: str = MISSING
     query_length: int = MISSING
@@ -383,12 +396,14 @@ def checked(cfg: DictConfig) -> DictConfig:
 
 
 def _with_every(cfg: DictConfig) -> DictConfig:
-    """The config with ``evaluation.every`` merged below each entry of ``evaluation.splits``."""
+    """The config with ``evaluation.every`` merged below each entry of ``evaluation.splits``, as the schema has it."""
     cfg = copy.deepcopy(cfg)
+    OmegaConf.set_struct(cfg, False)
+    for key in ("from", "to"):  # of task=convert alone; "from" cannot be a field's name
+        cfg.pop(key, None)
     evaluation = cfg.get("evaluation")
     if not evaluation or not evaluation.get("splits"):
         return cfg
-    OmegaConf.set_struct(cfg, False)
     for key in list(evaluation.splits):
         if evaluation.splits[key] is not None and evaluation.get("every"):
             evaluation.splits[key] = OmegaConf.merge(evaluation.every, evaluation.splits[key])

@@ -16,9 +16,15 @@ TASKS = {
     "score": "colbert_lab.score_task:execute",
     "mine": "colbert_lab.mine_task:execute",
     "audit": "colbert_lab.audit_task:execute",
+    "convert": "colbert_lab.convert_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
-USERS = {"runs": ("compare",), "out": ("score", "mine", "audit")}
+USERS = {
+    "runs": ("compare",),
+    "out": ("score", "mine", "audit", "convert"),
+    "from": ("convert",),
+    "to": ("convert",),
+}
 """Settings of the top level, and the tasks that read them."""
 OWN = ("compare", "score", "mine", "audit")
 """Tasks with a group of settings of their own name."""

@@ -189,13 +189,13 @@ def test_the_dense_twin_goes_through_the_same_phases(finished: tuple[Path, str, 
         f"student.checkpoint={dense / 'supervised' / 'student'}", "student.output=multi", "student.dim=16",
     )  # fmt: skip
     assert start.status == 0, start.err
-    assert weights(the_run(run.parents[1], "from_dense"))["head.weight"].shape[0] == 16
+    assert weights(the_run(run.parents[1], "from_dense"))["head.0.linear.weight"].shape[0] == 16
     wider = command(
         *[a for a in arguments if not a.startswith("student.")], "schedule=[distill]", "name=from_dense",
         f"student.checkpoint={dense / 'supervised' / 'student'}", "student.output=multi", "student.dim=24",
     )  # fmt: skip
     assert wider.status == 0, wider.err
-    assert weights(the_run(run.parents[1], "from_dense"))["head.weight"].shape[0] == 24
+    assert weights(the_run(run.parents[1], "from_dense"))["head.0.linear.weight"].shape[0] == 24
 
 
 @pytest.mark.parametrize(

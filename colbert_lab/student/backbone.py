@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,11 +120,43 @@ def load_backbone(
     return without_pooler(backbone)
 
 
-def backbone_from_config(folder: Path, attention: str) -> PreTrainedModel:
-    """A backbone of the shape in ``folder/config.json`` with weights yet to be loaded."""
-    config = AutoConfig.from_pretrained(folder)
+def backbone_from_config(
+    folder: Path,
+    attention: str,
+    trust_remote_code: bool = False,
+    key: str = KEY,
+    within: str | None = None,
+) -> PreTrainedModel:
+    """A backbone of the shape in ``folder/config.json`` with weights yet to be loaded.
+
+    Args:
+        folder: where the configuration is.
+        attention: as for :func:`load_backbone`.
+        trust_remote_code: run Python code that comes with the model; off unless asked for.
+        key: the config key to name in errors.
+        within: name of the part of the configuration that describes the backbone; None is all of it.
+
+    Raises:
+        InputError: the configuration cannot be read, or wants code that comes with the model.
+    """
     with quiet_transformers():
-        return without_pooler(AutoModel.from_config(config, attn_implementation=pick_attention(attention)))
+        if within is None:
+            config = _from_pretrained(AutoConfig, str(folder.resolve()), trust_remote_code, key)
+        else:
+            plain = json.loads((folder / "config.json").read_text(encoding="utf-8"))[within]
+            config = AutoConfig.for_model(**plain)
+        try:
+            model = AutoModel.from_config(
+                config,
+                attn_implementation=pick_attention(attention),
+                dtype=torch.float32,
+                trust_remote_code=trust_remote_code,
+            )
+        except ImportError as error:
+            raise InputError(
+                f"student.attention={attention}: {str(error).strip().splitlines()[0]}"
+            ) from error
+    return without_pooler(model)
 
 
 def pick_attention(attention: str) -> str:
@@ -148,6 +181,8 @@ def _from_pretrained(cls: Any, model: str, trust_remote_code: bool, key: str, **
     path = locate(model, key)
     try:
         return cls.from_pretrained(path, trust_remote_code=trust_remote_code, **kwargs)
+    except ImportError as error:
+        raise InputError(f"student.attention: {str(error).strip().splitlines()[0]}") from error
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(

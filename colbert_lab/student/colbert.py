@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from colbert_lab.student.heads import Head
 from colbert_lab.types import Embeddings, Tokens
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ColBERT(nn.Module):
         pooling: None for one vector a token; ``mean`` over attended tokens or ``cls`` for one vector a text.
     """
 
-    def __init__(self, backbone: PreTrainedModel, head: nn.Module, pooling: str | None = None) -> None:
+    def __init__(self, backbone: PreTrainedModel, head: Head, pooling: str | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -34,7 +35,7 @@ class ColBERT(nn.Module):
     @property
     def dim(self) -> int:
         """Dimensions of an embedding."""
-        return int(getattr(self.head, "out_features", self.backbone.config.hidden_size))
+        return self.head.out_features or int(self.backbone.config.hidden_size)
 
     def forward(self, tokens: Tokens) -> Embeddings:
         """Embed a padded batch.

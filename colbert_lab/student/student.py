@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,7 +12,11 @@ from torch import nn
 from colbert_lab.errors import InputError
 from colbert_lab.student.backbone import load_backbone, load_tokenizer
 from colbert_lab.student.colbert import ColBERT
+from colbert_lab.student.heads import Head, head_shapes, widen
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 OUTPUTS, POOLINGS = ("multi", "single"), ("mean", "cls")
 
@@ -45,6 +50,7 @@ def build_student(
     query_prompt: str,
     document_prompt: str,
     extend_length: bool,
+    head: Mapping[str, Any] | None = None,
     output: str = "multi",
     pooling: str = "mean",
     trust_remote_code: bool = False,
@@ -68,6 +74,7 @@ def build_student(
         query_prompt: see there.
         document_prompt: see there.
         extend_length: see there.
+        head: the other settings of the head, see :func:`colbert_lab.student.heads.head_shapes`; None for one layer.
         output: ``multi`` for one vector a token; ``single`` for one a text, the dense twin.
         pooling: ``mean`` or ``cls``, for ``single``.
         trust_remote_code: run Python code that comes with a model; off unless asked for.
@@ -75,16 +82,10 @@ def build_student(
     Raises:
         InputError: a setting cannot be kept.
     """
-    if dim is not None and dim < 1:
-        raise InputError(f"student.dim={dim}: must be at least 1, or null for no head")
+    head_shapes(1, dim, bias, **head or {})
     if pooling_of(output, pooling) is not None and expansion != "none":
         raise InputError(
             f"student.expansion={expansion}: has no place in student.output={output}; set it to none"
-        )
-    if expansion == "unattended" and attention.startswith("flash"):
-        raise InputError(
-            f"student.expansion=unattended with student.attention={attention}: FlashAttention zeroes tokens that "
-            "are not attended, so expansion would score zeros; use expansion=attended or attention=sdpa"
         )
     rules = TokenRules(
         query_length=query_length,
@@ -97,29 +98,61 @@ def build_student(
         expansion=expansion,  # type: ignore[arg-type]  # checked by StudentTokenizer
         skiplist=skiplist,
     )
+    check_attention(rules, attention)
     tokenizer = StudentTokenizer(load_tokenizer(backbone, trust_remote_code), rules)
     network = load_backbone(
         backbone, dropout=dropout, attention=attention, trust_remote_code=trust_remote_code
     )
+    check_reading(tokenizer, network, backbone)
+    vocabulary = len(tokenizer.tokenizer)
+    if vocabulary > network.get_input_embeddings().num_embeddings:
+        network.resize_token_embeddings(vocabulary, mean_resizing=False)
+    return Student(
+        ColBERT(network, new_head(network.config.hidden_size, dim, bias, head), pooling_of(output, pooling)),
+        tokenizer,
+    )
+
+
+def check_attention(rules: TokenRules, attention: str) -> None:
+    """Whether an attention implementation gives every token that scores an embedding.
+
+    Args:
+        rules: of the student.
+        attention: attention implementation of transformers.
+
+    Raises:
+        InputError: it would zero tokens that score.
+    """
+    if rules.expansion == "unattended" and "flash" in attention:
+        raise InputError(
+            f"student.expansion=unattended with student.attention={attention}: FlashAttention zeroes tokens that "
+            "are not attended, so expansion would score zeros; use expansion=attended or attention=sdpa"
+        )
+
+
+def check_reading(tokenizer: StudentTokenizer, network: PreTrainedModel, name: str) -> None:
+    """Whether a backbone can read what a tokenizer makes.
+
+    Args:
+        tokenizer: of the student.
+        network: its backbone.
+        name: what errors call it.
+
+    Raises:
+        InputError: texts are longer than its positions.
+    """
     longest = getattr(network.config, "max_position_embeddings", None)
     for role in ("query", "document"):
         length = tokenizer.length(role)
         if longest is not None and length > longest:
             raise InputError(
-                f"student.{role}_length={length} is beyond the {longest} positions of the backbone {backbone}"
+                f"student.{role}_length={length} is beyond the {longest} positions of the backbone {name}"
             )
-    vocabulary = len(tokenizer.tokenizer)
-    if vocabulary > network.get_input_embeddings().num_embeddings:
-        network.resize_token_embeddings(vocabulary, mean_resizing=False)
-    return Student(
-        ColBERT(network, new_head(network.config.hidden_size, dim, bias), pooling_of(output, pooling)),
-        tokenizer,
-    )
 
 
-def new_head(hidden: int, dim: int | None, bias: bool) -> nn.Module:
-    """An untrained projection from torch's global generator; none for ``dim`` None."""
-    return nn.Identity() if dim is None else nn.Linear(hidden, dim, bias=bias)
+def new_head(hidden: int, dim: int | None, bias: bool, settings: Mapping[str, Any] | None = None) -> Head:
+    """An untrained head from torch's global generator; one without layers for ``dim`` None."""
+    return Head(head_shapes(hidden, dim, bias, **settings or {}))
 
 
 def pooling_of(output: str, pooling: str) -> str | None:
@@ -134,7 +167,14 @@ def pooling_of(output: str, pooling: str) -> str | None:
     return pooling if output == "single" else None
 
 
-def with_output(student: Student, output: str, pooling: str, dim: int | None, bias: bool) -> Student:
+def with_output(
+    student: Student,
+    output: str,
+    pooling: str,
+    dim: int | None,
+    bias: bool,
+    head: Mapping[str, Any] | None = None,
+) -> Student:
     """The student with another output; between one and several vectors a text, the head is drawn anew.
 
     A dense model becomes the start of a multi-vector student, as ColBERT-Zero's cheap recipes have it.
@@ -145,14 +185,33 @@ def with_output(student: Student, output: str, pooling: str, dim: int | None, bi
         pooling: see there.
         dim: see there.
         bias: see there.
+        head: see there.
     """
     wanted, model = pooling_of(output, pooling), student.model
     if wanted == model.pooling:
         return student
-    head = model.head
+    layers = model.head
     if (wanted is None) != (model.pooling is None):
-        head = new_head(model.backbone.config.hidden_size, dim, bias)
-    return Student(ColBERT(model.backbone, head, wanted), student.tokenizer)
+        layers = new_head(model.backbone.config.hidden_size, dim, bias, head)
+    return Student(ColBERT(model.backbone, layers, wanted), student.tokenizer)
+
+
+def widened(student: Student, dim: int) -> Student:
+    """The student with wider embeddings, see :func:`colbert_lab.student.heads.widen`.
+
+    Raises:
+        InputError: the head cannot be widened, or new dimensions are zero at encode time.
+    """
+    wide = Student(
+        ColBERT(student.model.backbone, widen(student.model.head, dim), student.model.pooling),
+        student.tokenizer,
+    )
+    wide.model.eval()
+    with torch.inference_mode():
+        added = wide.model(wide.tokenizer(["a"], "document")).emb_NLD[..., student.model.dim :]
+    if not bool((added != 0).all()):
+        raise InputError(f"student.widen={dim}: new dimensions are zero; the head's last layer has no spread")
+    return wide
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -11,12 +11,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from colbert_lab.errors import InputError
 from colbert_lab.retrieval.exact import search, tie_ranks
 from colbert_lab.retrieval.rerank import rerank
 from colbert_lab.retrieval.store import TokenStore, in_memory
 from colbert_lab.student.encode import encode
-from colbert_lab.student.formats.own import load_student
+from colbert_lab.student.formats.known import load_checkpoint
 from colbert_lab.student.student import Student, pick_device
 from colbert_lab.types import Corpus, PackedEmbeddings, Role
 
@@ -129,9 +128,6 @@ def _encode(
 @lru_cache(maxsize=1)
 def _load(settings: ColBERTTeacher) -> Student:
     """The student, loaded once a process."""
-    try:
-        student = load_student(Path(settings.checkpoint).expanduser())
-    except InputError as error:
-        raise InputError(str(error).replace("student.checkpoint", "teacher.checkpoint", 1)) from error
+    student = load_checkpoint(settings.checkpoint, key="teacher.checkpoint")
     student.model.to(pick_device(settings.accelerator)).eval()
     return student

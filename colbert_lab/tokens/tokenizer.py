@@ -37,7 +37,11 @@ class TokenRules:
         extend_length: add the prompt's own number of tokens to the lengths, so that a prompt costs no text.
         expansion: ``none``; or pad queries with mask tokens that score and that the encoder attends to
             (``attended``) or does not (``unattended``, ColBERTv2's ``attend_to_mask_tokens: false``).
-        skiplist: document tokens that do not score: ``punctuation``, ``none``, or the tokens themselves.
+        skiplist: document tokens that do not score: ``punctuation``, ``none``, or the tokens themselves. Tokens that
+            the vocabulary lacks are passed over; the unknown token is skipped only when it is listed itself.
+        strip: remove white space around prompt and text together.
+        lowercase: lower-case prompt and text (Python's ``str.lower``), whatever the tokenizer does.
+        marker_after: number of tokens before the marker; None is after the tokenizer's leading special tokens.
     """
 
     query_length: int
@@ -49,6 +53,9 @@ class TokenRules:
     extend_length: bool
     expansion: Expansion
     skiplist: str | Sequence[str]
+    strip: bool = False
+    lowercase: bool = False
+    marker_after: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a JSON file."""
@@ -65,6 +72,9 @@ class StudentTokenizer:
         tokenizer: the backbone's tokenizer; markers that it lacks are added to it as special tokens.
         rules: lengths, markers, prompts, expansion and skiplist.
 
+    Attributes:
+        skipped: the tokens of the skiplist that the vocabulary has.
+
     Raises:
         InputError: a rule cannot be kept (no mask token for expansion, no room for text, unknown value).
     """
@@ -74,9 +84,11 @@ class StudentTokenizer:
             raise InputError(
                 f"student.expansion={rules.expansion}: must be one of {', '.join(get_args(Expansion))}"
             )
-        if rules.expansion != "none" and tokenizer.mask_token_id is None:
+        self._filler = _first(tokenizer.mask_token_id, tokenizer.eos_token_id)
+        if rules.expansion != "none" and self._filler is None:
             raise InputError(
-                f"student.expansion={rules.expansion}: this tokenizer has no mask token; set student.expansion=none"
+                f"student.expansion={rules.expansion}: this tokenizer has neither a mask nor an EOS token to expand "
+                "with; set student.expansion=none"
             )
         if tokenizer.pad_token_id is None:
             if tokenizer.eos_token is None:
@@ -90,9 +102,8 @@ class StudentTokenizer:
         new = [m for m in (rules.query_marker, rules.document_marker) if m is not None and m not in known]
         if new:
             tokenizer.add_special_tokens({"additional_special_tokens": list(dict.fromkeys(new))})
-        special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
-        self._leading = special.index(0)
-        self._n_special: int = sum(special)
+        self._leading = leading_special(tokenizer) if rules.marker_after is None else rules.marker_after
+        self._n_special: int = sum(tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"])
         self._marker: dict[Role, int | None] = {
             "query": self._token_id(rules.query_marker),
             "document": self._token_id(rules.document_marker),
@@ -101,6 +112,11 @@ class StudentTokenizer:
         self._skiplist = torch.tensor(self._skiplist_ids(), dtype=torch.int64)
         for role in get_args(Role):
             self._check_room(role)
+
+    @property
+    def markers_after(self) -> int:
+        """Number of tokens before a marker."""
+        return self._leading
 
     def with_rules(self, **changes: Any) -> StudentTokenizer:
         """The same tokenizer with other rules (None keeps one); phases may differ in lengths and prompts."""
@@ -118,12 +134,17 @@ class StudentTokenizer:
                     f"student.skiplist={skiplist}: must be punctuation, none, or a list of tokens"
                 )
             skiplist = list(string.punctuation) if skiplist == "punctuation" else []
-        ids = {int(self.tokenizer.convert_tokens_to_ids(token)) for token in skiplist}
-        return sorted(ids - {self.tokenizer.unk_token_id})
+        known = self.tokenizer.get_vocab()
+        self.skipped = [token for token in skiplist if token in known]
+        return sorted({int(known[token]) for token in self.skipped})
+
+    def _read(self, text: str) -> str:
+        text = text.strip() if self.rules.strip else text
+        return text.lower() if self.rules.lowercase else text
 
     def prompt_tokens(self, role: Role) -> int:
         """Number of tokens that the role's prompt takes (4 for ``search_query: `` with BERT's vocabulary)."""
-        return len(self.tokenizer(self._prompt[role], add_special_tokens=False)["input_ids"])
+        return len(self.tokenizer(self._read(self._prompt[role]), add_special_tokens=False)["input_ids"])
 
     def length(self, role: Role) -> int:
         """Most tokens of a text in this role, everything counted."""
@@ -155,7 +176,7 @@ class StudentTokenizer:
         marker = self._marker[role]
         room = self.length(role) - (marker is not None)
         encoded: list[list[int]] = self.tokenizer(
-            [self._prompt[role] + text for text in texts],
+            [self._read(self._prompt[role] + text) for text in texts],
             truncation=True,
             max_length=room,
             return_attention_mask=False,
@@ -181,7 +202,8 @@ class StudentTokenizer:
         """
         expanded = role == "query" and self.rules.expansion != "none"
         width = self.length(role) if expanded else max(len(row) for row in rows)
-        filler = self.tokenizer.mask_token_id if expanded else self.tokenizer.pad_token_id
+        filler = self._filler if expanded else self.tokenizer.pad_token_id
+        assert filler is not None
         ids_NL = torch.full((len(rows), width), int(filler), dtype=torch.int64)
         real_NL = torch.zeros((len(rows), width), dtype=torch.bool)
         for n, row in enumerate(rows):
@@ -202,6 +224,16 @@ class StudentTokenizer:
     def __call__(self, texts: Sequence[str], role: Role) -> Tokens:
         """Tokenize and pad in one go: :meth:`ids` then :meth:`pad`."""
         return self.pad(self.ids(texts, role), role)
+
+
+def leading_special(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Number of special tokens that a tokenizer puts before a text, such as [CLS]."""
+    return int(tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"].index(0))
+
+
+def _first(*ids: int | None) -> int | None:
+    """The first id that there is."""
+    return next((int(n) for n in ids if n is not None), None)
 
 
 class NoScoringTokenError(InputError):

@@ -121,9 +121,9 @@ def test_loading_names_missing_and_extra_weights(student: Student, tmp_path: Pat
     folder = tmp_path / "student"
     save_student(student, folder)
     weights = load_file(folder / "model.safetensors")
-    weights["head.extra"] = weights.pop("head.weight")
+    weights["head.extra"] = weights.pop("head.0.linear.weight")
     save_file(weights, folder / "model.safetensors")
-    with pytest.raises(InputError, match=r"missing \['head.weight'\], left over \['head.extra'\]"):
+    with pytest.raises(InputError, match=r"1 \(head.0.linear.weight\) missing; 1 \(head.extra\) left over"):
         load_student(folder)
 
 
@@ -192,7 +192,7 @@ def test_the_dense_twin_scores_cosines_of_pooled_vectors(
 def test_a_dense_model_becomes_a_multi_vector_start(student_settings: dict[str, Any]) -> None:
     dense = build_student(**(student_settings | {"output": "single", "dim": None}))
     multi = with_output(dense, "multi", "mean", 16, False)
-    assert multi.model.head.weight.shape == (16, 32)
+    assert multi.model.head[0].linear.weight.shape == (16, 32)
     assert multi.model.backbone is dense.model.backbone
     assert encode(multi, sentences(2), "document", token_budget=40).lengths_N.min() > 1
 

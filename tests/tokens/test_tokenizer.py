@@ -127,7 +127,7 @@ def test_bad_rules(tiny_bert: Path, changes: dict[str, Any], message: str) -> No
 def test_expansion_needs_a_mask_token(tiny_bert: Path) -> None:
     tokenizer = load_tokenizer(str(tiny_bert))
     tokenizer.mask_token = None
-    with pytest.raises(InputError, match="no mask token"):
+    with pytest.raises(InputError, match="neither a mask nor an EOS token"):
         StudentTokenizer(tokenizer, TokenRules(**(RULES | {"expansion": "attended"})))
 
 

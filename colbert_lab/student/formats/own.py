@@ -2,7 +2,7 @@
 
 config.json           the backbone's Hugging Face configuration
 model.safetensors     all weights: ``backbone.*`` and ``head.*``
-colbert_lab.json      format version, token rules, head shape
+colbert_lab.json      format version, token rules, layers of the head
 tokenizer files       as Hugging Face writes them
 """
 
@@ -16,18 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
 
 from colbert_lab.atomic import atomic_folder
 from colbert_lab.errors import InputError
 from colbert_lab.student.backbone import backbone_from_config, load_tokenizer
 from colbert_lab.student.colbert import ColBERT
+from colbert_lab.student.formats.weights import fit, read_weights
+from colbert_lab.student.heads import head_from
 from colbert_lab.student.student import Student
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
 
+KEY = "student.checkpoint"
 SETTINGS_FILE = "colbert_lab.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had heads of one layer only
 
 
 def save_student(student: Student, folder: Path) -> None:
@@ -36,24 +38,23 @@ def save_student(student: Student, folder: Path) -> None:
     Raises:
         OSError: the disk is full or not writable; what was there before stays.
     """
-    with atomic_folder(folder) as temporary:
-        student.model.backbone.config.save_pretrained(temporary)
-        weights = {
-            name: value.detach().cpu().contiguous() for name, value in student.model.state_dict().items()
-        }
-        with _os_errors(folder):
-            student.tokenizer.tokenizer.save_pretrained(temporary)
-            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
-        head = student.model.head
-        settings = {
-            "format": FORMAT_VERSION,
-            "head": None
-            if isinstance(head, nn.Identity)
-            else {"dim": head.out_features, "bias": head.bias is not None},
-            "pooling": student.model.pooling,
-            "tokens": student.tokenizer.rules.to_dict(),
-        }
-        (temporary / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    with atomic_folder(folder) as temporary, _os_errors(folder):
+        write_student(student, temporary)
+
+
+def write_student(student: Student, folder: Path) -> None:
+    """Write the files of a student folder into an empty folder."""
+    student.model.backbone.config.save_pretrained(folder)
+    weights = {name: value.detach().cpu().contiguous() for name, value in student.model.state_dict().items()}
+    student.tokenizer.tokenizer.save_pretrained(folder)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = {
+        "format": FORMAT_VERSION,
+        "head": [shape.to_dict() for shape in student.model.head.shapes],
+        "pooling": student.model.pooling,
+        "tokens": student.tokenizer.rules.to_dict(),
+    }
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -82,22 +83,9 @@ def load_student(folder: Path, attention: str = "sdpa") -> Student:
     tokenizer = _tokenizer(folder, settings)
     backbone = backbone_from_config(folder, attention)
     if len(tokenizer.tokenizer) > backbone.get_input_embeddings().num_embeddings:
-        raise InputError(f"student.checkpoint={folder}: the tokenizer has more tokens than the weights")
-    shape = settings["head"]
-    head = (
-        nn.Linear(backbone.config.hidden_size, shape["dim"], bias=shape["bias"]) if shape else nn.Identity()
-    )
-    model = ColBERT(backbone, head, settings.get("pooling"))
-    weights = load_file(folder / "model.safetensors")
-    expected = model.state_dict()
-    missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    wrong = sorted(n for n in expected.keys() & weights.keys() if expected[n].shape != weights[n].shape)
-    if missing or extra or wrong:
-        raise InputError(
-            f"student.checkpoint={folder}: weights do not fit (missing {missing[:3]}, left over {extra[:3]}, "
-            f"of another shape {wrong[:3]})"
-        )
-    model.load_state_dict(weights)
+        raise InputError(f"{KEY}={folder}: the tokenizer has more tokens than the weights")
+    model = ColBERT(backbone, head_from(settings["head"]), settings.get("pooling"))
+    fit(model, read_weights(folder, KEY), f"{KEY}={folder}")
     return Student(model, tokenizer)
 
 
@@ -115,12 +103,12 @@ def load_student_tokenizer(folder: Path) -> StudentTokenizer:
 
 def _settings(folder: Path) -> dict[str, Any]:
     if not (folder / SETTINGS_FILE).is_file():
-        raise InputError(f"student.checkpoint={folder}: not a student folder (it has no {SETTINGS_FILE})")
+        raise InputError(f"{KEY}={folder}: not a student folder (it has no {SETTINGS_FILE})")
     settings: dict[str, Any] = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     if settings["format"] != FORMAT_VERSION:
         raise InputError(
-            f"student.checkpoint={folder}: format {settings['format']} is newer than this colbert_lab reads "
-            f"({FORMAT_VERSION}); update colbert_lab"
+            f"{KEY}={folder}: is of format {settings['format']}, and this colbert_lab reads format {FORMAT_VERSION}; "
+            + ("update colbert_lab" if settings["format"] > FORMAT_VERSION else "train it anew")
         )
     return settings
 
