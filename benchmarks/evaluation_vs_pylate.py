@@ -55,7 +55,8 @@ def write_shared(folder: Path, collection: Path, documents: int | None) -> None:
     student.model.backbone.save_pretrained(folder / "model")
     student.tokenizer.tokenizer.save_pretrained(folder / "model")
     save_file(
-        {"weight": student.model.head[0].linear.weight.detach().contiguous()}, folder / "head.safetensors"
+        {"weight": student.model.head.state_dict()["0.linear.weight"].detach().contiguous()},
+        folder / "head.safetensors",
     )
     (folder / "rules.json").write_text(json.dumps(student.tokenizer.rules.to_dict()))
     split = load_beir(collection, "test", documents=documents)

@@ -139,9 +139,8 @@ def processes(cfg: DictConfig) -> int:
 
 
 def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
-    settings = dict(cfg.student)
+    settings: dict[str, Any] = OmegaConf.to_container(cfg.student)  # type: ignore[assignment]
     checkpoint, output, dim = settings.pop("checkpoint"), settings.pop("output"), settings.pop("widen")
-    settings["head"] = dict(settings["head"])
     if checkpoint is None:
         if dim is not None:
             raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from colbert_lab.errors import InputError
-from colbert_lab.student.backbone import load_backbone, load_tokenizer
+from colbert_lab.student.backbone import load_backbone, load_tokenizer, random_backbone
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.student.heads import Head, head_shapes, widen
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
@@ -54,13 +54,15 @@ def build_student(
     output: str = "multi",
     pooling: str = "mean",
     trust_remote_code: bool = False,
+    architecture: Mapping[str, Any] | None = None,
+    layers: int | None = None,
 ) -> Student:
-    """Put an untrained head on a pretrained backbone.
+    """Put an untrained head on a pretrained backbone, or on one to train from scratch.
 
-    The head is drawn from torch's global generator: seed it first.
+    What is untrained is drawn from torch's global generator: seed it first.
 
     Args:
-        backbone: hub id, local folder or ``package:NAME/FOLDER``.
+        backbone: hub id, local folder or ``package:NAME/FOLDER``; with ``architecture`` the tokenizer's alone.
         dim: dimensions of an embedding; None takes the backbone's, without a head.
         bias: whether the head has a bias (the published ColBERT heads have none).
         dropout: the backbone's dropout rate while training; None keeps its own.
@@ -78,6 +80,9 @@ def build_student(
         output: ``multi`` for one vector a token; ``single`` for one a text, the dense twin.
         pooling: ``mean`` or ``cls``, for ``single``.
         trust_remote_code: run Python code that comes with a model; off unless asked for.
+        architecture: a backbone with random weights instead, see
+            :func:`~colbert_lab.student.architecture.architecture_config`.
+        layers: first layers of the pretrained backbone to keep; None keeps all.
 
     Raises:
         InputError: a setting cannot be kept.
@@ -86,6 +91,10 @@ def build_student(
     if pooling_of(output, pooling) is not None and expansion != "none":
         raise InputError(
             f"student.expansion={expansion}: has no place in student.output={output}; set it to none"
+        )
+    if architecture is not None and layers is not None:
+        raise InputError(
+            f"student.layers={layers}: has no effect with student.architecture; set its num_hidden_layers"
         )
     rules = TokenRules(
         query_length=query_length,
@@ -100,10 +109,19 @@ def build_student(
     )
     check_attention(rules, attention)
     tokenizer = StudentTokenizer(load_tokenizer(backbone, trust_remote_code), rules)
-    network = load_backbone(
-        backbone, dropout=dropout, attention=attention, trust_remote_code=trust_remote_code
+    if architecture is None:
+        network = load_backbone(
+            backbone,
+            dropout=dropout,
+            attention=attention,
+            layers=layers,
+            trust_remote_code=trust_remote_code,
+        )
+    else:
+        network = random_backbone(architecture, tokenizer.tokenizer, dropout=dropout, attention=attention)
+    check_reading(
+        tokenizer, network, f"the backbone {backbone}" if architecture is None else "student.architecture"
     )
-    check_reading(tokenizer, network, backbone)
     vocabulary = len(tokenizer.tokenizer)
     if vocabulary > network.get_input_embeddings().num_embeddings:
         network.resize_token_embeddings(vocabulary, mean_resizing=False)
@@ -145,9 +163,7 @@ def check_reading(tokenizer: StudentTokenizer, network: PreTrainedModel, name: s
     for role in ("query", "document"):
         length = tokenizer.length(role)
         if longest is not None and length > longest:
-            raise InputError(
-                f"student.{role}_length={length} is beyond the {longest} positions of the backbone {name}"
-            )
+            raise InputError(f"student.{role}_length={length} is beyond the {longest} positions of {name}")
 
 
 def new_head(hidden: int, dim: int | None, bias: bool, settings: Mapping[str, Any] | None = None) -> Head:

@@ -85,7 +85,7 @@ def assemble(
             "were never trained would be random"
         )
     backbone = fill_backbone(backbone, weights, where)
-    check_reading(reading, backbone, str(folder))
+    check_reading(reading, backbone, f"the backbone {folder}")
     return Student(ColBERT(backbone, head), reading)
 
 
