@@ -16,11 +16,17 @@ TASKS = {
     "score": "colbert_lab.score_task:execute",
     "mine": "colbert_lab.mine_task:execute",
     "audit": "colbert_lab.audit_task:execute",
+    "explain": "colbert_lab.explain_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
-USERS = {"runs": ("compare",), "out": ("score", "mine", "audit")}
+USERS = {
+    "runs": ("compare",),
+    "out": ("score", "mine", "audit", "explain"),
+    "query": ("explain",),
+    "document": ("explain",),
+}
 """Settings of the top level, and the tasks that read them."""
-OWN = ("compare", "score", "mine", "audit")
+OWN = ("compare", "score", "mine", "audit", "explain")
 """Tasks with a group of settings of their own name."""
 
 
