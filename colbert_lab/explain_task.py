@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError
@@ -44,15 +45,14 @@ def execute(cfg: DictConfig) -> None:
     """
     start_logging()
     query, document = _text(cfg, "query"), _text(cfg, "document")
-    cfg.query = cfg.document = None  # they are text now, and "${" in a text is no interpolation
-    cfg = checked(cfg)
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    _check_read(overrides, cfg.student.checkpoint is not None)
+    cfg = checked(_read(cfg))
     settings = cfg.explain
     if settings.top < 1:
         raise InputError(f"explain.top={settings.top}: must be at least 1")
     if settings.heatmap < 0:
         raise InputError(f"explain.heatmap={settings.heatmap}: must be at least 0, which leaves it out")
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    _check_read(overrides, cfg.student.checkpoint is not None)
     given = _out(cfg)
     prepare_torch(cfg.trainer.threads)
     student, called, notes = _student(cfg, overrides)
@@ -64,6 +64,16 @@ def execute(cfg: DictConfig) -> None:
     write_text(out, page)
     print_explanation(explanation, settings.top)
     log.info("saved: %s", out)
+
+
+def _read(cfg: DictConfig) -> DictConfig:
+    """The config without what is not read here, so that an experiment's missing data or splits do not matter."""
+    cfg = copy.deepcopy(cfg)
+    cfg.query = cfg.document = None  # they are text now, and "${" in a text is no interpolation
+    cfg.data, cfg.phases, cfg.schedule = None, {}, []
+    if OmegaConf.is_missing(cfg.evaluation, "path"):
+        cfg.evaluation.path = None
+    return cfg
 
 
 def _text(cfg: DictConfig, key: str) -> str:

@@ -31,10 +31,8 @@ def test_the_maxima_add_up_to_maxsim(kind: str, rules: dict[str, Any], tmp_path:
     found = explain(student, QUERY, DOCUMENT)
     with torch.inference_mode():
         student.model.eval()
-        query, document = (
-            student.model(student.tokenizer([text], role))
-            for text, role in ((QUERY, "query"), (DOCUMENT, "document"))
-        )
+        query = student.model(student.tokenizer([QUERY], "query"))
+        document = student.model(student.tokenizer([DOCUMENT], "document"))
     exact = maxsim(*(Embeddings(e.emb_NLD.double(), e.mask_NL) for e in (query, document)))
     assert sum(match.best for match in found.matches) == pytest.approx(float(exact), abs=1e-6)
     assert found.score == pytest.approx(float(exact), abs=1e-6)
