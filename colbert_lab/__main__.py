@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from colbert_lab.arguments import quoted
 from colbert_lab.errors import InputError
 from colbert_lab.tasks import execute
 
@@ -70,6 +71,7 @@ def stop(error: Exception) -> NoReturn:
 def main() -> None:
     """Run the command line; mistakes of the user end in one line and exit status 2."""
     logging.captureWarnings(True)
+    sys.argv = [sys.argv[0], *quoted(sys.argv[1:])]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
     try:
         _run()

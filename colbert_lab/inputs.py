@@ -66,7 +66,7 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
         raise InputError("allow_contamination: has no effect with drop_contamination=true; set one of them")
     cache_dir = Path(cfg.cache_dir).expanduser()
     pl.seed_everything(cfg.seed, verbose=False)
-    student = _student(cfg, overrides)
+    student = configured_student(cfg, overrides)
     requests = split_requests(cfg)
     splits = load_splits(
         requests,
@@ -138,7 +138,16 @@ def processes(cfg: DictConfig) -> int:
     return devices * cfg.trainer.num_nodes if isinstance(devices, int) and devices > 0 else 1
 
 
-def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
+def configured_student(cfg: DictConfig, overrides: Collection[str]) -> Student:
+    """The student of a config, on the CPU: its checkpoint, or an untrained head on its backbone.
+
+    Args:
+        cfg: the checked config; ``student`` and ``prompts`` are read.
+        overrides: what the user gave on the command line.
+
+    Raises:
+        InputError: something the user can mend.
+    """
     settings: dict[str, Any] = OmegaConf.to_container(cfg.student)  # type: ignore[assignment]
     checkpoint, output, dim = settings.pop("checkpoint"), settings.pop("output"), settings.pop("widen")
     if checkpoint is None:

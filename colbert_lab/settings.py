@@ -340,6 +340,14 @@ class AuditSettings:
 
 
 @dataclass
+class ExplainSettings:
+    """See ``conf/explain``."""
+
+    top: int = MISSING
+    heatmap: int = MISSING
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -364,10 +372,13 @@ class Settings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     runs: list[str] = MISSING
     out: str | None = MISSING
+    query: str | None = MISSING
+    document: str | None = MISSING
     compare: CompareSettings = field(default_factory=CompareSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     mine: MineSettings = field(default_factory=MineSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    explain: ExplainSettings = field(default_factory=ExplainSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

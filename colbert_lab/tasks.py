@@ -17,16 +17,19 @@ TASKS = {
     "mine": "colbert_lab.mine_task:execute",
     "audit": "colbert_lab.audit_task:execute",
     "convert": "colbert_lab.convert_task:execute",
+    "explain": "colbert_lab.explain_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
 USERS = {
     "runs": ("compare",),
-    "out": ("score", "mine", "audit", "convert"),
+    "out": ("score", "mine", "audit", "convert", "explain"),
     "from": ("convert",),
     "to": ("convert",),
+    "query": ("explain",),
+    "document": ("explain",),
 }
 """Settings of the top level, and the tasks that read them."""
-OWN = ("compare", "score", "mine", "audit")
+OWN = ("compare", "score", "mine", "audit", "explain")
 """Tasks with a group of settings of their own name."""
 
 

@@ -1,0 +1,37 @@
+"""Arguments of the command line before Hydra reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+FREE_TEXT = ("query", "document")
+"""Settings that hold any text."""
+
+
+def quoted(arguments: Sequence[str]) -> list[str]:
+    """The arguments with free text in Hydra's quotes.
+
+    Hydra reads ``a, b`` as a sweep, and outside quotes it takes no apostrophe, no line break and no letter beyond
+    ASCII. Text that already is in quotes stays as it is, and so does ``null``; ``${`` in a text is no interpolation.
+
+    Args:
+        arguments: what follows the program's name.
+    """
+    return [_quoted(argument) for argument in arguments]
+
+
+def _quoted(argument: str) -> str:
+    key, equals, text = argument.partition("=")
+    if not equals or key not in FREE_TEXT or text == "null" or _in_quotes(text):
+        return argument
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    # OmegaConf takes one backslash off before "${", and halves those before that one.
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return f"{key}={QuotedString(literal, Quote.single).with_quotes()}"
+
+
+def _in_quotes(text: str) -> bool:
+    """Whether this is one string in Hydra's quotes."""
+    return re.fullmatch(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", text, re.DOTALL) is not None

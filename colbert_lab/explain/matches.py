@@ -1,0 +1,129 @@
+"""MaxSim taken apart: which document token each query token matched, and what that adds to the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from colbert_lab.errors import InputError
+from colbert_lab.explain.reading import ReadText, read
+from colbert_lab.scoring.maxsim import maxsim
+from colbert_lab.student.student import Student
+from colbert_lab.tokens.tokenizer import NoScoringTokenError
+from colbert_lab.types import Embeddings, Role, Tokens
+
+
+@dataclass(frozen=True)
+class Match:
+    """What one query token matched.
+
+    Attributes:
+        token: its position in the query.
+        documents: positions of the scoring document tokens, the most similar first; among equals the first one.
+        similarities: dot products of unit vectors in the same order; the first one is the maximum of MaxSim.
+        share: that maximum as a share of the score; None where the score is not positive.
+    """
+
+    token: int
+    documents: tuple[int, ...]
+    similarities: tuple[float, ...]
+    share: float | None
+
+    @property
+    def best(self) -> float:
+        """What this token adds to the score."""
+        return self.similarities[0]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A query and a document, and where their score comes from.
+
+    Attributes:
+        query: the query as the student reads it.
+        document: the document as the student reads it.
+        score: their MaxSim.
+        matches: one for each scoring query token, in order.
+        similarity_QL: similarity of every query token with every document token, scoring or not, float64.
+    """
+
+    query: ReadText
+    document: ReadText
+    score: float
+    matches: tuple[Match, ...]
+    similarity_QL: Tensor
+
+    def chosen_by(self) -> dict[int, list[Match]]:
+        """For each document token that is the best of a query token: those query tokens' matches."""
+        chosen: dict[int, list[Match]] = {}
+        for match in self.matches:
+            chosen.setdefault(match.documents[0], []).append(match)
+        return chosen
+
+    def weights(self) -> dict[int, float]:
+        """For the same document tokens: the sum of those similarities. All together they are the score."""
+        return {n: sum(match.best for match in matches) for n, matches in self.chosen_by().items()}
+
+
+def explain(student: Student, query: str, document: str) -> Explanation:
+    """Score one document for one query and keep what the score is made of.
+
+    The encoder works in float32 whatever the run's precision, similarities and their sum in float64.
+
+    Args:
+        student: model and tokenizer; its prompts, markers, lengths, expansion and skiplist are applied by role.
+        query: the query, without prompt.
+        document: the document, without prompt.
+
+    Raises:
+        InputError: a text is empty or leaves no token, or the student has one vector a text.
+    """
+    if student.model.pooling is not None:
+        raise InputError(
+            "student.output=single: a dense student has one vector a text, so no token matches another; "
+            "give a student with one vector a token (student.output=multi)"
+        )
+    readings: dict[Role, tuple[ReadText, Tokens]] = {
+        "query": _read(student, query, "query"),
+        "document": _read(student, document, "document"),
+    }
+    embedded = {role: _embed(student, tokens) for role, (_, tokens) in readings.items()}
+    similarity_QL = embedded["query"].emb_NLD[0] @ embedded["document"].emb_NLD[0].T
+    score = float(maxsim(embedded["query"], embedded["document"]))
+    of_query, of_document = readings["query"][0], readings["document"][0]
+    scoring = of_document.scoring
+    matches = []
+    for token in of_query.scoring:
+        row = similarity_QL[token, scoring]
+        order = row.argsort(descending=True, stable=True).tolist()
+        values = row[order].tolist()
+        share = values[0] / score if score > 0 else None
+        matches.append(Match(token, tuple(scoring[n] for n in order), tuple(values), share))
+    return Explanation(of_query, of_document, score, tuple(matches), similarity_QL)
+
+
+def _read(student: Student, text: str, role: Role) -> tuple[ReadText, Tokens]:
+    try:
+        found, tokens = read(student.tokenizer, text, role)
+    except NoScoringTokenError as error:
+        raise InputError(
+            f"{role}: none of its tokens scores (student.skiplist leaves them all out); give another text"
+        ) from error
+    if not any(token.start is not None for token in found.tokens):
+        raise InputError(f"{role}={text!r}: the text is empty, or nothing of it is left for the student")
+    return found, tokens
+
+
+def _embed(student: Student, tokens: Tokens) -> Embeddings:
+    """Embeddings [1, L, D] on the CPU in float64; dropout is off for the time of the call."""
+    model = student.model
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            embeddings = model(tokens.to(next(model.parameters()).device))
+    finally:
+        model.train(training)
+    return Embeddings(embeddings.emb_NLD.cpu().double(), embeddings.mask_NL.cpu())
