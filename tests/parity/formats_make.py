@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from tests.parity.formats_golden import EXPECTED_FILE, Golden
+from tests.parity.formats_golden import EXPECTED_FILE, GOLDENS, Golden
 
 PACKAGES = {"pylate": "pylate", "sentence_transformers": "sentence-transformers", "stanford": "colbert-ai"}
 VERSIONS = {"pylate": "1.6.0", "sentence_transformers": "6.2.0", "stanford": "0.2.22"}
@@ -35,9 +35,14 @@ def make(peer: str, out: Path, backbone: Path | None) -> None:
         for name, note, folder, texts, settings in library.make_cases(Path(work), backbone):
             target = out / f"{peer}-{version}" / name
             shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
             model = "model"
-            shutil.copytree(folder, target / model, ignore=shutil.ignore_patterns("README.md"))
-            library.encode(target / model, texts).save(target / EXPECTED_FILE)
+            if folder.is_relative_to(GOLDENS):
+                model = f"../../{folder.relative_to(GOLDENS)}"
+            else:
+                shutil.copytree(folder, target / model, ignore=shutil.ignore_patterns("README.md"))
+                folder = target / model
+            library.encode(folder, texts).save(target / EXPECTED_FILE)
             Golden(name, peer, version, libraries, model, texts, settings, note).save(target)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tests.parity.formats_backbones import HIDDEN, Kind, fill, save_backbone
-from tests.parity.formats_golden import Encoded, Texts
+from tests.parity.formats_golden import GOLDENS, Encoded, Golden, Texts
 from tests.parity.formats_texts import DOCUMENTS, QUERIES, edge_texts
 
 PROMPTS = {"query": "search_query: ", "document": "search_document: "}
@@ -34,6 +34,7 @@ class Case:
         settings: keyword arguments of ``pylate.models.ColBERT``.
         lower: ``do_lower_case`` of the Transformer module.
         stacked: three Dense layers instead of one.
+        used: save after a query was encoded, which leaves its length in the tokenizer's files.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     lower: bool = False
     stacked: bool = False
+    used: bool = False
 
 
 CASES = (
@@ -57,10 +59,15 @@ CASES = (
         "words of the skiplist that the vocabulary lacks mask [UNK]",
         settings={"skiplist_words": ["the", "honey", "!", "bal", "Honey", "lighthouse", "##r"]},
     ),
-    Case("modernbert", "byte-level BPE, no token types", backbone="modernbert"),
+    Case("modernbert", "byte-level BPE, no token types; saved after use", backbone="modernbert", used=True),
     Case("llama", "a decoder with BOS: EOS expands queries", backbone="llama"),
     Case("qwen2", "a decoder without BOS: the marker comes after the first token", backbone="qwen2"),
 )
+FOREIGN = {
+    "read_stanford": ("stanford-0.2.22/bert", "a Stanford folder as it is"),
+    "read_stanford_attended": ("stanford-0.2.22/bert_attended", "punctuation is skipped, unlike there"),
+    "read_stanford_old": ("stanford-0.2.22/bert_old", "the markers' names are PyLate's own knowledge"),
+}
 
 
 def make_cases(
@@ -81,8 +88,14 @@ def make_cases(
         model = _build(case, source)
         fill(model[1:] if backbone else model, case.name)
         folder = work / name
+        if case.used:
+            model.encode(QUERIES[0])
         model.save_pretrained(str(folder))
         yield name, case.note, folder, _texts(model, case), _settings(model, case)
+    for name, (source_case, note) in FOREIGN.items() if not backbone else ():
+        folder = GOLDENS / source_case / "model"
+        model = import_module("pylate.models").ColBERT(model_name_or_path=str(folder), device="cpu")
+        yield name, note, folder, Golden.load(folder.parent).texts, _settings(model, CASES[0])
 
 
 def _build(case: Case, source: Path) -> Any:
