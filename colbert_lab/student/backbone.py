@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from colbert_lab.student.architecture import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 KEY = "student.backbone"
 PACKAGE_PREFIX = "package:"
@@ -152,30 +151,23 @@ def random_backbone(
 
 
 def backbone_from_config(
-    folder: Path,
-    attention: str,
-    trust_remote_code: bool = False,
-    key: str = KEY,
-    within: str | None = None,
+    shape: Path | PreTrainedConfig, attention: str, trust_remote_code: bool = False, key: str = KEY
 ) -> PreTrainedModel:
-    """A backbone of the shape in ``folder/config.json`` with weights yet to be loaded.
+    """A backbone with weights yet to be loaded.
 
     Args:
-        folder: where the configuration is.
+        shape: its configuration, or the folder with it as ``config.json``.
         attention: as for :func:`load_backbone`.
         trust_remote_code: run Python code that comes with the model; off unless asked for.
         key: the config key to name in errors.
-        within: name of the part of the configuration that describes the backbone; None is all of it.
 
     Raises:
         InputError: the configuration cannot be read, or wants code that comes with the model.
     """
     with quiet_transformers():
-        if within is None:
-            config = _from_pretrained(AutoConfig, str(folder.resolve()), trust_remote_code, key)
-        else:
-            plain = json.loads((folder / "config.json").read_text(encoding="utf-8"))[within]
-            config = AutoConfig.for_model(**plain)
+        config = shape
+        if isinstance(shape, Path):
+            config = _from_pretrained(AutoConfig, str(shape.resolve()), trust_remote_code, key)
         try:
             model = AutoModel.from_config(
                 config,

@@ -133,12 +133,11 @@ def head_shapes(
     Raises:
         InputError: a value is not possible, or has no effect.
     """
+    idle = {"width": width != 1.0, "activation": activation != IDENTITY, "residual": residual, "gated": gated}
     if dim is None:
-        given = [key for key, used in (("bias", bias), ("head.depth", depth != 1)) if used]
-        if given:
-            raise InputError(
-                f"student.{given[0]}: has no effect without a head (student.dim=null); leave it out"
-            )
+        given = {"bias": bias} | {f"head.{key}": used for key, used in ({"depth": depth != 1} | idle).items()}
+        for key in (key for key, used in given.items() if used):
+            raise InputError(f"student.{key}: has no effect without a head (student.dim=null); leave it out")
         return []
     if dim < 1:
         raise InputError(f"student.dim={dim}: must be at least 1, or null for no head")
@@ -148,13 +147,7 @@ def head_shapes(
     if inner < 1:
         raise InputError(f"student.head.width={width}: leaves no width between backbone and embedding")
     if depth == 1:
-        idle = {
-            "width": width != 1.0,
-            "activation": activation != IDENTITY,
-            "residual": residual,
-            "gated": gated,
-        }
-        for key in (key for key, given in idle.items() if given):
+        for key in (key for key, used in idle.items() if used):
             raise InputError(
                 f"student.head.{key}: is for the layers before the last, and student.head.depth=1 has none; set "
                 "depth to 2 or more"

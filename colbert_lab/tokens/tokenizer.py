@@ -144,7 +144,11 @@ class StudentTokenizer:
 
     def prompt_tokens(self, role: Role) -> int:
         """Number of tokens that the role's prompt takes (4 for ``search_query: `` with BERT's vocabulary)."""
-        return len(self.tokenizer(self._read(self._prompt[role]), add_special_tokens=False)["input_ids"])
+        # With byte-level BPE the prompt's last space joins the first word, so a word is read along.
+        alone, prompted = self.tokenizer(
+            [self._read("a"), self._read(self._prompt[role] + "a")], add_special_tokens=False
+        )["input_ids"]
+        return len(prompted) - len(alone)
 
     def length(self, role: Role) -> int:
         """Most tokens of a text in this role, everything counted."""

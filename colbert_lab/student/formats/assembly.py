@@ -21,7 +21,7 @@ from colbert_lab.student.student import Student, check_attention, check_reading
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 KEY = "student.checkpoint"
 
@@ -48,7 +48,7 @@ def assemble(
     *,
     attention: str,
     trust_remote_code: bool,
-    within: str | None = None,
+    config: PreTrainedConfig | None = None,
 ) -> Student:
     """A student from the parts of a checkpoint.
 
@@ -60,7 +60,7 @@ def assemble(
         weights: of the backbone.
         attention: attention implementation of transformers.
         trust_remote_code: run Python code that comes with the backbone.
-        within: part of ``config.json`` that describes the backbone.
+        config: of the backbone; None is the folder's.
 
     Raises:
         InputError: parts do not fit together.
@@ -69,7 +69,7 @@ def assemble(
     known = len(tokenizer)
     reading = StudentTokenizer(tokenizer, rules)
     check_attention(rules, attention)
-    backbone = backbone_from_config(folder, attention, trust_remote_code, KEY, within)
+    backbone = backbone_from_config(folder if config is None else config, attention, trust_remote_code, KEY)
     if head.shapes and head.shapes[0].inputs != backbone.config.hidden_size:
         raise InputError(
             f"{where}: its head takes {head.shapes[0].inputs} dimensions and its backbone gives "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from colbert_lab.errors import InputError
 from colbert_lab.student.backbone import PACKAGE_PREFIX, locate
-from colbert_lab.student.formats import colbert_az, own, pylate, sentence_transformers, stanford
+from colbert_lab.student.formats import colbert_az, flmr, own, pylate, sentence_transformers, stanford
 from colbert_lab.student.formats.assembly import KEY, read_json
 from colbert_lab.student.formats.modules import CONFIG_FILE, MODULES_FILE
 from colbert_lab.student.formats.own import SETTINGS_FILE, load_student
@@ -67,6 +67,12 @@ FORMATS: Mapping[str, Format] = {
         lambda folder: (folder / MODULES_FILE).is_file() and _model_type(folder) == "ColBERT",
         pylate.load,
         pylate.save,
+    ),
+    flmr.NAME: Format(
+        " and ".join(f"{name}/" for name in flmr.TOKENIZERS),
+        lambda folder: all((folder / name).is_dir() for name in flmr.TOKENIZERS),
+        flmr.load,
+        None,
     ),
     stanford.NAME: Format(
         f"{stanford.METADATA_FILE}, or {stanford.ARCHITECTURE} in config.json",
