@@ -84,7 +84,9 @@ def _text(cfg: DictConfig, key: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{key}: byte {error.start} or so is no UTF-8 text; give it in UTF-8") from error
+        raise InputError(
+            f"{key}: no UTF-8 text (see character {error.start + 1}); give it in UTF-8"
+        ) from error
     if not text.strip():
         raise InputError(f"{key}={text!r}: the text is empty")
     return text

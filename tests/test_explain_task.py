@@ -80,6 +80,7 @@ def test_other_texts_and_settings_are_other_files(checkpoint: Path, tmp_path: Pa
         (TEXTS[:1], 'document: no text; give document="..."'),
         (["query=", TEXTS[1]], "query='': the text is empty"),
         ([TEXTS[0], "document= \n"], r"document=' \n': the text is empty"),
+        (["query=a\udcff", TEXTS[1]], "query: no UTF-8 text (see character 2)"),
         ([*TEXTS, "explain.top=0"], "explain.top=0: must be at least 1"),
         ([*TEXTS, "explain.heatmap=-1"], "explain.heatmap=-1: must be at least 0"),
         ([*TEXTS, "explain.tip=1"], "tip"),

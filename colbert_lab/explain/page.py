@@ -45,6 +45,7 @@ def to_html(
         heatmap=heatmap,
         steps=STEPS,
         colours=Markup(style_sheet()),
+        signs=summary.signs(explanation),
         headline=summary.headline(explanation),
         counts=[summary.counts(reading) for reading in (explanation.query, explanation.document)],
         rows=_rows(explanation, top, low, high),

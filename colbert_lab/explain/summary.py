@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from colbert_lab.explain.matches import Explanation, Match
 from colbert_lab.explain.reading import Kind, ReadText
 
@@ -45,6 +47,19 @@ def headline(explanation: Explanation) -> str:
         f"score {explanation.score:.4f}: the sum over {_tokens(len(explanation.matches))} of the query of the "
         f"highest similarity with one of {_tokens(documents)} of the document"
     )
+
+
+def signs(explanation: Explanation) -> str:
+    """What the signs in the labels mean, as far as there are any."""
+    labels = [
+        token.label for reading in (explanation.query, explanation.document) for token in reading.tokens
+    ]
+    meanings = {
+        r"…": "… : the word goes on",
+        r"\(\d+/\d+\)": "(1/3): the first of three tokens that share a character",
+        r" #\d+$": "#2: the second token of this text with that name",
+    }
+    return "; ".join(meaning for sign, meaning in meanings.items() if any(re.search(sign, x) for x in labels))
 
 
 def share(match: Match) -> str:

@@ -74,6 +74,8 @@ def print_explanation(explanation: Explanation, top: int, console: Console | Non
         screen.print(Text(summary.counts(reading)))
     screen.print()
     screen.print(table, crop=False)
+    if signs := summary.signs(explanation):
+        screen.print(Text(signs, style="dim"))
     screen.print()
     screen.print(Text("document tokens that were matched, and the sum of those similarities", style="bold"))
     screen.print(_document(explanation))
