@@ -67,7 +67,7 @@ CASES = (
 def _library(name: str) -> Any:
     transformers = import_module("transformers")
     if not hasattr(transformers, "AdamW"):
-        transformers.AdamW = torch.optim.AdamW
+        vars(transformers)["AdamW"] = torch.optim.AdamW
     import_module("colbert.modeling.colbert").ColBERT.loaded_extensions = True
     return import_module(name)
 

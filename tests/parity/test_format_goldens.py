@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from tests.parity import formats_flmr
 from tests.parity.formats_golden import GOLDENS, Golden, goldens, maxsim_of
 from tests.parity.formats_texts import DOCUMENTS
 
@@ -57,3 +61,20 @@ def test_folders_hold_no_text_of_the_peers_and_no_code(case: Golden) -> None:
 
 def test_goldens_are_small() -> None:
     assert sum(file.stat().st_size for file in GOLDENS.rglob("*") if file.is_file()) < 2_200_000
+
+
+def test_the_flmr_case_is_what_its_script_makes(tmp_path: Path) -> None:
+    made, committed = formats_flmr.make(tmp_path), GOLDENS / "flmr-layout" / "bert"
+    files = sorted(file.relative_to(committed) for file in committed.rglob("*") if file.is_file())
+    assert sorted(file.relative_to(made) for file in made.rglob("*") if file.is_file()) == files
+    for file in files:
+        assert (made / file).read_bytes() == (committed / file).read_bytes(), file
+
+
+def test_flmr_with_separate_encoders_has_both(tmp_path: Path) -> None:
+    formats_flmr.write_folder(Golden.load(formats_flmr.SOURCE).model_folder, tmp_path / "flmr", separate=True)
+    weights = load_file(tmp_path / "flmr" / "model.safetensors")
+    contexts = {name for name in weights if name.startswith("context_text_encoder")}
+    assert contexts
+    for name in contexts:
+        assert torch.equal(weights[name], weights[name.replace("context", "query", 1)])
