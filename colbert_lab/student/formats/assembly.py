@@ -125,8 +125,11 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer_config.json"
     plain = json.loads(file.read_text(encoding="utf-8"))
-    # transformers 5 names its own class here, which transformers 4 does not have; both have this one.
+    # transformers 5 names a class of its own here and lists special tokens under a name of its own; transformers 4
+    # fails on both, and both versions read these.
     plain["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(plain.get("extra_special_tokens"), list):
+        plain["additional_special_tokens"] = plain.pop("extra_special_tokens")
     file.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

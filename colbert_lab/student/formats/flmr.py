@@ -1,8 +1,8 @@
 """The folder of FLMR's re-implementation of ColBERTv2 (LinWeizheDragon/ColBERT-v2, FLMRModelForRetrieval), to load.
 
 config.json           ``model_type: flmr``; ``text_config`` says what differs from BERT-base; mask_punctuation
-model.safetensors     ``context_text_encoder.bert_model.*`` and ``context_text_encoder_linear.weight`` [dim, hidden], or the
-                      same under ``query_``; both where ``separate_query_and_context_text_encoder``
+model.safetensors     ``context_text_encoder.bert_model.*`` and ``context_text_encoder_linear.weight`` [dim, hidden], or
+                      the same under ``query_``; both where ``separate_query_and_context_text_encoder``
 query_tokenizer/      BERT's vocabulary, query_maxlen, attend_to_mask_tokens
 context_tokenizer/    the same vocabulary, doc_maxlen
 
@@ -46,10 +46,10 @@ def load(folder: Path, attention: str, trust_remote_code: bool) -> Student:
     """
     where = f"{KEY}={folder}"
     config = read_json(folder / "config.json")
-    if config.get("mask_instruction_token") is not None:
+    instruction = config.get("mask_instruction_token")
+    if instruction is not None:
         raise InputError(
-            f"{where}: mask_instruction_token={config['mask_instruction_token']}: instructions that do not score are not "
-            "known"
+            f"{where}: mask_instruction_token={instruction}: instructions that do not score are not known"
         )
     settings = [read_json(folder / name / "tokenizer_config.json") for name in TOKENIZERS]
     tokenizer, other = (BertTokenizerFast.from_pretrained(folder / name) for name in TOKENIZERS)
