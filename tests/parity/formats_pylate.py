@@ -86,7 +86,7 @@ def make_cases(
         name = "bert_given" if backbone else case.name
         source = backbone or save_backbone(case.backbone, work / f"backbone_{case.name}")
         model = _build(case, source)
-        fill(model[1:] if backbone else model, case.name)
+        fill(model[1] if backbone else model, case.name)
         folder = work / name
         if case.used:
             model.encode(QUERIES[0])

@@ -121,7 +121,7 @@ def make_cases(
         name = "bert_given" if backbone else case.name
         source = backbone or save_backbone(case.backbone, work / f"backbone_{case.name}")
         model = _build(case, source)
-        for module in model[1:] if backbone else model:
+        for module in list(model)[1:] if backbone else model:
             fill(module, case.name)
         folder = work / name
         model.save_pretrained(str(folder), create_model_card=False)
