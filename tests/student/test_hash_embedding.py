@@ -70,6 +70,15 @@ def test_embeddings_are_the_mapped_table() -> None:
     torch.testing.assert_close(tokens(ids), expected)
 
 
+@pytest.mark.parametrize("name", SIZES)
+def test_untrained_token_embeddings_are_as_large_as_those_of_bert(name: str) -> None:
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config(*SIZES[name], vocab_size=3000))
+    tokens = model.embeddings.word_embeddings(torch.arange(1, 3000))
+    assert tokens.std().item() == pytest.approx(0.02, rel=0.15)
+    assert model.embeddings.word_embeddings.projections.bias.abs().max() == 0
+
+
 def published_folder(
     folder: Path, tokenizer: Path, vocabulary: int | None = None
 ) -> tuple[Path, BertHashModel]:
