@@ -19,7 +19,9 @@ from tests.command import command
 @pytest.fixture
 def student(student_settings: dict[str, Any], tmp_path: Path) -> Path:
     torch.manual_seed(2)
-    save_student(build_student(**student_settings | {"expansion": "unattended"}), tmp_path / "student")
+    # Stanford skips the unknown token where the vocabulary lacks a punctuation mark, as the tiny one does.
+    changes = {"expansion": "unattended", "skiplist": [*".,;:!?()-'", "[UNK]"]}
+    save_student(build_student(**student_settings | changes), tmp_path / "student")
     return tmp_path / "student"
 
 

@@ -31,7 +31,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "query_marker": "[Q]", "document_marker": "[D]", "query_length": 32, "document_length": 256,
         "expansion": "attended", "skiplist": "none",
     },
-    "stanford": {"expansion": "unattended"},
+    # Stanford skips the unknown token where the vocabulary lacks a punctuation mark, as the tiny one does.
+    "stanford": {"expansion": "unattended", "skiplist": [*".,;:!?()-'", "[UNK]"]},
 }  # fmt: skip
 
 
