@@ -140,7 +140,7 @@ def processes(cfg: DictConfig) -> int:
 
 
 def _student(cfg: DictConfig, overrides: Collection[str]) -> Student:
-    settings = dict(cfg.student)
+    settings: dict[str, Any] = OmegaConf.to_container(cfg.student)  # type: ignore[assignment]
     checkpoint, output = settings.pop("checkpoint"), settings.pop("output")
     if checkpoint is None:
         prompts = cfg.prompts

@@ -218,6 +218,8 @@ class Measuring:
 
     def _student_name(self) -> str:
         settings = self.cfg.student
+        if settings.checkpoint is None and settings.architecture is not None:
+            return str(settings.architecture.model_type)
         source = settings.checkpoint or settings.backbone
         return str(source).removeprefix("package:").removesuffix("/model").rstrip("/").rsplit("/", 1)[-1]
 

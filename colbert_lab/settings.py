@@ -23,6 +23,8 @@ class StudentSettings:
     """See :func:`colbert_lab.student.student.build_student`."""
 
     backbone: str = MISSING
+    architecture: Any = None
+    layers: int | None = None
     checkpoint: str | None = MISSING
     trust_remote_code: bool = MISSING
     output: str | None = MISSING

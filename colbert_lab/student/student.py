@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from colbert_lab.errors import InputError
-from colbert_lab.student.backbone import load_backbone, load_tokenizer
+from colbert_lab.student.backbone import load_backbone, load_tokenizer, random_backbone
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
 
@@ -48,13 +49,15 @@ def build_student(
     output: str = "multi",
     pooling: str = "mean",
     trust_remote_code: bool = False,
+    architecture: Mapping[str, Any] | None = None,
+    layers: int | None = None,
 ) -> Student:
-    """Put an untrained head on a pretrained backbone.
+    """Put an untrained head on a pretrained backbone, or on one to train from scratch.
 
-    The head is drawn from torch's global generator: seed it first.
+    What is untrained is drawn from torch's global generator: seed it first.
 
     Args:
-        backbone: hub id, local folder or ``package:NAME/FOLDER``.
+        backbone: hub id, local folder or ``package:NAME/FOLDER``; with ``architecture`` the tokenizer's alone.
         dim: dimensions of an embedding; None takes the backbone's, without a head.
         bias: whether the head has a bias (the published ColBERT heads have none).
         dropout: the backbone's dropout rate while training; None keeps its own.
@@ -71,6 +74,9 @@ def build_student(
         output: ``multi`` for one vector a token; ``single`` for one a text, the dense twin.
         pooling: ``mean`` or ``cls``, for ``single``.
         trust_remote_code: run Python code that comes with a model; off unless asked for.
+        architecture: a backbone with random weights instead, see
+            :func:`~colbert_lab.student.architecture.architecture_config`.
+        layers: first layers of the pretrained backbone to keep; None keeps all.
 
     Raises:
         InputError: a setting cannot be kept.
@@ -86,6 +92,10 @@ def build_student(
             f"student.expansion=unattended with student.attention={attention}: FlashAttention zeroes tokens that "
             "are not attended, so expansion would score zeros; use expansion=attended or attention=sdpa"
         )
+    if architecture is not None and layers is not None:
+        raise InputError(
+            f"student.layers={layers}: has no effect with student.architecture; set its num_hidden_layers"
+        )
     rules = TokenRules(
         query_length=query_length,
         document_length=document_length,
@@ -98,15 +108,23 @@ def build_student(
         skiplist=skiplist,
     )
     tokenizer = StudentTokenizer(load_tokenizer(backbone, trust_remote_code), rules)
-    network = load_backbone(
-        backbone, dropout=dropout, attention=attention, trust_remote_code=trust_remote_code
-    )
+    if architecture is None:
+        network = load_backbone(
+            backbone,
+            dropout=dropout,
+            attention=attention,
+            layers=layers,
+            trust_remote_code=trust_remote_code,
+        )
+    else:
+        network = random_backbone(architecture, tokenizer.tokenizer, dropout=dropout, attention=attention)
     longest = getattr(network.config, "max_position_embeddings", None)
     for role in ("query", "document"):
         length = tokenizer.length(role)
         if longest is not None and length > longest:
             raise InputError(
-                f"student.{role}_length={length} is beyond the {longest} positions of the backbone {backbone}"
+                f"student.{role}_length={length} is beyond the {longest} positions of "
+                + (f"the backbone {backbone}" if architecture is None else "student.architecture")
             )
     vocabulary = len(tokenizer.tokenizer)
     if vocabulary > network.get_input_embeddings().num_embeddings:
