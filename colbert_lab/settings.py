@@ -77,6 +77,7 @@ class ContrastiveSettings:
     learnable: bool = MISSING
     false_negative_ratio: float | None = MISSING
     own_negatives: bool = MISSING
+    batch_negatives: bool = MISSING
 
 
 @dataclass

@@ -48,9 +48,7 @@ class BertHashTokens(nn.Module):
 
     def __init__(self, config: BertHashConfig) -> None:
         super().__init__()
-        self.embeddings = nn.Embedding(
-            config.vocab_size, config.projections, padding_idx=config.pad_token_id
-        )
+        self.embeddings = nn.Embedding(config.vocab_size, config.projections, padding_idx=config.pad_token_id)
         self.projections = nn.Linear(config.projections, config.hidden_size)
 
     def forward(self, input_ids: Tensor) -> Tensor:

@@ -42,16 +42,20 @@ def check_data(
             f"{key}.contrastive.false_negative_ratio: has no effect, {unscored[0]} has no teacher scores; set it to "
             "null, or choose data with scores"
         )
-    if objective.contrastive_weight > 0 and not objective.contrastive.own_negatives:
-        if n_way == 1 or all(source.fewest == 1 for source in sources):
-            raise InputError(
-                f"{key}.contrastive.own_negatives=false: has no effect, queries have no negatives of their own"
-            )
-        if batch_size == 1:
-            raise InputError(
-                f"{key}.contrastive.own_negatives=false: leaves nothing to contrast with in a batch of one query; "
-                f"raise phases.{name}.batch_size"
-            )
+    contrastive = objective.contrastive
+    if objective.contrastive_weight == 0 or (contrastive.own_negatives and contrastive.batch_negatives):
+        return
+    switched = "own_negatives" if not contrastive.own_negatives else "batch_negatives"
+    if n_way == 1 or all(source.fewest == 1 for source in sources):
+        what = "has no effect" if switched == "own_negatives" else "leaves nothing to contrast with"
+        raise InputError(
+            f"{key}.contrastive.{switched}=false: {what}, queries have no negatives of their own"
+        )
+    if switched == "own_negatives" and batch_size == 1:
+        raise InputError(
+            f"{key}.contrastive.own_negatives=false: leaves nothing to contrast with in a batch of one query; raise "
+            f"phases.{name}.batch_size"
+        )
 
 
 def check_prompts(name: str, parent: TokenRules, phase: TokenRules, allow: bool) -> dict[str, str] | None:

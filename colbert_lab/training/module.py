@@ -116,7 +116,12 @@ class StudentModule(pl.LightningModule):
         rows_BK = batch.rows_BK + first
         scores_BN = maxsim_blocked(queries, everything)
         ignore_BN = ignored(
-            keys_N, rows_BK, batch.teacher_BK, settings.false_negative_ratio, settings.own_negatives
+            keys_N,
+            rows_BK,
+            batch.teacher_BK,
+            settings.false_negative_ratio,
+            settings.own_negatives,
+            settings.batch_negatives,
         )
         temperature = None if self.log_temperature is None else self.log_temperature.exp()
         loss = settings(scores_BN, rows_BK[:, 0], ignore_BN, temperature)

@@ -61,7 +61,10 @@ def test_a_random_backbone_takes_the_dropout_setting(student_settings: dict[str,
     [
         ({"architecture": "bert"}, "student.architecture=bert: must be a mapping with model_type"),
         ({"architecture": TINY}, "must be a mapping with model_type"),
-        ({"architecture": {"model_type": "no_such"}}, "student.architecture.model_type=no_such: transformers"),
+        (
+            {"architecture": {"model_type": "no_such"}},
+            "student.architecture.model_type=no_such: transformers",
+        ),
         ({"architecture": {"model_type": "bert", "hidden": 3}}, "student.architecture.hidden: no key of"),
         ({"architecture": {"model_type": "bert", "vocab_size": 3}}, "student.architecture.vocab_size: is"),
         ({"architecture": {"model_type": "bert", "hidden_size": "x"}}, "student.architecture: .*hidden_size"),
@@ -89,7 +92,12 @@ def layered(kind: str, folder: Path) -> Path:
     if kind == "modernbert":
         AutoModel.from_config(ModernBertConfig(**shape, local_attention=4)).save_pretrained(folder)
     elif kind == "qwen3":
-        shape |= {"num_key_value_heads": 1, "head_dim": 12, "use_sliding_window": True, "max_window_layers": 2}
+        shape |= {
+            "num_key_value_heads": 1,
+            "head_dim": 12,
+            "use_sliding_window": True,
+            "max_window_layers": 2,
+        }
         AutoModel.from_config(Qwen3Config(**shape, sliding_window=4)).save_pretrained(folder)
     return folder
 
@@ -109,7 +117,9 @@ def test_a_cut_backbone_gives_the_hidden_states_of_the_full_one(
         ours = cut(**inputs).last_hidden_state
         everything = full(**inputs, output_hidden_states=True)
         state = everything.hidden_states[layers]
-        if kind != "bert" and layers < 4:  # their norm comes after the last layer, and after the last one kept
+        if (
+            kind != "bert" and layers < 4
+        ):  # their norm comes after the last layer, and after the last one kept
             assert not torch.allclose(ours, state, atol=1e-3)
             state = (full.final_norm if kind == "modernbert" else full.norm)(state)
     real = tokens.attention_mask_NL.bool()

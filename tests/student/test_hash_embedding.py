@@ -68,14 +68,18 @@ def test_embeddings_are_the_mapped_table() -> None:
     torch.testing.assert_close(tokens(ids), expected)
 
 
-def published_folder(folder: Path, tokenizer: Path, vocabulary: int | None = None) -> tuple[Path, BertHashModel]:
+def published_folder(
+    folder: Path, tokenizer: Path, vocabulary: int | None = None
+) -> tuple[Path, BertHashModel]:
     """A folder in the layout of NeuML/bert-hash-nano with random weights.
 
     That is: no pooler, names with the prefix of the language model that it was taken from, no metadata in the weights'
     file, remote code in config.json.
     """
     torch.manual_seed(0)
-    model = AutoModel.from_config(config(128, 16, **({} if vocabulary is None else {"vocab_size": vocabulary})))
+    model = AutoModel.from_config(
+        config(128, 16, **({} if vocabulary is None else {"vocab_size": vocabulary}))
+    )
     folder.mkdir()
     for file in tokenizer.glob("*token*"):
         shutil.copy(file, folder)

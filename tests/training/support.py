@@ -56,6 +56,7 @@ def phase_settings(**changes: Any) -> DictConfig:
                 "learnable": False,
                 "false_negative_ratio": None,
                 "own_negatives": True,
+                "batch_negatives": True,
             },
         },
         "prompts": {"query": None, "document": None, "extend_length": None},
