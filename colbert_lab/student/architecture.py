@@ -41,7 +41,7 @@ def architecture_config(
     Args:
         architecture: ``model_type`` and keys of that type's Hugging Face configuration; what is left out has its
             default there.
-        tokenizer: decides the vocabulary's size and the pad token.
+        tokenizer: decides the vocabulary's size and the ids of special tokens.
 
     Raises:
         InputError: an unknown type or key, or a value that the type does not take.
@@ -57,9 +57,6 @@ def architecture_config(
         raise InputError(f"{KEY}.model_type={model_type}: transformers has no such model type")
     if "vocab_size" in values:
         raise InputError(f"{KEY}.vocab_size: is the size of the tokenizer's vocabulary; leave it out")
-    # A pad token that is the EOS token as well must not become the row of zeros that padding has.
-    pad = None if tokenizer.pad_token_id == tokenizer.eos_token_id else tokenizer.pad_token_id
-    values = {"pad_token_id": pad, **values, "vocab_size": len(tokenizer)}
     try:
         default = CONFIG_MAPPING[model_type]()
         unknown = sorted(name for name in values if not hasattr(default, name))
@@ -67,7 +64,11 @@ def architecture_config(
             raise InputError(
                 f"{KEY}.{unknown[0]}: no key of the Hugging Face configuration of {model_type}; leave it out"
             )
-        return AutoConfig.for_model(model_type, **values)
+        names = [f"{kind}_token_id" for kind in ("pad", "bos", "eos", "cls", "sep")]
+        special = {name: getattr(tokenizer, name) for name in names if hasattr(default, name)}
+        if tokenizer.pad_token_id == tokenizer.eos_token_id:
+            special["pad_token_id"] = None  # EOS must not become the row of zeros that a pad token has
+        return AutoConfig.for_model(model_type, **(special | values), vocab_size=len(tokenizer))
     except (StrictDataclassError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -14,6 +14,7 @@ from colbert_lab.student.backbone import load_backbone
 from colbert_lab.student.encode import encode
 from colbert_lab.student.formats.own import load_student, save_student
 from colbert_lab.student.student import Student, build_student
+from tests.backbones import make_tiny_decoder
 from tests.conftest import make_tiny_bert, sentences
 
 TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -48,6 +49,22 @@ def test_a_random_backbone_is_of_the_seed_and_loads_back(
     assert not torch.equal(embeddings(student), embeddings(build(2)))
     save_student(student, tmp_path / "student")
     assert torch.equal(embeddings(load_student(tmp_path / "student")), embeddings(student))
+
+
+def test_a_random_backbone_has_the_special_tokens_of_its_tokenizer(
+    student_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    modernbert = student_settings | {"architecture": ARCHITECTURES["modernbert"]}
+    config = build_student(**modernbert).model.backbone.config
+    assert (config.cls_token_id, config.sep_token_id, config.eos_token_id) == (2, 3, None)
+    decoder = make_tiny_decoder(tmp_path / "decoder")
+    changes = {"backbone": str(decoder), "architecture": ARCHITECTURES["qwen3"], "query_marker": None}
+    student = build_student(**student_settings | changes)
+    eos = student.tokenizer.tokenizer.eos_token_id
+    table = student.model.backbone.get_input_embeddings()
+    assert student.tokenizer.tokenizer.pad_token_id == eos == student.model.backbone.config.eos_token_id
+    assert table.padding_idx is None
+    assert table.weight[eos].abs().max() > 0  # a pad token of its own has a row of zeros
 
 
 def test_a_random_backbone_takes_the_dropout_setting(student_settings: dict[str, Any]) -> None:

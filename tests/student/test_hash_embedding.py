@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from colbert_lab.errors import InputError
 from colbert_lab.student.encode import encode
@@ -24,7 +24,9 @@ SIZES = {"femto": (50, 5), "pico": (80, 8), "nano": (128, 16)}
 
 def config(hidden: int, projections: int, **others: Any) -> BertHashConfig:
     shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 4 * hidden}
-    return AutoConfig.for_model("bert_hash", hidden_size=hidden, projections=projections, **shape, **others)
+    made = AutoConfig.for_model("bert_hash", hidden_size=hidden, projections=projections, **shape, **others)
+    assert isinstance(made, BertHashConfig)
+    return made
 
 
 def count(model: torch.nn.Module) -> int:
@@ -138,8 +140,6 @@ def test_a_missing_weight_is_named(
 def test_markers_grow_the_table_and_keep_its_rows(
     tiny_bert: Path, student_settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    from transformers import AutoTokenizer
-
     size = len(AutoTokenizer.from_pretrained(tiny_bert))
     folder, model = published_folder(tmp_path / "nano", tiny_bert, vocabulary=size)
     markers = {"query_marker": "[Q] ", "document_marker": "[D] "}
