@@ -99,7 +99,7 @@ def test_the_positive_is_the_teachers_best_or_the_lists_first(folder: Path, tmp_
     (folder / "positive.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     found, marks = {}, set()
     for positive in ("best", "first"):
-        source = ScoredListFiles(str(folder), "positive.jsonl", draw="order", positive=positive)  # type: ignore[arg-type]
+        source = ScoredListFiles(str(folder), "positive.jsonl", draw="order", positive=positive)
         (lists,) = source.load(tmp_path / "cache")
         example = lists.example(0, 2, np.random.default_rng(0))
         assert example.scores is not None
