@@ -32,8 +32,9 @@ from colbert_lab.student.formats.own import load_student_tokenizer
 from colbert_lab.text.beir import beir_splits
 from colbert_lab.text.splits import SplitRequest, load_splits
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
+from colbert_lab.training.checks import check_data
 from colbert_lab.training.precision import pick_precision
-from colbert_lab.training.prepare import check_data, objective_from
+from colbert_lab.training.prepare import objective_from
 from colbert_lab.types import Split
 
 log = logging.getLogger("colbert_lab")
@@ -187,7 +188,7 @@ def _data(
         else:
             prompts, lengths, n_way, batch_size = phase.prompts, phase, phase.n_way, phase.batch_size
             objective = objective_from(phase.objective)
-            check_data(name, data.sources, n_way, objective)
+            check_data(name, data.sources, n_way, objective, phase.batch_size)
             side = objective.distillation.teacher if objective.distillation_weight > 0 else None
             teacher_key = f"phases.{name}.objective.distillation.teacher"
         tokenizer = tokenizer.with_rules(

@@ -24,7 +24,7 @@ from colbert_lab.text.contamination import overlapping_queries
 from colbert_lab.text.hub_splits import Layout
 from colbert_lab.text.hub_tables import Table
 from colbert_lab.text.splits import SplitRequest, load_splits
-from colbert_lab.training.prepare import PreparedPhase, prepare_phase
+from colbert_lab.training.prepare import PreparedPhase, check_groups, prepare_phase
 from colbert_lab.types import Examples, Split
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
             world=processes(cfg),
             weights=data[name].weights,
         )
+        check_groups(phases[name], student.model)
         tokenizer = phases[name].tokenizer
     return Inputs(student, splits, phases, data, search, first_stage)
 

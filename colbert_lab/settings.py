@@ -89,6 +89,8 @@ class ContrastiveSettings:
     temperature: float = MISSING
     learnable: bool = MISSING
     false_negative_ratio: float | None = MISSING
+    own_negatives: bool = MISSING
+    batch_negatives: bool = MISSING
 
 
 @dataclass
@@ -122,6 +124,8 @@ class PhaseSettings:
     document_length: int | None = MISSING
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     optimizer: Any = MISSING
+    head_lr: float | None = MISSING
+    layer_decay: float | None = MISSING
     lr_schedule: LrScheduleSettings = field(default_factory=LrScheduleSettings)
     gradient_clip: float | None = MISSING
     token_budget: int = MISSING

@@ -89,7 +89,8 @@ class ScoredLists:
         scores: for each list, raw teacher scores (float32 array of the same length), in the same order.
         fingerprint: hash of everything above.
         details: provenance (teacher, counts, settings).
-        draw: how documents of a list are chosen beside the teacher's best.
+        draw: how documents of a list are chosen beside the positive.
+        positive: which document of a list is the positive: the teacher's best, or the first one.
     """
 
     name: str
@@ -101,6 +102,7 @@ class ScoredLists:
     fingerprint: str
     details: Mapping[str, Any] = field(default_factory=dict)
     draw: Literal["sample", "order"] = "sample"
+    positive: Literal["best", "first"] = "best"
 
     def __len__(self) -> int:
         """Number of lists."""
@@ -117,7 +119,7 @@ class ScoredLists:
         return True
 
     def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
-        """The teacher's best document of a list, and others, see :meth:`pick`."""
+        """The positive document of a list, and others, see :meth:`pick`."""
         scores = self.scores[row]
         pick = self.pick(scores, n_way, generator)
         rows = self.documents[row][pick].tolist()
@@ -130,15 +132,15 @@ class ScoredLists:
         )
 
     def pick(self, scores: np.ndarray, n_way: int, generator: np.random.Generator) -> list[int]:
-        """Places in a list: the teacher's best, and a random draw of others, or the first ones in the list's order.
+        """Places in a list: the positive, and a random draw of others, or the first ones in the list's order.
 
         Stored lists are often sorted by score, so taking the first n shows near-positives only.
         """
-        best = int(scores.argmax())
-        others = [n for n in range(len(scores)) if n != best]
+        positive = int(scores.argmax()) if self.positive == "best" else 0
+        others = [n for n in range(len(scores)) if n != positive]
         if self.draw == "order":
-            return [best, *others[: n_way - 1]]
-        return [best, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
+            return [positive, *others[: n_way - 1]]
+        return [positive, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
 
     def training_queries(self) -> Iterator[tuple[str, str]]:
         """Id and text of every query."""

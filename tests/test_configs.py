@@ -47,7 +47,9 @@ SMALL: dict[str, Any] = {
 
 @pytest.mark.parametrize("experiment", PAPER)
 def test_a_paper_experiment_composes(experiment: str) -> None:
-    checked(composed(f"+experiment={experiment}", "evaluation.path=DIR"))
+    cfg = composed(f"+experiment={experiment}", "evaluation.path=DIR")
+    missing = [f"{key}=0.25" if "weights" in key else f"{key}=DIR" for key in OmegaConf.missing_keys(cfg)]
+    checked(composed(f"+experiment={experiment}", "evaluation.path=DIR", *sorted(missing)))
 
 
 def small_text() -> list[str]:
@@ -79,8 +81,13 @@ def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: 
     else:
         small += small_text()
         for phase in cfg.schedule:
-            if cfg.phases[phase].get("data") is not None:
-                small += [f"phases.{phase}.data.documents=60", f"phases.{phase}.data.queries=16"]
+            data = cfg.phases[phase].get("data")
+            places = [f".sources.{name}" for name in data.sources] if data and "sources" in data else [""]
+            for place in places if data is not None else ():
+                small += [
+                    f"phases.{phase}.data{place}.documents=60",
+                    f"phases.{phase}.data{place}.queries=16",
+                ]
     outcome = command(
         f"+experiment={experiment}",
         *small,
@@ -115,6 +122,8 @@ def test_an_evaluation_composes_and_selects_on_dev_or_nothing(option: str) -> No
         "bright": {"BRIGHT": 12},
         "bright_long": {"BRIGHT-long": 8},
         "candidates": {"macro average": 1},
+        "colbert_az": {"macro average": 1},
+        "muvera_nano": {"Average": 3},
     }
     assert {name: len(parts) for name, parts in weights.items()} == counts.get(option, {})
     for request in requests.values():

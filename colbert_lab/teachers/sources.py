@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from colbert_lab.errors import InputError
 from colbert_lab.teachers.lists import build_scored_lists
@@ -91,14 +91,16 @@ class ScoredListFiles:
         scores: file of lists, relative to ``path``.
         columns: our column name to the source's.
         skip_empty: leave out lists with an empty text.
-        draw: how ``n_way`` documents of a list are chosen beside the teacher's best: ``sample`` or ``order``.
+        draw: how ``n_way`` documents of a list are chosen beside the positive: ``sample`` or ``order``.
+        positive: which document is the positive: ``best``, the teacher's, or ``first``, that of the list.
     """
 
     path: str
     scores: str | None
     columns: Mapping[str, str] = field(default_factory=dict)
     skip_empty: bool = False
-    draw: str = "sample"
+    draw: Literal["sample", "order"] = "sample"
+    positive: Literal["best", "first"] = "best"
     teacher: None = None
     weights: None = None
 
@@ -106,12 +108,16 @@ class ScoredListFiles:
         """Read and check the lists.
 
         Raises:
-            InputError: see :func:`colbert_lab.text.scored_lists.read_scored_lists`, or an unknown ``draw``.
+            InputError: see :func:`colbert_lab.text.scored_lists.read_scored_lists`, or an unknown ``draw`` or
+                ``positive``.
         """
         if self.draw not in ("sample", "order"):
             raise InputError(f"data.draw={self.draw}: must be sample or order")
+        if self.positive not in ("best", "first"):
+            raise InputError(f"data.positive={self.positive}: must be best or first")
         lists = read_scored_lists(
             self.path, self.scores, cache_dir=cache_dir, columns=self.columns, skip_empty=self.skip_empty
         )
-        mark = lists.fingerprint if self.draw == "sample" else fingerprint([lists.fingerprint, self.draw])
-        return [replace(lists, draw="order" if self.draw == "order" else "sample", fingerprint=mark)]
+        changed = [value for value in (self.draw, self.positive) if value not in ("sample", "best")]
+        mark = fingerprint([lists.fingerprint, *changed]) if changed else lists.fingerprint
+        return [replace(lists, draw=self.draw, positive=self.positive, fingerprint=mark)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from colbert_lab.errors import InputError
@@ -15,6 +15,7 @@ from colbert_lab.text.beir import load_beir
 from colbert_lab.text.hub_triples import load_triples
 from colbert_lab.text.id_triples import read_id_triples
 from colbert_lab.text.installed_docs import training_split
+from colbert_lab.text.parted_triples import PartedTriples, load_parted
 from colbert_lab.types import Examples, Split
 
 ROUNDING = 1e-3  # what shares that are written with few digits may miss 1 by
@@ -146,6 +147,40 @@ class TripleFiles:
                 "data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25"
             )
         return mine_triples(split, self.retriever, self.negatives)
+
+
+@dataclass(frozen=True)
+class PartedTripleFiles:
+    """Triples whose texts come in parts (``data=parted_triples``).
+
+    Attributes:
+        path: see :class:`colbert_lab.text.parted_triples.PartedTriples`, like the settings that follow.
+        config: see there.
+        files: see there.
+        columns: see there.
+        query_format: see there.
+        documents: see there.
+        positives: see there.
+        negatives: see there.
+        shortest: see there.
+    """
+
+    path: str
+    config: str | None = None
+    files: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    query_format: str = "{prompt}\nQuery: {query}"
+    documents: str | None = None
+    positives: int = 1
+    negatives: int = 1
+    shortest: int = 1
+    teacher: None = None
+    weights: None = None
+
+    def load(self, cache_dir: Path) -> list[Examples]:
+        """Read and flatten the rows."""
+        settings = {key.name: getattr(self, key.name) for key in fields(PartedTriples)}
+        return [load_parted(PartedTriples(**settings))]
 
 
 @dataclass(frozen=True)

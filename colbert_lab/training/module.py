@@ -19,7 +19,7 @@ from colbert_lab.scoring.maxsim import maxsim_lists
 from colbert_lab.student.chunked import concatenate, embed_chunks, split_rows, take
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.training.data import Batch
-from colbert_lab.training.optim import OptimizerFactory, make_scheduler, parameter_groups
+from colbert_lab.training.optim import OptimizerFactory, make_optimizer, make_scheduler
 from colbert_lab.types import Embeddings
 
 MEANS = ("loss", "distillation", "contrastive", "gradient_norm")
@@ -39,6 +39,8 @@ class StudentModule(pl.LightningModule):
             measure) over all micro-batches and processes since the last point.
         token_budget: most padded tokens of a query chunk.
         recompute: compute each chunk's activations again in the backward pass (GradCache).
+        head_lr: see :func:`colbert_lab.training.optim.make_optimizer`.
+        layer_decay: see there.
     """
 
     def __init__(
@@ -53,11 +55,15 @@ class StudentModule(pl.LightningModule):
         log_every: int,
         token_budget: int,
         recompute: bool,
+        head_lr: float | None = None,
+        layer_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
         self.optimizer_factory = optimizer
+        self.head_lr = head_lr
+        self.layer_decay = layer_decay
         self.lr_schedule = lr_schedule
         self.warmup = warmup
         self.max_steps = max_steps
@@ -109,7 +115,14 @@ class StudentModule(pl.LightningModule):
         everything, keys_N, first = gather_documents(chunks, batch.keys_N)
         rows_BK = batch.rows_BK + first
         scores_BN = maxsim_blocked(queries, everything)
-        ignore_BN = ignored(keys_N, rows_BK, batch.teacher_BK, settings.false_negative_ratio)
+        ignore_BN = ignored(
+            keys_N,
+            rows_BK,
+            batch.teacher_BK,
+            settings.false_negative_ratio,
+            settings.own_negatives,
+            settings.batch_negatives,
+        )
         temperature = None if self.log_temperature is None else self.log_temperature.exp()
         loss = settings(scores_BN, rows_BK[:, 0], ignore_BN, temperature)
         return loss, scores_BN.gather(1, rows_BK)
@@ -155,17 +168,21 @@ class StudentModule(pl.LightningModule):
     ) -> None:
         """Clip by the global norm, and keep the norm for the next point.
 
-        Lightning refuses to clip for fused optimizers under any mixed precision; only float16's loss scaling
-        makes that wrong, so only there is it left to Lightning.
+        Lightning refuses to clip for fused optimizers under any mixed precision. Only float16 scales the loss, and
+        Lightning leaves the gradients of a fused optimizer scaled until its step; they are unscaled here, which the
+        scaler notes, so that the step does not do it again. A step whose gradients overflow is left out by the scaler.
         """
-        if self.trainer.precision == "16-mixed":
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        inner = getattr(optimizer, "optimizer", optimizer)
+        if scaler is not None and getattr(inner, "_step_supports_amp_scaling", False):
+            scaler.unscale_(inner)
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
-        self._mean("gradient_norm").update(torch.nn.utils.clip_grad_norm_(self.parameters(), limit))
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        if scaler is None or torch.isfinite(norm):
+            self._mean("gradient_norm").update(norm)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its per-step schedule."""
-        optimizer = self.optimizer_factory(parameter_groups(self))
+        optimizer = make_optimizer(self.optimizer_factory, self, self.model, self.head_lr, self.layer_decay)
         scheduler = make_scheduler(optimizer, self.lr_schedule, self.warmup, self.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

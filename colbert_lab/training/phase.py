@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -117,7 +116,9 @@ def train_phase(
     module = StudentModule(
         model,
         phase.objective,
-        optimizer=hydra.utils.instantiate(settings.optimizer, _convert_="all"),
+        optimizer=phase.optimizer,
+        head_lr=settings.head_lr,
+        layer_decay=settings.layer_decay,
         lr_schedule=settings.lr_schedule.name,
         warmup=settings.lr_schedule.warmup,
         max_steps=phase.max_steps,

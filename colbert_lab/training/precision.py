@@ -18,13 +18,18 @@ def pick_precision(precision: str, accelerator: str) -> str:
         accelerator: Lightning's accelerator name.
 
     Raises:
-        InputError: another precision.
+        InputError: another precision, or float16 where Lightning would train in another one.
     """
+    device = pick_device(accelerator)
     if precision != "auto":
         if precision not in PRECISIONS:
             raise InputError(f"trainer.precision={precision}: must be auto, {', '.join(PRECISIONS)}")
+        if precision == "16-mixed" and device.type == "cpu":
+            raise InputError(
+                "trainer.precision=16-mixed: needs a GPU, on a CPU Lightning trains in bf16 instead; set it to auto, "
+                "bf16-mixed or 32-true"
+            )
         return precision
-    device = pick_device(accelerator)
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     if device.type == "cpu":

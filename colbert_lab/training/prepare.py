@@ -6,21 +6,22 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import hydra.utils
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.errors import InputError
 from colbert_lab.objectives.contrastive import Contrastive
 from colbert_lab.objectives.distillation import FLAT, ONE_HOT, Distillation, Side, normalised_entropy
 from colbert_lab.objectives.mix import Mix
+from colbert_lab.student.colbert import ColBERT
 from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
+from colbert_lab.tokens.tokenizer import StudentTokenizer
 from colbert_lab.tokens.truncation import Truncation, truncation
+from colbert_lab.training.checks import check_data, check_prompts
 from colbert_lab.training.data import MicroBatches
-from colbert_lab.training.optim import warmup_steps
+from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory, warmup_steps
 from colbert_lab.types import Examples, Role
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class PreparedPhase:
         tokenizer: the student's tokenizer with the phase's lengths.
         batches: micro-batch k.
         objective: what it minimises.
+        optimizer: makes its optimizer from parameter groups.
         max_steps: optimizer steps.
         entropy: mean normalised teacher entropy; None without distillation.
         prompt_mismatch: the parent's prompts, when they differ and that was allowed.
@@ -49,6 +51,7 @@ class PreparedPhase:
     tokenizer: StudentTokenizer
     batches: MicroBatches
     objective: Mix
+    optimizer: OptimizerFactory
     max_steps: int
     entropy: float | None
     prompt_mismatch: dict[str, str] | None
@@ -92,7 +95,7 @@ def prepare_phase(
         if settings[key] < 1:
             raise InputError(f"phases.{name}.{key}={settings[key]}: must be at least 1")
     objective = _keyed(name, lambda: objective_from(settings.objective))
-    check_data(name, sources, settings.n_way, objective)
+    check_data(name, sources, settings.n_way, objective, settings.batch_size)
     parent = tokenizer.rules
     tokenizer = tokenizer.with_rules(
         query_length=settings.query_length,
@@ -115,13 +118,16 @@ def prepare_phase(
     )
     max_steps = count_steps(name, settings, batches.per_epoch)
     _keyed(name, lambda: warmup_steps(settings.lr_schedule.name, settings.lr_schedule.warmup, max_steps))
-    _check_optimizer(name, settings)
+    chosen: dict[str, Any] = OmegaConf.to_container(settings.optimizer)  # type: ignore[assignment]
+    optimizer = _keyed(name, lambda: optimizer_factory(chosen))
     entropy = None
     if objective.distillation_weight > 0:
         entropy = teacher_entropy(batches, objective)
         check_teacher(name, batches, entropy, allow_flat_teacher)
     audit = audit_truncation(name, batches)
-    return PreparedPhase(name, settings, tokenizer, batches, objective, max_steps, entropy, mismatch, audit)
+    return PreparedPhase(
+        name, settings, tokenizer, batches, objective, optimizer, max_steps, entropy, mismatch, audit
+    )
 
 
 def objective_from(settings: DictConfig) -> Mix:
@@ -131,64 +137,26 @@ def objective_from(settings: DictConfig) -> Mix:
         InputError: a value is not possible.
     """
     distillation, contrastive = settings.distillation, settings.contrastive
+    contrastive_settings = {key: value for key, value in contrastive.items() if key != "weight"}
     return Mix(
         Distillation(Side(**distillation.teacher), Side(**distillation.student), distillation.direction),
-        Contrastive(contrastive.temperature, contrastive.learnable, contrastive.false_negative_ratio),
+        Contrastive(**contrastive_settings),
         distillation.weight,
         contrastive.weight,
     )
 
 
-def check_data(name: str, sources: Sequence[Examples], n_way: int | None, objective: Mix) -> None:
-    """Whether the data has what the objective needs.
+def check_groups(phase: PreparedPhase, model: ColBERT) -> None:
+    """Whether the phase's learning rates have something to work on in this network.
 
     Raises:
-        InputError: it has not.
+        InputError: they have not.
     """
-    key = f"phases.{name}.objective"
-    if not sources:
-        raise InputError(f"phases.{name}.data: no source to train on")
-    unscored = [source.name for source in sources if not source.scored]
-    if objective.distillation_weight > 0:
-        if unscored:
-            raise InputError(
-                f"{key}.distillation.weight: {unscored[0]} has no teacher scores to distil; set it to 0, or choose "
-                "data with scores"
-            )
-        if n_way == 1:
-            raise InputError(f"phases.{name}.n_way=1: distillation compares at least 2 documents of a query")
-    if (
-        objective.contrastive_weight > 0
-        and objective.contrastive.false_negative_ratio is not None
-        and unscored
-    ):
-        raise InputError(
-            f"{key}.contrastive.false_negative_ratio: has no effect, {unscored[0]} has no teacher scores; set it to "
-            "null, or choose data with scores"
-        )
-
-
-def check_prompts(name: str, parent: TokenRules, phase: TokenRules, allow: bool) -> dict[str, str] | None:
-    """Whether a phase reads text with the prompts that its parent was trained with.
-
-    Returns:
-        The parent's prompts when they differ and that is allowed, else None.
-
-    Raises:
-        InputError: they differ and that is not allowed.
-    """
-    theirs = {"query": parent.query_prompt, "document": parent.document_prompt}
-    ours = {"query": phase.query_prompt, "document": phase.document_prompt}
-    if ours == theirs:
-        return None
-    message = (
-        f"phases.{name}.prompts: {ours} differ from the parent student's {theirs}; use prompts=inherit to keep the "
-        "parent's, or set allow_prompt_mismatch=true to train with others"
+    settings = phase.settings
+    _keyed(
+        phase.name,
+        lambda: make_optimizer(phase.optimizer, model, model, settings.head_lr, settings.layer_decay),
     )
-    if not allow:
-        raise InputError(message)
-    log.warning("%s", message)
-    return theirs
 
 
 def audit_truncation(name: str, batches: MicroBatches) -> dict[str, Truncation]:
@@ -270,11 +238,3 @@ def _keyed(name: str, check: Callable[[], T]) -> T:
         return check()
     except InputError as error:
         raise InputError(f"phases.{name}.{error}") from error
-
-
-def _check_optimizer(name: str, settings: DictConfig) -> None:
-    """Build the optimizer once on a value of no account."""
-    try:
-        hydra.utils.instantiate(settings.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"phases.{name}.optimizer: {str(error).splitlines()[0]}") from error

@@ -14,8 +14,10 @@ def loop(
     teacher: list[list[float]] | None,
     temperature: float,
     ratio: float | None,
+    own: bool = True,
+    others: bool = True,
 ) -> float:
-    """InfoNCE in plain float64: every document counts once, unless it is the positive or a filtered negative."""
+    """InfoNCE in plain float64: every document counts once, unless it is the positive or is to be left out."""
     total = 0.0
     for b, line in enumerate(scores):
         positive = rows[b][0]
@@ -24,6 +26,9 @@ def loop(
             dropped |= {
                 keys[rows[b][k]] for k in range(1, len(rows[b])) if teacher[b][k] > ratio * teacher[b][0]
             }
+        mine = {keys[row] for row in rows[b][1:]}
+        dropped |= set() if own else mine
+        dropped |= set() if others else set(keys) - mine
         counted = [positive] + [keys.index(key) for key in dict.fromkeys(keys) if key not in dropped]
         total += (
             math.log(sum(math.exp(line[n] / temperature) for n in counted)) - line[positive] / temperature
@@ -45,6 +50,26 @@ def test_equals_a_loop_with_duplicates_and_filtered_negatives(
     loss = Contrastive(temperature, False, ratio)(scores.float(), rows[:, 0], ignore)
     expected = loop(scores.tolist(), keys.tolist(), rows.tolist(), teacher.tolist(), temperature, ratio)
     assert float(loss) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("own", "others"), [(False, True), (True, False)])
+@pytest.mark.parametrize("ratio", [None, 0.9])
+def test_own_negatives_or_those_of_the_batch_are_left_out(
+    own: bool, others: bool, ratio: float | None
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    scores = torch.rand(3, 8, generator=generator, dtype=torch.float64)
+    # Document 3 is a copy of the first query's positive, document 6 of its negative 1: other queries' rows share them.
+    keys = torch.tensor([10, 11, 12, 10, 14, 15, 11, 17])
+    rows = torch.tensor([[0, 1, 5], [4, 3, 7], [2, 6, 4]])
+    teacher = torch.rand(3, 3, generator=generator) + 0.5
+    ratio = ratio if own else None
+    ignore = ignored(keys, rows, teacher, ratio, own, others)
+    loss = Contrastive(0.3, False, ratio, own, others)(scores.float(), rows[:, 0], ignore)
+    plain = loop(scores.tolist(), keys.tolist(), rows.tolist(), teacher.tolist(), 0.3, ratio, own, others)
+    assert float(loss) == pytest.approx(plain, abs=1e-6)
+    everything = loop(scores.tolist(), keys.tolist(), rows.tolist(), teacher.tolist(), 0.3, ratio)
+    assert abs(plain - everything) > 0.1
 
 
 def test_gradient_equals_finite_differences() -> None:
@@ -84,7 +109,13 @@ def test_a_copy_of_the_positive_gets_no_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "key"), [((0.0,), "temperature"), ((1.0, False, 0.0), "false_negative_ratio")]
+    ("settings", "key"),
+    [
+        ((0.0,), "temperature"),
+        ((1.0, False, 0.0), "false_negative_ratio"),
+        ((1.0, False, 0.9, False), "false_negative_ratio: has no effect with own_negatives=false"),
+        ((1.0, False, None, False, False), "nothing to contrast with"),
+    ],
 )
 def test_bad_settings(settings: tuple[float, ...], key: str) -> None:
     with pytest.raises(InputError, match=key):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from colbert_lab.errors import InputError
@@ -91,3 +92,20 @@ def test_bad_settings_of_the_installed_documentation_are_named(tmp_path: Path) -
         installed(documents=2, queries=3).load(tmp_path)
     with pytest.raises(InputError, match=r"^data: queries=0"):
         installed(queries=0).load(tmp_path)
+
+
+def test_the_positive_is_the_teachers_best_or_the_lists_first(folder: Path, tmp_path: Path) -> None:
+    row = {"query_id": "q2", "document_ids": ["d3", "d0", "d2"], "scores": [0.5, -1, 2.25]}
+    (folder / "positive.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    found, marks = {}, set()
+    for positive in ("best", "first"):
+        source = ScoredListFiles(str(folder), "positive.jsonl", draw="order", positive=positive)
+        (lists,) = source.load(tmp_path / "cache")
+        example = lists.example(0, 2, np.random.default_rng(0))
+        assert example.scores is not None
+        found[positive] = (list(example.document_ids), example.scores.tolist())
+        marks.add(lists.fingerprint)
+    assert found == {"best": (["d2", "d3"], [2.25, 0.5]), "first": (["d3", "d0"], [0.5, -1.0])}
+    assert len(marks) == 2
+    with pytest.raises(InputError, match=r"data\.positive=last: must be best or first"):
+        ScoredListFiles(str(folder), "positive.jsonl", positive="last").load(tmp_path)  # type: ignore[arg-type]
