@@ -208,6 +208,11 @@ def _from_pretrained(cls: Any, model: str, trust_remote_code: bool, key: str, **
         raise InputError(f"student.attention: {str(error).strip().splitlines()[0]}") from error
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"{key}={model}: wants to run Python code that comes with it; read that code, and where you trust it set "
+                f"{key.rpartition('.')[0]}.trust_remote_code=true"
+            ) from error
         raise InputError(
             f"{key}={model}: cannot be loaded ({first}); give a hub id that can be reached, "
             "a local folder, or package:NAME/FOLDER"
