@@ -43,7 +43,7 @@ RUN: dict[str, Table] = {
         "student.document_marker": ("[D]", f"{AZ}, usage"),
         "student.expansion": ("attended", f"{AZ}, usage: the attention mask is all ones"),
         "student.skiplist": ("none", f"{AZ}, usage: the mask is the attention mask"),
-        "prompts": (NO_PROMPTS, AZ),
+        "prompts": (NO_PROMPTS | {"query": " ", "document": " "}, f"{AZ}, usage: '[Q] ' + text"),
         "evaluation.measures": (
             [
                 *("ndcg@10", "ndcg@5", "mrr@10", "precision@1", "recall@1", "recall@3", "recall@5"),
@@ -74,6 +74,7 @@ RUN: dict[str, Table] = {
         "schedule": (["warmup", "polish"], REASON),
         "student.backbone": ("mixedbread-ai/mxbai-edge-colbert-v0-32m", REASON),
         "student.checkpoint": ("mixedbread-ai/mxbai-edge-colbert-v0-32m", REASON),
+        "student.widen": (128, REASON),
         "student.query_length": (256, REASON),
         "student.document_length": (2048, REASON),
         "evaluation.splits.biology.protocol": (

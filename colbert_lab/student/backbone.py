@@ -210,7 +210,7 @@ def _from_pretrained(cls: Any, model: str, trust_remote_code: bool, key: str, **
         first = str(error).strip().splitlines()[0]
         if "trust_remote_code" in str(error):
             raise InputError(
-                f"{key}={model}: wants to run Python code that comes with it; read that code, and where you trust it set "
+                f"{key}={model}: wants to run Python code that comes with it; read it, and where you trust it set "
                 f"{key.rpartition('.')[0]}.trust_remote_code=true"
             ) from error
         raise InputError(

@@ -1,7 +1,7 @@
 """What is saved here, the peers load in their own environments, with the numbers of the committed cases.
 
-    COLBERT_LAB_PYLATE_PYTHON=... COLBERT_LAB_ST_PYTHON=... COLBERT_LAB_STANFORD_PYTHON=... COLBERT_LAB_TXTAI_PYTHON=... \
-        pytest -m parity tests/parity/test_format_saves.py
+    COLBERT_LAB_PYLATE_PYTHON=... COLBERT_LAB_ST_PYTHON=... COLBERT_LAB_STANFORD_PYTHON=... \
+        COLBERT_LAB_TXTAI_PYTHON=... pytest -m parity tests/parity/test_format_saves.py
 
 The environments are those of test_format_peers.py. Each case is a folder that one peer saved: it is loaded here, saved
 in the layout of another peer (or the same), and encoded there.
@@ -32,8 +32,8 @@ CASES = [
     for case in goldens("pylate", "sentence_transformers", "stanford")
     if not case.name.startswith("read_") and (case.peer, case.name) not in REFUSED.keys() | OTHERWISE
 ]
-# A text with the mask token in it is left out where the tokenizer strips or lower-cases in place of the library: it then
-# does so on both sides of that token.
+# A text with the mask token in it is left out: a tokenizer that strips or lower-cases in place of the library does so on
+# both sides of that token.
 ODD = ("[MASK]",)
 
 

@@ -26,6 +26,7 @@ from transformers import (
 
 from colbert_lab.errors import InputError
 from colbert_lab.student.colbert import ColBERT
+from colbert_lab.student.heads import Head, LayerShape
 from colbert_lab.student.student import build_student
 from colbert_lab.training.checkpoints import resume_point
 from colbert_lab.training.module import StudentModule
@@ -88,7 +89,7 @@ def test_layers_have_their_share_of_the_learning_rate(name: str) -> None:
     backbone = cls(config)
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None
-    model = ColBERT(backbone, nn.Linear(16, 8))
+    model = ColBERT(backbone, Head([LayerShape(16, 8, bias=True)]))
     optimizer = make_optimizer(optimizer_factory(ADAMW), model, model, HEAD, DECAY)
     parameters = dict(model.named_parameters())
     used = set()
@@ -104,7 +105,7 @@ def test_layers_have_their_share_of_the_learning_rate(name: str) -> None:
 
 
 def test_without_settings_two_groups_differ_in_weight_decay_alone() -> None:
-    model = ColBERT(BertModel(BertConfig(**SHAPE), add_pooling_layer=False), nn.Linear(16, 8, bias=False))
+    model = ColBERT(BertModel(BertConfig(**SHAPE), add_pooling_layer=False), Head([LayerShape(16, 8)]))
     optimizer = make_optimizer(optimizer_factory(ADAMW), model, model)
     assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [
         (LR, 0.01),
@@ -113,17 +114,24 @@ def test_without_settings_two_groups_differ_in_weight_decay_alone() -> None:
 
 
 def test_the_head_alone_has_its_own_rate_and_a_temperature_has_the_optimizers() -> None:
-    model = ColBERT(BertModel(BertConfig(**SHAPE), add_pooling_layer=False), nn.Linear(16, 8))
+    model = ColBERT(
+        BertModel(BertConfig(**SHAPE), add_pooling_layer=False), Head([LayerShape(16, 8, bias=True)])
+    )
     owner = nn.Module()
     owner.model, owner.temperature = model, nn.Parameter(torch.tensor(0.0))
     found = rates(make_optimizer(optimizer_factory(ADAMW), owner, model, HEAD), owner)
-    assert {key for key, (lr, _) in found.items() if lr == HEAD} == {"model.head.weight", "model.head.bias"}
-    assert found["model.head.bias"] == (HEAD, 0.0)
+    assert {key for key, (lr, _) in found.items() if lr == HEAD} == {
+        "model.head.0.linear.weight",
+        "model.head.0.linear.bias",
+    }
+    assert found["model.head.0.linear.bias"] == (HEAD, 0.0)
     assert found["temperature"] == (LR, 0.0)
 
 
 def test_the_schedule_scales_every_group() -> None:
-    model = ColBERT(BertModel(BertConfig(**SHAPE), add_pooling_layer=False), nn.Linear(16, 8))
+    model = ColBERT(
+        BertModel(BertConfig(**SHAPE), add_pooling_layer=False), Head([LayerShape(16, 8, bias=True)])
+    )
     optimizer = make_optimizer(optimizer_factory(ADAMW), model, model, HEAD, DECAY)
     first = [group["lr"] for group in optimizer.param_groups]
     scheduler = make_scheduler(optimizer, "linear", 0, 10)
@@ -153,7 +161,7 @@ def test_a_rate_for_a_head_that_is_not_there(student_settings: dict[str, Any]) -
 
 def test_layers_that_are_shared_have_no_depth() -> None:
     config = AlbertConfig(**SHAPE, embedding_size=8)
-    model = ColBERT(AlbertModel(config, add_pooling_layer=False), nn.Linear(16, 8))
+    model = ColBERT(AlbertModel(config, add_pooling_layer=False), Head([LayerShape(16, 8, bias=True)]))
     with pytest.raises(InputError, match=r"layer_decay: AlbertModel has no list of its 3 layers"):
         make_optimizer(optimizer_factory(ADAMW), model, model, None, DECAY)
 
