@@ -32,7 +32,7 @@ CASES = [
     for case in goldens("pylate", "sentence_transformers", "stanford")
     if not case.name.startswith("read_") and (case.peer, case.name) not in REFUSED.keys() | OTHERWISE
 ]
-# A text with the mask token in it is left out: a tokenizer that strips or lower-cases in place of the library does so on
+# A text with the mask token in it is left out: a tokenizer that strips or lower-cases in place of a library does so on
 # both sides of that token.
 ODD = ("[MASK]",)
 
