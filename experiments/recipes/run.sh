@@ -1,0 +1,20 @@
+#!/bin/sh
+# The laptop twin of every published recipe, on the embedded text, one seed each.
+# usage: experiments/recipes/run.sh [NAME...]     PYTHON is the interpreter, OUTPUTS where the runs go
+set -eu
+outputs=${OUTPUTS:-outputs}
+python=${PYTHON:-python}
+[ $# -gt 0 ] || set -- colbert_az colbert_v2 reason_mxbai muvera_nano colbert_zero_kd supervised_kd colbert_zero \
+    colbert_zero_noprompts
+
+for name; do
+    if [ "$name" = muvera_nano ]; then
+        # raw or normalised teacher scores x student scores as they are or normalised, each in three search modes
+        side=phases.distill.objective.distillation
+        $python -m colbert_lab -m +experiment=muvera_nano "output_dir=$outputs" tracking=off \
+            "$side.teacher.normalisation=none,minmax" "$side.student.normalisation=none,minmax"
+    else
+        $python -m colbert_lab "+experiment=$name" "output_dir=$outputs" tracking=off
+    fi
+done
+$python experiments/recipes/table.py "$outputs"
