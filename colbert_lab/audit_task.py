@@ -28,7 +28,7 @@ from colbert_lab.results.layout import print_tables, to_markdown
 from colbert_lab.results.run_directory import check_writable
 from colbert_lab.settings import checked
 from colbert_lab.student.backbone import load_tokenizer
-from colbert_lab.student.formats.own import load_student_tokenizer
+from colbert_lab.student.formats.known import load_checkpoint
 from colbert_lab.text.beir import beir_splits
 from colbert_lab.text.splits import SplitRequest, load_splits
 from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
@@ -139,11 +139,11 @@ def _out(cfg: DictConfig, data: Sequence[AuditedData], splits: Mapping[str, Spli
 
 
 def _tokenizer(cfg: DictConfig, overrides: Sequence[str]) -> StudentTokenizer:
-    """The student's tokenizer, without its weights."""
+    """The student's tokenizer."""
     student, prompts = cfg.student, cfg.prompts
     if student.checkpoint is not None:
         check_brought_along(overrides, student.output)
-        return load_student_tokenizer(Path(student.checkpoint).expanduser())
+        return load_checkpoint(student.checkpoint, "eager", student.trust_remote_code).tokenizer
     rules = TokenRules(
         query_length=student.query_length,
         document_length=student.document_length,

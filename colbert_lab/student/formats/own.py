@@ -89,18 +89,6 @@ def load_student(folder: Path, attention: str = "sdpa") -> Student:
     return Student(model, tokenizer)
 
 
-def load_student_tokenizer(folder: Path) -> StudentTokenizer:
-    """Load the tokenizer of a student folder with its rules, without the weights.
-
-    Args:
-        folder: the student folder.
-
-    Raises:
-        InputError: the folder is not a student.
-    """
-    return _tokenizer(folder, _settings(folder))
-
-
 def _settings(folder: Path) -> dict[str, Any]:
     if not (folder / SETTINGS_FILE).is_file():
         raise InputError(f"{KEY}={folder}: not a student folder (it has no {SETTINGS_FILE})")
