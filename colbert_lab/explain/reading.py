@@ -67,7 +67,7 @@ class ReadText:
 
     Attributes:
         role: query or document.
-        text: as it was given, without prompt.
+        text: as the tokenizer was given it, without prompt.
         tokens: all tokens, in order.
         length: the most tokens that the student gives a text in this role.
         cut: tokens of the text that are left out, as it is longer.
@@ -130,21 +130,29 @@ def read(tokenizer: StudentTokenizer, text: str, role: Role) -> tuple[ReadText, 
         else (rules.document_prompt, rules.document_marker)
     )
     inner = tokenizer.tokenizer
+    whole = tokenizer.given(prompt + text)
+    # The prompt as it stands there, without a last space that was removed because no text came after it.
+    prompt = whole[: len(tokenizer.given(f"{prompt}.")) - 1] if prompt else ""
+    text = whole[len(prompt) :]
     given = inner(
-        prompt + text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False
+        whole, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False
     )
-    # What is kept of the text is one run of its tokens; the rest of the row was put around it.
-    run = SequenceMatcher(None, row, given["input_ids"], autojunk=False).find_longest_match()
+    # Without the marker, what is kept of the text is one run of its tokens; the rest of the row was put around it.
+    at = len(row) if marker is None else tokenizer.markers_after
+    run = SequenceMatcher(
+        None, row[:at] + row[at + 1 :], given["input_ids"], autojunk=False
+    ).find_longest_match()
     scores = tokens.score_mask_NL[0].tolist()
     names: list[str] = inner.convert_ids_to_tokens(tokens.input_ids_NL[0].tolist())
-    marker_id = None if marker is None else inner.convert_tokens_to_ids(marker)
     found: list[Token] = []
     for position, name in enumerate(names):
-        source = position - run.a + run.b
+        place = position - (position > at)
         if position >= len(row):
             found.append(Token(name, "expansion", scores[position]))
-        elif run.a <= position < run.a + run.size:
-            start, end = given["offset_mapping"][source]
+        elif position == at:
+            found.append(Token(name, "marker", scores[position]))
+        elif run.a <= place < run.a + run.size:
+            start, end = given["offset_mapping"][place - run.a + run.b]
             if prompt and end <= len(prompt):
                 label = prompt[start:end].strip() or name
                 found.append(Token(label, "prompt", scores[position]))
@@ -153,9 +161,10 @@ def read(tokenizer: StudentTokenizer, text: str, role: Role) -> tuple[ReadText, 
                 span = max(start - len(prompt), 0), end - len(prompt)
                 found.append(Token(name, "unknown" if unknown else "text", scores[position], *span))
         else:
-            found.append(Token(name, "marker" if row[position] == marker_id else "special", scores[position]))
+            found.append(Token(name, "special", scores[position]))
     of_text = [n for n, token in enumerate(found) if token.start is not None]
-    labels = _labels(text, found, of_text, _word_goes_on(given, run.b - run.a))
+    same_word = {place + (place >= at) for place in _word_goes_on(given, run.b - run.a)}
+    labels = _labels(text, found, of_text, same_word)
     found = [replace(token, label=labels.get(n, token.label)) for n, token in enumerate(found)]
     uncut = sum(not prompt or end > len(prompt) for _, end in given["offset_mapping"])
     shown = ReadText(role, text, tuple(_numbered(found)), tokenizer.length(role), uncut - len(of_text))
@@ -163,7 +172,7 @@ def read(tokenizer: StudentTokenizer, text: str, role: Role) -> tuple[ReadText, 
 
 
 def _word_goes_on(given: BatchEncoding, shift: int) -> set[int]:
-    """Positions of the row whose token is of the same word as the one before, as the tokenizer splits words."""
+    """Positions, without the marker, of tokens that are of the same word as the one before."""
     words = given.word_ids(0)
     return {n - shift for n in range(1, len(words)) if words[n] is not None and words[n] == words[n - 1]}
 

@@ -138,7 +138,8 @@ class StudentTokenizer:
         self.skipped = [token for token in skiplist if token in known]
         return sorted({int(known[token]) for token in self.skipped})
 
-    def _read(self, text: str) -> str:
+    def given(self, text: str) -> str:
+        """What the tokenizer is given of a text with its prompt: stripped and lower-cased where the rules say so."""
         text = text.strip() if self.rules.strip else text
         return text.lower() if self.rules.lowercase else text
 
@@ -146,7 +147,7 @@ class StudentTokenizer:
         """Number of tokens that the role's prompt takes (4 for ``search_query: `` with BERT's vocabulary)."""
         # With byte-level BPE the prompt's last space joins the first word, so a word is read along.
         alone, prompted = self.tokenizer(
-            [self._read("a"), self._read(self._prompt[role] + "a")], add_special_tokens=False
+            [self.given("a"), self.given(self._prompt[role] + "a")], add_special_tokens=False
         )["input_ids"]
         return len(prompted) - len(alone)
 
@@ -180,7 +181,7 @@ class StudentTokenizer:
         marker = self._marker[role]
         room = self.length(role) - (marker is not None)
         encoded: list[list[int]] = self.tokenizer(
-            [self._read(self._prompt[role] + text) for text in texts],
+            [self.given(self._prompt[role] + text) for text in texts],
             truncation=True,
             max_length=room,
             return_attention_mask=False,

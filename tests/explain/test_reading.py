@@ -114,3 +114,25 @@ def test_what_is_cut_is_counted_and_kept_apart(kind: str, prompt: str) -> None:
 def test_tokens_that_are_called_the_same_are_numbered() -> None:
     found, _ = read(tokenizer_of("wordpiece"), "fish red fish", "document")
     assert labels(found) == ["[CLS]", "fish #1", "red", "fish #2", "[SEP]"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stripped_and_lower_cased_text_is_shown_as_it_is_read(kind: str) -> None:
+    tokenizer = tokenizer_of(kind).with_rules(strip=True, lowercase=True, document_prompt="  Search: ")
+    found, _ = read(tokenizer, " A Red FISH  ", "document")
+    assert found.text.strip() == "a red fish"
+    assert [token.kind for token in found.tokens if token.kind == "prompt"]
+    assert "".join(of_text(found)).replace(" ", "") == "aredfish"
+    assert "".join(piece.text for piece in found.pieces()) == found.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_marker_among_the_tokens_of_the_text(kind: str) -> None:
+    """PyLate puts it after the first token, which can be one of the text."""
+    rules = {"document_marker": "[D]"}
+    plain, _ = read(tokenizer_of(kind, **rules), "red fish swims", "document")
+    found, _ = read(tokenizer_of(kind, **rules, marker_after=2), "red fish swims", "document")
+    assert [token.kind for token in plain.tokens[:3]] == ["special", "marker", "text"]
+    assert [token.kind for token in found.tokens[:3]] == ["special", "text", "marker"]
+    assert of_text(found) == of_text(plain)
+    assert sorted(labels(found)) == sorted(labels(plain))
