@@ -124,6 +124,16 @@ def notes(student: Student, target: str) -> list[str]:
             found.append(
                 "PyLate removes white space around texts; this student reads it where its tokenizer does"
             )
+    if target == "stanford" and not student.tokenizer.skipped:
+        found.append(
+            "colbert-ai 0.2.22 cannot encode documents with mask_punctuation=false, as this folder has it; set "
+            "checkpoint.skiplist = {} after loading it there"
+        )
+    kind = student.model.backbone.config.model_type
+    if target != "colbert_lab" and type(student.model.backbone).__module__.startswith("colbert_lab."):
+        found.append(
+            f"the backbone ({kind}) is no class of transformers: other libraries need code of its own to read it"
+        )
     if target == "colbert_az":
         found.append(
             "the layout holds no rules: read texts as the model card's code does, [Q] and [D] before them"

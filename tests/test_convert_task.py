@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.convert_task import differences
+from colbert_lab.convert_task import differences, notes
 from colbert_lab.student.formats import known
 from colbert_lab.student.formats.known import format_of, load_checkpoint
 from colbert_lab.student.formats.own import save_student
@@ -79,6 +79,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert match in outcome.err
     assert outcome.err.strip().count("\n") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_what_the_folder_cannot_say_is_said(student_settings: dict[str, Any]) -> None:
+    plain = build_student(**student_settings | {"skiplist": "none", "query_prompt": "what "})
+    assert "mask_punctuation=false" in " ".join(notes(plain, "stanford"))
+    said = " ".join(notes(plain, "pylate"))
+    assert "prompts only when asked" in said
+    assert "white space" in said
+    assert notes(plain, "colbert_lab") == []
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "projections": 2}
+    hashed = build_student(**student_settings, architecture={"model_type": "bert_hash"} | shape)
+    assert "bert_hash" in " ".join(notes(hashed, "sentence_transformers"))
 
 
 def test_settings_of_convert_are_for_convert_alone(tmp_path: Path) -> None:
