@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from colbert_lab.student.formats.known import save_checkpoint
+from colbert_lab.student.student import build_student
 from tests.command import command, the_run
-from tests.conftest import sentences
+from tests.conftest import STUDENT, sentences
 from tests.hub_copies import write_configs, write_tables
 from tests.test_paper_recipes import PHASES, RUN
 
@@ -81,8 +83,21 @@ def reasoning_stand_ins(texts: list[str], folder: Path) -> list[str]:
         f"phases.polish.data.sources.hq.path={folder / 'reasonir-data'}",
         f"phases.polish.data.sources.hq.documents={folder / 'BRIGHT'}",
         f"phases.polish.data.sources.bge.path={folder / 'bge'}",
-        "student.checkpoint=null",
     ]
+
+
+def student_overrides(name: str, tiny_bert: Path, folder: Path) -> list[str]:
+    """A tiny student; Reason-mxbai's is a checkpoint in PyLate's layout, whose stack is widened."""
+    if name != "reason_mxbai":
+        settings = {"backbone": tiny_bert, "dim": 16, "query_length": 16, "document_length": 48}
+        return [f"student.{key}={value}" for key, value in settings.items()]
+    rules = {"query_marker": "[Q] ", "document_marker": "[D] ", "query_length": 16, "document_length": 48}
+    student = build_student(
+        **STUDENT | rules | {"dim": 8}, backbone=str(tiny_bert), head={"depth": 3, "width": 2.0}
+    )
+    folder.mkdir()
+    save_checkpoint(student, "pylate", folder)
+    return [f"student.checkpoint={folder}", "student.widen=16"]
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -101,10 +116,7 @@ def test_a_paper_experiment_trains_two_steps(
     outcome = command(
         f"+experiment=paper/{name}",
         *small,
-        f"student.backbone={tiny_bert}",
-        "student.dim=16",
-        "student.query_length=16",
-        "student.document_length=48",
+        *student_overrides(name, tiny_bert, tmp_path / "start"),
         "trainer=auto",
         "trainer.accelerator=cpu",
         "trainer.precision=32-true",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -58,8 +58,12 @@ class TokenRules:
     marker_after: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a JSON file."""
-        values = asdict(self)
+        """Plain values, for a JSON file and for hashes; rules of other libraries' layouts only where they differ."""
+        values = {
+            field.name: value
+            for field, value in zip(fields(self), asdict(self).values(), strict=True)
+            if field.default is MISSING or value != field.default
+        }
         if not isinstance(self.skiplist, str):
             values["skiplist"] = list(self.skiplist)
         return values

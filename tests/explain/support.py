@@ -31,8 +31,6 @@ RULES = TokenRules(
     expansion="none",
     skiplist="punctuation",
 )
-# Rules that a student has of the layout that it was loaded from.
-OF_LAYOUTS = ("strip", "lowercase", "marker_after")
 KINDS = ("wordpiece", "byte_bpe", "sentencepiece")
 
 
@@ -82,5 +80,5 @@ def student_of(kind: str, folder: Path, **rules: Any) -> Student:
         max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(folder)
-    settings = {key: value for key, value in RULES.to_dict().items() if key not in OF_LAYOUTS} | rules
+    settings = RULES.to_dict() | rules
     return build_student(backbone=str(folder), dim=16, bias=False, dropout=None, attention="sdpa", **settings)
