@@ -22,7 +22,6 @@ from colbert_lab.results.layout import Table, to_markdown
 from colbert_lab.student.student import count_parameters
 
 TEMPLATE = "card.md.j2"
-HOMEPAGE = "https://pypi.org/project/colbert-lab"
 FILE = "README.md"
 
 
@@ -92,7 +91,6 @@ def model_card(subject: Subject, claims: Claims) -> ModelCard:
         kind=f"bi-encoder ({student.model.pooling} pooling, one vector a text)"
         if pooled
         else "ColBERT model (late interaction: one vector a token, scored with MaxSim)",
-        homepage=HOMEPAGE,
         layout=done.target,
         library=library,
         history=history,

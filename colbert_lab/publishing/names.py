@@ -10,7 +10,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """``OWNER/NAME``, as the hub has it."""
 PACKAGE = "package:"
 # A path in running text: from the root, from home, or from a folder above. "https://x/y" and "tokens/s" are none.
-_IN_TEXT = re.compile(r"(?<![\w:/.~@-])(?:~|\.{1,2})?/(?:[^\s/'\"`,;:()\[\]{}|]+/?)+")
+_IN_TEXT = re.compile(r"(?<![\w:/.~@-])(?:~|\.{1,2})?/[^\s/'\"`,;:()\[\]{}|]+(?:/[^\s/'\"`,;:()\[\]{}|]+)*/?")
 _WORD = re.compile(r"[^\s()\[\]{},;:='\"`|]*/[^\s()\[\]{},;:='\"`|]+")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,8 +27,7 @@ def command(history: History) -> str:
         f"+experiment={names.text(value)}" if key == "experiment" else f"{key}={names.words(value)}"
         for key, value in history.factors.items()
     ]
-    parts = ["python -m colbert_lab", *given, f"seed={history.config.get('seed')}"]
-    return " ".join(parts)
+    return " ".join(["python -m colbert_lab", shlex.join([*given, f"seed={history.config.get('seed')}"])])
 
 
 def recipe_table(history: History) -> Table:
@@ -178,7 +178,8 @@ def start_table(history: History) -> Table:
     """The student before the first phase, as the run's config has it."""
     rows = []
     for key, value in history.student_settings.items():
-        if value is None or key in ("trust_remote_code", "attention", "prompts"):
+        pooled = key != "pooling" or history.student_settings.get("output") == "single"
+        if value is None or key in ("trust_remote_code", "attention") or not pooled:
             continue
         rows.append((key.replace("_", " "), describe(value, history.names)))
     return Table("The student before the first phase", ("setting", "value"), tuple(rows), (), ())
