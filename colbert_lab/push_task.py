@@ -54,6 +54,9 @@ def execute(cfg: DictConfig) -> None:
     to_hub = cfg.repo is not None and not cfg.push.dry_run
     if not to_hub and cfg.out is None:
         raise InputError("out: no value, and nothing is uploaded; set out=DIR, repo=OWNER/NAME, or both")
+    if cfg.repo is None and (cfg.push.replace or not cfg.push.private):
+        key = "replace" if cfg.push.replace else "private"
+        raise InputError(f"push.{key}: has no effect without repo=OWNER/NAME; leave it out")
     folder = folder_of(str(source), FROM)
     history = find_history(folder)
     said = parent_license(history, str(source), folder)

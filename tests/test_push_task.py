@@ -121,6 +121,8 @@ def test_a_student_that_is_in_no_run_says_so(run_dir: Path, tmp_path: Path) -> N
         (["from=S", "to=pylate", "out=X", "push.license=mit", "push.language=English"], "push.language=English: must"),
         (["from=S", "to=pylate", "out=X", "push.license=mit", "push.base_model=/x/y"], "push.base_model=/x/y: must"),
         (["from=S", "to=pylate", "out=X", "push.license=mit", "push.datasets=[a/b,./c]"], "push.datasets=./c: must"),
+        (["from=S", "to=pylate", "out=X", "push.license=mit", "push.private=false"], "push.private: has no effect"),
+        (["from=S", "to=pylate", "out=X", "push.license=mit", "push.replace=true"], "push.replace: has no effect"),
         (["from=S", "to=flmr", "out=X", "push.license=mit"], "to=flmr: must be one of"),
         (["from=S", "to=pylate", "out=S", "push.license=mit"], "exists already"),
         (["from=S", "to=pylate", f"repo={REPO}", "push.license=mit"], "HF_HUB_OFFLINE is set"),

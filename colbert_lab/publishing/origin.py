@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from colbert_lab.publishing.history import History
 from colbert_lab.publishing.names import HUB_ID
 from colbert_lab.publishing.recipe import experiment
@@ -154,7 +156,7 @@ def _license_in(card: Path) -> str | None:
         return None
     try:
         data = ModelCard.load(card, ignore_metadata_errors=True).data
-    except (ValueError, OSError, TypeError):
+    except (ValueError, OSError, TypeError, yaml.YAMLError):
         return None
     named = data.get("license_name") or data.get("license")
-    return str(named) if named else None
+    return (", ".join(map(str, named)) if isinstance(named, list) else str(named)) if named else None

@@ -88,8 +88,9 @@ def serving() -> Iterator[Hub]:
                         return self.refuse(*hub.fails[kind])
                     if kind != "blob" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
                         return self.refuse(401, "", "Invalid credentials in Authorization header")
-                    return getattr(self, kind)(body, *found.groups())
-            self.refuse(404, "", f"no such endpoint: {self.command} {path}")
+                    getattr(self, kind)(body, *found.groups())
+                    return None
+            return self.refuse(404, "", f"no such endpoint: {self.command} {path}")
 
         do_GET = do_POST = do_PUT = answer
 

@@ -49,6 +49,7 @@ def test_everything_is_there_in_one_commit(hub: Hub, folder: Path, private: bool
     there = hub.repos[REPO]
     assert there.private == private
     assert [commit["summary"] for commit in there.commits] == ["a model"]
+    assert there.commits[0]["parentCommit"] == Repo(private).sha  # refused when somebody was faster
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(there.files) == files | {".gitattributes"}
     assert there.files["model.safetensors"] == b"weights"
