@@ -352,6 +352,21 @@ class ExplainSettings:
 
 
 @dataclass
+class PushSettings:
+    """See ``conf/push``."""
+
+    license: str | None = MISSING
+    license_name: str | None = MISSING
+    license_link: str | None = MISSING
+    language: Any = MISSING
+    base_model: str | None = MISSING
+    datasets: list[str] | None = MISSING
+    private: bool = MISSING
+    replace: bool = MISSING
+    dry_run: bool = MISSING
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -376,6 +391,7 @@ class Settings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     runs: list[str] = MISSING
     out: str | None = MISSING
+    repo: str | None = MISSING
     query: str | None = MISSING
     document: str | None = MISSING
     compare: CompareSettings = field(default_factory=CompareSettings)
@@ -383,6 +399,7 @@ class Settings:
     mine: MineSettings = field(default_factory=MineSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
+    push: PushSettings = field(default_factory=PushSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:
@@ -416,7 +433,7 @@ def _with_every(cfg: DictConfig) -> DictConfig:
     """The config with ``evaluation.every`` merged below each entry of ``evaluation.splits``, as the schema has it."""
     cfg = copy.deepcopy(cfg)
     OmegaConf.set_struct(cfg, False)
-    for key in ("from", "to"):  # of task=convert alone; "from" cannot be a field's name
+    for key in ("from", "to"):  # of task=convert and push; "from" cannot be a field's name
         cfg.pop(key, None)
     evaluation = cfg.get("evaluation")
     if not evaluation or not evaluation.get("splits"):

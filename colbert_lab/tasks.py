@@ -17,19 +17,21 @@ TASKS = {
     "mine": "colbert_lab.mine_task:execute",
     "audit": "colbert_lab.audit_task:execute",
     "convert": "colbert_lab.convert_task:execute",
+    "push": "colbert_lab.push_task:execute",
     "explain": "colbert_lab.explain_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
 USERS = {
     "runs": ("compare",),
-    "out": ("score", "mine", "audit", "convert", "explain"),
-    "from": ("convert",),
-    "to": ("convert",),
+    "out": ("score", "mine", "audit", "convert", "push", "explain"),
+    "from": ("convert", "push"),
+    "to": ("convert", "push"),
+    "repo": ("push",),
     "query": ("explain",),
     "document": ("explain",),
 }
 """Settings of the top level, and the tasks that read them."""
-OWN = ("compare", "score", "mine", "audit", "explain")
+OWN = ("compare", "score", "mine", "audit", "push", "explain")
 """Tasks with a group of settings of their own name."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.convert_task import differences, notes
+from colbert_lab.converting import differences, notes
 from colbert_lab.student.formats import known
 from colbert_lab.student.formats.known import format_of, load_checkpoint
 from colbert_lab.student.formats.own import save_student

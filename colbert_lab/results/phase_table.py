@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from colbert_lab.results.layout import Table
@@ -11,18 +11,22 @@ from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.records import Record
 
 
-def phase_table(run_dir: Path, records: Sequence[Record]) -> Table | None:
+def phase_table(
+    run_dir: Path, records: Sequence[Record], phases: Collection[str] | None = None
+) -> Table | None:
     """What each phase cost and where its student comes from.
 
     Args:
         run_dir: the run's folder.
         records: the run's records, for the order of the phases.
+        phases: leave other phases out; None takes all.
 
     Returns:
         None when no phase is finished.
     """
     order = dict.fromkeys(record.phase for record in records if record.system == "student")
     found = {path.parent.name: path for path in sorted(run_dir.glob(f"*/{PHASE_FILE}"))}
+    found = {name: path for name, path in found.items() if phases is None or name in phases}
     names = [*(name for name in order if name in found), *(name for name in found if name not in order)]
     rows, notes, parent = [], [], "untrained"
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from colbert_lab.results.search_table import search_table
 __all__ = ["Table", "print_tables", "run_tables", "to_markdown"]
 
 
-def run_tables(run_dir: Path) -> list[Table]:
+def run_tables(run_dir: Path, phases: Collection[str] | None = None) -> list[Table]:
     """One table for each split of a run: test splits first, then dev splits; then what phases and searches cost.
 
     Rows are BM25, dense, teacher, the student before training and after each phase; after each phase come the
@@ -38,11 +39,16 @@ def run_tables(run_dir: Path) -> list[Table]:
 
     Args:
         run_dir: the run's folder.
+        phases: leave the students of other phases out; None takes all.
 
     Returns:
         The tables; none when nothing was recorded.
     """
-    records = read_records(run_dir / "results.jsonl")
+    records = [
+        record
+        for record in read_records(run_dir / "results.jsonl")
+        if phases is None or record.system != "student" or record.phase in phases
+    ]
     known = split_details(run_dir)
     splits = dict.fromkeys(record.split for record in records)
     ordered = sorted(splits, key=lambda split: str(known.get(split, {}).get("split", split)) in DEV_NAMES)
@@ -55,7 +61,7 @@ def run_tables(run_dir: Path) -> list[Table]:
         tables.append(_table(run_dir, split, shown, details))
         if len(variants) > 1:
             tables.append(search_table(run_dir, split, mine, details))
-    cost = phase_table(run_dir, records)
+    cost = phase_table(run_dir, records, phases)
     return [*tables, cost] if cost else tables
 
 

@@ -112,6 +112,7 @@ def write_backbone(
     backbone = student.model.backbone
     written = backbone.state_dict() if weights is None else weights
     plain = backbone.config.to_dict() | {"architectures": [type(backbone).__name__]} | config
+    plain.pop("_name_or_path", None)  # where this machine loaded it from
     (folder / "config.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in written.items()},

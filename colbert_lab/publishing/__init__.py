@@ -1,0 +1,1 @@
+"""Say what a student is, in a model card, and put it on the Hugging Face hub."""
