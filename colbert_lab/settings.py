@@ -352,6 +352,21 @@ class ExplainSettings:
 
 
 @dataclass
+class LedgerSettings:
+    """See :class:`colbert_lab.results.ledger_query.Query`, and ``conf/ledger``; a string stands for a list of one."""
+
+    name: Any = MISSING
+    status: Any = MISSING
+    where: Any = MISSING
+    since: str | None = MISSING
+    commit: str | None = MISSING
+    sort: Any = MISSING
+    limit: int | None = MISSING
+    headline: str | None = MISSING
+    columns: Any = MISSING
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -383,6 +398,7 @@ class Settings:
     mine: MineSettings = field(default_factory=MineSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:
