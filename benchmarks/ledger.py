@@ -5,9 +5,9 @@
 
 Each made run has a run directory's small files (status.json, config.yaml, environment.json, results.jsonl and each
 phase.json), with a config hash, seed, factors and values of its own: 250 configs of 4 seeds under 10 names; some
-failed, some were killed. What is timed is what the task does after Hydra has composed its config: reading everything below
-output_dir, filtering and sorting, and the table, CSV and JSON. Each repetition reads the files anew, which the
-operating system holds in memory after the first.
+failed, some were killed. What is timed is what the task does after Hydra has composed its config: reading
+everything below output_dir, filtering and sorting, and the table, CSV and JSON. Each repetition reads the files
+anew, which the operating system holds in memory after the first.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def list_runs(outputs: Path) -> tuple[float, float, int]:
     entries = read_ledger(outputs)
     read = time.perf_counter() - start
     columns = Columns(entries)
-    chosen = select(columns, Query(where=["lr<=5e-5"], sort=["name", "-value"]))
+    chosen = select(columns, Query(where=["phases.distill.optimizer.lr<=5e-5"], sort=["name", "-value"]))
     ledger_table(columns, chosen, None, str(outputs))
     ledger_csv(columns, chosen, None)
     ledger_json(columns, chosen, None)

@@ -100,6 +100,6 @@ def _list(value: Any, key: str) -> list[str]:
     """A setting that is one value or a list, as a list of texts."""
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     several = plain if isinstance(plain, list) else [] if plain is None else [plain]
-    if isinstance(plain, dict) or any(isinstance(each, dict | list) or each is None for each in several):
+    if any(isinstance(each, dict | list) or each is None for each in several):
         raise InputError(f"ledger.{key}={plain}: must be a value or a list of values")
     return [str(each) for each in several]

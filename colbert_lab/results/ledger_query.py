@@ -13,7 +13,9 @@ from colbert_lab.errors import InputError
 from colbert_lab.results.ledger import STATUSES, Entry
 from colbert_lab.results.ledger_columns import Column, Columns, Value, number
 
-CONDITION = re.compile(r"\s*(?P<key>[^=<>!\s]+)\s*(?P<sign>!=|<=|>=|=|<|>)\s*(?P<wanted>.*?)\s*", re.DOTALL)
+CONDITION = re.compile(
+    r"\s*(?P<key>[^=<>!\s]+)\s*(?P<sign>!=|<=|>=|==|=|<|>)\s*(?P<wanted>.*?)\s*", re.DOTALL
+)
 AGE = re.compile(r"(?P<n>\d+(\.\d+)?)\s*(?P<unit>[smhdw])")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 HEX = re.compile(r"[0-9a-f]{1,40}")
@@ -128,7 +130,7 @@ def _condition(text: str, columns: Columns) -> Test:
             f"ledger.where: {text!r} is no condition; write KEY=VALUE, or with != < <= > >=, such as lr=1e-4 or "
             "'test/ndcg@10>0.6'"
         )
-    sign, wanted = found["sign"], found["wanted"]
+    sign, wanted = found["sign"].replace("==", "="), found["wanted"]
     column = columns.find(found["key"], "ledger.where")
     if sign in ("=", "!="):
         return lambda entry: _same(column, entry, wanted) == (sign == "=")
