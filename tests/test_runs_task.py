@@ -154,3 +154,12 @@ def test_the_benchmark_runs() -> None:
     assert done.returncode == 0, done.stderr
     assert "40 runs" in done.stdout
     assert "read: " in done.stdout
+
+
+def test_text_in_brackets_is_no_interval(outputs: Path) -> None:
+    status = outputs / "study" / "cc00000000-s1" / "status.json"
+    status.write_text(json.dumps({"status": "failed", "error": "KeyError: ['a'] is missing"}))
+    outcome = command(
+        "task=runs", f"output_dir={outputs}", "ledger.status=failed", "ledger.columns=[run,error]"
+    )
+    assert "KeyError: ['a'] is missing" in outcome.out

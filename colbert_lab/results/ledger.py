@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +15,8 @@ from typing import Any
 from colbert_lab.errors import InputError
 from colbert_lab.results.identity import SHORT
 from colbert_lab.results.lineage import PHASE_FILE
-from colbert_lab.results.records import read_objects
 from colbert_lab.results.run_directory import STATUS_FILE, executing
+from colbert_lab.results.run_files import read_config, read_object, read_results
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +111,7 @@ class Entry:
     @cached_property
     def config(self) -> Mapping[str, Any]:
         """The resolved config; empty where it cannot be read. Reading it takes some milliseconds."""
-        return _config(self.path)
+        return read_config(self.path)
 
 
 def read_ledger(folder: Path) -> list[Entry]:
@@ -157,12 +155,12 @@ def _find(folder: Path, name: str = "", depth: int = 0) -> Iterator[tuple[Path, 
 
 
 def _read(path: Path, name: str) -> Entry:
-    status = _object(path / STATUS_FILE)
+    status = read_object(path / STATUS_FILE)
     about = status.get("run")
     about = about if isinstance(about, dict) else {}
-    students = [record for record in _records(path / RESULTS) if record["system"] == "student"]
+    students = [record for record in read_results(path / RESULTS) if record["system"] == "student"]
     last = students[-1] if students else {}
-    environment = {} if last else _object(path / "environment.json", needed=False)
+    environment = {} if last else read_object(path / "environment.json", needed=False)
     phases = [phase for phase in dict.fromkeys(r.get("phase") for r in students) if phase]
     schedule = about.get("schedule") or [phase for phase in phases if phase not in UNTRAINED]
     trained, reused = _seconds(path, schedule)
@@ -228,7 +226,7 @@ def _seconds(path: Path, phases: Iterable[str]) -> tuple[float, float]:
     """Training time of the finished phases: of the run's own, and of those taken over."""
     own = reused = 0.0
     for phase in phases:
-        facts = _object(path / phase / PHASE_FILE, needed=False)
+        facts = read_object(path / phase / PHASE_FILE, needed=False)
         seconds = _number(facts.get("seconds")) or 0.0
         if facts.get("reused_from"):
             reused += seconds
@@ -237,56 +235,11 @@ def _seconds(path: Path, phases: Iterable[str]) -> tuple[float, float]:
     return own, reused
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    try:
-        return read_objects(path)
-    except OSError as problem:
-        log.warning("%s is skipped, it cannot be read: %s", path, problem.strerror)
-        return []
-
-
-def _object(path: Path, needed: bool = True) -> dict[str, Any]:
-    """A JSON object; empty, with a warning, where the file is damaged or, if it is ``needed``, missing."""
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        if needed:
-            log.warning("%s is missing; the run is listed as %s", path, UNKNOWN)
-        return {}
-    except json.JSONDecodeError as problem:
-        log.warning("%s, line %d is damaged, the file is skipped: %s", path, problem.lineno, problem.msg)
-        return {}
-    except (OSError, ValueError) as problem:
-        log.warning("%s is skipped, it cannot be read: %s", path, problem)
-        return {}
-    if isinstance(found, dict):
-        return found
-    log.warning("%s, line 1 is no JSON object, the file is skipped", path)
-    return {}
-
-
 def _headline(path: Path) -> str | None:
     """``evaluation.headline`` of a run whose ``status.json`` does not have it, as in those of older versions."""
-    evaluation = _config(path).get("evaluation")
+    evaluation = read_config(path).get("evaluation")
     found = evaluation.get("headline") if isinstance(evaluation, dict) else None
     return None if found is None else str(found)
-
-
-def _config(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        found = yaml.load(
-            (path / "config.yaml").read_text(encoding="utf-8"),
-            getattr(yaml, "CSafeLoader", yaml.SafeLoader),
-        )
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as problem:
-        told = re.sub(r"\s+", " ", str(problem))
-        log.warning("%s is skipped, it cannot be read: %s", path / "config.yaml", told)
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _last_sign(path: Path) -> float | None:

@@ -15,6 +15,7 @@ from colbert_lab.results.ledger import RUNNING, Entry, Measured
 
 NONE = "-"
 COMMIT = 8  # digits of a commit that are shown
+ERROR = 80  # characters of an error in a cell
 Value = str | float | None
 
 
@@ -155,7 +156,9 @@ class Columns:
         yield _plain("task", "task", lambda entry: entry.task)
         yield _plain("hardware", "hardware", lambda entry: entry.hardware)
         yield _plain("host", "host", lambda entry: entry.host)
-        yield _plain("error", "error", lambda entry: entry.error)
+        yield Column(
+            "error", "error", lambda entry: entry.error, lambda entry: shortened(entry.error or NONE, ERROR)
+        )
         yield _plain("path", "path", lambda entry: str(entry.path))
 
 
@@ -256,3 +259,9 @@ def number(value: Value) -> float | None:
     except ValueError:
         return None
     return found if math.isfinite(found) else None
+
+
+def shortened(text: str, length: int) -> str:
+    """One line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from colbert_lab.results.configurations import short_names
 from colbert_lab.results.layout import Table
 from colbert_lab.results.ledger import FAILED, KILLED, RUNNING, UNKNOWN, Entry
-from colbert_lab.results.ledger_columns import NONE, Column, Columns
+from colbert_lab.results.ledger_columns import NONE, Column, Columns, shortened
 
 FILED = (
     "run", "name", "status", "seed", "headline", "value", "change", "phase", "started", "ended", "seconds",
@@ -160,9 +159,8 @@ def _remarks(columns: Columns, entries: Sequence[Entry], keys: Sequence[str]) ->
     errors: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.status == FAILED:
-            told = re.sub(r"\s+", " ", entry.error or "no error is recorded")
-            short = told if len(told) <= LONGEST_ERROR else f"{told[: LONGEST_ERROR - 3]}..."
-            errors.setdefault(short, []).append(entry)
+            told = shortened(entry.error or "no error is recorded", LONGEST_ERROR)
+            errors.setdefault(told, []).append(entry)
     notes += [f"{_named(failed)} failed: {error}" for error, failed in errors.items()]
     if killed := [entry for entry in entries if entry.status == KILLED]:
         notes.append(
@@ -179,10 +177,12 @@ def _remarks(columns: Columns, entries: Sequence[Entry], keys: Sequence[str]) ->
             notes.append(
                 "The value of an unfinished run is that after its last measured phase (column phase)."
             )
-        if bare := [entry for entry in entries if columns.about(entry) is None and entry.values]:
+        own = entries if columns.headline is None else ()
+        if bare := [entry for entry in own if entry.values and columns.value_of(entry) is None]:
             there = ", ".join(list(dict.fromkeys(key for entry in bare for key in entry.values))[:6])
             notes.append(
-                f"{_named(bare)}: no evaluation.headline; choose a value with ledger.headline=, such as {there}."
+                f"{_named(bare)}: no evaluation.headline, or none that was measured; choose a value with "
+                f"ledger.headline=, such as {there}."
             )
     return notes
 

@@ -36,6 +36,13 @@ def test_cells() -> None:
     assert columns.find("value", "x").title == "dev/ndcg@10"
 
 
+def test_an_error_is_one_short_line_in_a_cell_and_whole_in_files() -> None:
+    one = entry(status="failed", error="ValueError: [1,\n 2] " + "x" * 100)
+    column = Columns([one]).find("error", "x")
+    assert column.shown(one) == "ValueError: [1, 2] " + "x" * 58 + "..."
+    assert column.value(one) == one.error
+
+
 def test_what_is_not_known_is_no_number() -> None:
     one = entry(started=None, processes=None, values={}, commit=None, headline=None, dirty=None)
     columns = Columns([one])

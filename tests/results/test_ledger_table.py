@@ -68,6 +68,8 @@ def test_runs_of_other_headlines_are_told_apart_and_of_none_explained() -> None:
     (note,) = [note for note in table.notes if "no evaluation.headline" in note]
     assert note.startswith("bbbbbbbbbb-s1: ")
     assert note.endswith("such as Nano/ndcg@10.")
+    chosen = ledger_table(Columns([A, other], "Nano/ndcg@10"), [A, other], None, "outputs")
+    assert not any("no evaluation.headline" in note for note in chosen.notes)
 
 
 def test_the_columns_that_were_asked_for() -> None:
