@@ -160,6 +160,7 @@ def test_text_in_brackets_is_no_interval(outputs: Path) -> None:
     status = outputs / "study" / "cc00000000-s1" / "status.json"
     status.write_text(json.dumps({"status": "failed", "error": "KeyError: ['a'] is missing"}))
     outcome = command(
-        "task=runs", f"output_dir={outputs}", "ledger.status=failed", "ledger.columns=[run,error]"
+        "task=runs", f"output_dir={outputs}", "ledger.status=failed", "ledger.columns=[run,status,error]"
     )
-    assert "KeyError: ['a'] is missing" in outcome.out
+    (row,) = [line for line in outcome.out.splitlines() if line.startswith("cc00000000-s1  ")]
+    assert "KeyError: ['a'] is missing" in row

@@ -132,6 +132,15 @@ def test_a_split_that_the_last_phase_did_not_reach_has_no_value(tmp_path: Path) 
     assert values["dev/ndcg@10"].after is not None
 
 
+def test_an_untrained_student_is_no_result(tmp_path: Path) -> None:
+    write_run(tmp_path, "aa", 1, {}, {"before": {"test": 0.0}}, status="failed")
+    entry = only(tmp_path)
+    assert entry.phase == "before"
+    measured = entry.values["test/ndcg@10"]
+    assert (measured.after, measured.change) == (None, None)
+    assert measured.before == pytest.approx(0.35)
+
+
 def test_the_student_of_an_evaluation_has_a_value_and_no_change(tmp_path: Path) -> None:
     run = tmp_path / "evaluate" / "0123456789-s1"
     run.mkdir(parents=True)
