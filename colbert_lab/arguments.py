@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-FREE_TEXT = ("query", "document")
+FREE_TEXT = ("query", "document", "ledger.where", "ledger.commit")
 """Settings that hold any text."""
+LISTS = ("ledger.where",)
+"""Those of them that may also be a list, whose quotes the shell took away."""
 
 
 def quoted(arguments: Sequence[str]) -> list[str]:
@@ -25,11 +27,31 @@ def _quoted(argument: str) -> str:
     key, equals, text = argument.partition("=")
     if not equals or key not in FREE_TEXT or text == "null" or _in_quotes(text):
         return argument
+    if key in LISTS and text.startswith("["):
+        if not text.endswith("]") or "'" in text or '"' in text:
+            return argument
+        return f"{key}=[{','.join(_literal(part) for part in _parts(text[1:-1]))}]"
+    return f"{key}={_literal(text)}"
+
+
+def _literal(text: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     # OmegaConf takes one backslash off before "${", and halves those before that one.
     literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    return f"{key}={QuotedString(literal, Quote.single).with_quotes()}"
+    return str(QuotedString(literal, Quote.single).with_quotes())
+
+
+def _parts(text: str) -> list[str]:
+    """Split at commas, except those in brackets: ``lr=1,schedule=[a,b]`` has two parts."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _in_quotes(text: str) -> bool:

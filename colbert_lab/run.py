@@ -20,7 +20,7 @@ from colbert_lab.encoding import count_processes, encode_together
 from colbert_lab.errors import InputError
 from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
-from colbert_lab.measuring import Measuring, build_evaluator, headline
+from colbert_lab.measuring import Measuring, build_evaluator, factors, headline
 from colbert_lab.metrics.evaluator import Evaluator
 from colbert_lab.results.environment import describe
 from colbert_lab.results.identity import config_hash, phase_hash
@@ -77,7 +77,15 @@ def run(cfg: DictConfig) -> float | None:
         print_tables(run_tables(directory.path))
         return _headline(cfg, directory)
     inputs = load_inputs(cfg, overrides)
-    directory.start()
+    directory.start(
+        task=cfg.task,
+        config_hash=config_hash(config),
+        seed=cfg.seed,
+        factors=factors(overrides),
+        schedule=config["schedule"],
+        headline=cfg.evaluation.headline,
+        processes=count_processes(cfg.trainer),
+    )
     if label := _sweep_label(overrides):
         directory.name_in_sweep(label)
     with logged_to(directory.path / "run.log", buffer):

@@ -367,6 +367,21 @@ class PushSettings:
 
 
 @dataclass
+class LedgerSettings:
+    """See :class:`colbert_lab.results.ledger_query.Query`, and ``conf/ledger``; a string stands for a list of one."""
+
+    name: Any = MISSING
+    status: Any = MISSING
+    where: Any = MISSING
+    since: str | None = MISSING
+    commit: str | None = MISSING
+    sort: Any = MISSING
+    limit: int | None = MISSING
+    headline: str | None = MISSING
+    columns: Any = MISSING
+
+
+@dataclass
 class Settings:
     """The whole config."""
 
@@ -400,6 +415,7 @@ class Settings:
     audit: AuditSettings = field(default_factory=AuditSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
     push: PushSettings = field(default_factory=PushSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

@@ -19,11 +19,12 @@ TASKS = {
     "convert": "colbert_lab.convert_task:execute",
     "push": "colbert_lab.push_task:execute",
     "explain": "colbert_lab.explain_task:execute",
+    "runs": "colbert_lab.runs_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
 USERS = {
     "runs": ("compare",),
-    "out": ("score", "mine", "audit", "convert", "push", "explain"),
+    "out": ("score", "mine", "audit", "convert", "push", "explain", "runs"),
     "from": ("convert", "push"),
     "to": ("convert", "push"),
     "repo": ("push",),
@@ -31,8 +32,16 @@ USERS = {
     "document": ("explain",),
 }
 """Settings of the top level, and the tasks that read them."""
-OWN = ("compare", "score", "mine", "audit", "push", "explain")
-"""Tasks with a group of settings of their own name."""
+OWN = {
+    "compare": "compare",
+    "score": "score",
+    "mine": "mine",
+    "audit": "audit",
+    "push": "push",
+    "explain": "explain",
+    "ledger": "runs",
+}
+"""Groups of settings, and the task that reads each."""
 
 
 def execute(cfg: DictConfig) -> float | None:
@@ -52,7 +61,7 @@ def execute(cfg: DictConfig) -> float | None:
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     for override in given:
         key = override.lstrip("+~").partition("=")[0].rpartition("@")[2]
-        if key.partition(".")[0] in OWN and "." in key and not key.startswith(f"{cfg.task}."):
+        if "." in key and OWN.get(key.partition(".")[0], cfg.task) != cfg.task:
             raise InputError(f"{key}: has no effect on task={cfg.task}; leave it out")
     done: float | None = resolve_name(TASKS[cfg.task])(cfg)
     return done

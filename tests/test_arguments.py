@@ -42,3 +42,27 @@ def test_other_arguments_stay() -> None:
         "job",
     ]
     assert quoted(others) == others
+
+
+@pytest.mark.parametrize(
+    ("given", "arrives"),
+    [
+        ("ledger.where=lr=1e-4", "lr=1e-4"),
+        ("ledger.where=test/ndcg@10>0.6 and seed!=1", "test/ndcg@10>0.6 and seed!=1"),
+        ("ledger.where=schedule=[a,b]", "schedule=[a,b]"),
+        ("ledger.where=[seed=1, lr=1e-4]", ["seed=1", "lr=1e-4"]),
+        (
+            "ledger.where=[schedule=[a,b],x={c: 1, d: 2},seed>1]",
+            ["schedule=[a,b]", "x={c: 1, d: 2}", "seed>1"],
+        ),
+        ("ledger.where=['seed=1',\"lr=1e-4\"]", ["seed=1", "lr=1e-4"]),
+        ("ledger.where=[]", []),
+        ("ledger.where=null", None),
+        ("ledger.commit=12e4567", "12e4567"),
+    ],
+)
+def test_conditions_arrive_as_text_or_as_a_list_of_texts(given: str, arrives: object) -> None:
+    (argument,) = quoted([given])
+    override = OverridesParser.create().parse_override(argument)
+    assert not override.is_sweep_override()
+    assert override.value() == arrives

@@ -106,6 +106,7 @@ def test_runs_without_the_task_have_no_effect_and_say_so(runs: str, tmp_path: Pa
         ("teacher@score.teacher=bm25", "score.teacher"),
         ("mine.negatives=3", "mine.negatives"),
         ("compare.output=x", "compare.output"),
+        ("ledger.limit=1", "ledger.limit"),
     ):
         outcome = command("task=train", override, "tracking=off", f"output_dir={tmp_path}")
         assert outcome.status == 2, outcome.err
@@ -137,9 +138,11 @@ def test_its_settings_change_no_config_hash() -> None:
         return OmegaConf.to_container(cfg)  # type: ignore[return-value]
 
     plain = composed()
-    before = {key: value for key, value in plain.items() if key not in ("runs", "out", "compare", "audit")}
-    assert len(before) == len(plain) - 4
+    before = {
+        key: value for key, value in plain.items() if key not in ("runs", "out", "compare", "audit", "ledger")
+    }
+    assert len(before) == len(plain) - 5
     assert config_hash(plain) == config_hash(before)
     assert config_hash(
-        composed("runs=[a]", "out=a", "compare.systems=[bm25]", "audit.near=1")
+        composed("runs=[a]", "out=a", "compare.systems=[bm25]", "audit.near=1", "ledger.limit=1")
     ) == config_hash(before)

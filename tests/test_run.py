@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from colbert_lab.results.ledger import read_ledger
 from colbert_lab.results.records import TIMES, read_records
 from colbert_lab.training.metrics_file import read_metrics
 from tests.command import command, the_run
@@ -80,6 +81,26 @@ def test_a_run_measures_everything_before_and_after(finished: tuple[Path, str, l
     ):
         assert text in out
     assert "nDCG@10" in (run / "table.md").read_text(encoding="utf-8")
+
+
+def test_the_ledger_has_the_run(finished: tuple[Path, str, list[str]]) -> None:
+    run, _, _ = finished
+    (entry,) = read_ledger(run)
+    (record, *_) = read_records(run / "results.jsonl")
+    assert (entry.name, entry.run_id, entry.task, entry.status) == ("toy", run.name, "train", "finished")
+    assert (entry.config_hash, entry.seed, entry.factors) == (
+        record.config_hash, record.seed, dict(record.factors),
+    )  # fmt: skip
+    assert entry.factors["phases.distill.n_way"] == "4"
+    assert (entry.headline, entry.phase, entry.processes) == ("dev/ndcg@10", "distill", 1)
+    done = json.loads((run / "distill" / "phase.json").read_text())
+    assert entry.seconds_train == done["seconds"]
+    assert done["seconds"] < (entry.seconds or 0.0)
+    listed = command(
+        "task=runs", f"output_dir={run.parent.parent}", "ledger.columns=[run,n_way,test/ndcg@10]"
+    )
+    assert listed.status == 0, listed.err
+    assert f"{entry.values['test/ndcg@10'].after:.4f}" in listed.out
 
 
 def test_the_run_directory_is_complete(finished: tuple[Path, str, list[str]]) -> None:

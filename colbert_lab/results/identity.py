@@ -31,6 +31,7 @@ NOT_IDENTITY = (
     "explain",
     "push",
     "repo",
+    "ledger",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
 many processes load data, how much memory they use, what the other tasks read. The seed is apart because runs of

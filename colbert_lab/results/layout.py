@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ WIDTH = 100
 """Columns of text where the output is no terminal, for example a file or a pipe."""
 GAP = 2  # spaces between columns
 LABEL = 20  # widest first column
+NUMBER = re.compile(r"[+-]?\d\S*")
 STYLES = {"higher": "green", "lower": "red", "unclear": "yellow"}
 
 
@@ -105,7 +107,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def _two_lines(cell: str) -> str:
     """``0.6543 [0.6312, 0.6770]`` with the interval on a second line, a mark on the first."""
     value, bracket, rest = cell.partition(" [")
-    if not bracket:
+    if not bracket or not NUMBER.fullmatch(value):
         return cell
     bounds, _, mark = rest.partition("]")
     return f"{value}{mark}\n[{bounds}]"

@@ -118,13 +118,9 @@ class Record:
         Raises:
             ValueError: a field without which the number means nothing is missing, or has the wrong type.
         """
-        missing = [name for name in REQUIRED if name not in data]
-        if missing:
-            raise ValueError(f"fields are missing: {', '.join(missing)}")
+        _check(data)
         known = {name: data[name] for name in FIELDS if name in data}
         value = known["value"]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"value is not a number: {value!r}")
         known["value"] = math.nan if value is None else float(value)
         known.setdefault("schema", 0)
         return cls(**known, extra={key: value for key, value in data.items() if key not in FIELDS})
@@ -185,9 +181,14 @@ def read_records(path: Path) -> list[Record]:
     Returns:
         The records in the order of the file.
     """
+    return [Record.from_dict(data) for data in read_objects(path)]
+
+
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """The same as :func:`read_records`, as plain dicts: several times faster where thousands of files are read."""
     if not path.exists():
         return []
-    records = []
+    objects = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -195,10 +196,25 @@ def read_records(path: Path) -> list[Record]:
             data = json.loads(line.decode("utf-8", "surrogatepass"))
             if not isinstance(data, dict):
                 raise ValueError("not a JSON object")
-            records.append(Record.from_dict(data))
+            _check(data)
+            objects.append(data)
         except ValueError as problem:
             log.warning("%s, line %d is skipped, it is not a whole record: %s", path, number, problem)
-    return records
+    return objects
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    """Whether the number means something.
+
+    Raises:
+        ValueError: a field without which it does not is missing, or has the wrong type.
+    """
+    missing = [name for name in REQUIRED if name not in data]
+    if missing:
+        raise ValueError(f"fields are missing: {', '.join(missing)}")
+    value = data["value"]
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ValueError(f"value is not a number: {value!r}")
 
 
 def _lines(records: Iterable[Record]) -> str:

@@ -1,7 +1,7 @@
 """The folder of one run: who owns it, whether it is finished, and which is the newest.
 
-``status.json`` says ``running``, ``finished`` or ``failed``; a run whose process has died while ``running``
-was killed and can be resumed. Only a finished run counts as one.
+``status.json`` says ``running``, ``finished`` or ``failed``, since when and by which process, and what run it is; a
+run whose process has died while ``running`` was killed and can be resumed. Only a finished run counts as one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,25 +51,22 @@ class RunDirectory:
         """Whether the run ended well."""
         return self.status().get("status") == "finished"
 
-    def start(self) -> None:
+    def start(self, **about: Any) -> None:
         """Take the folder for this process and make it the newest run of its name.
+
+        Args:
+            about: what run it is, for :mod:`colbert_lab.results.ledger`: plain values such as its factors, known
+                before anything is measured.
 
         Raises:
             InputError: another process of this machine is executing the run.
         """
         before = self.status()
-        other = before.get("pid")
-        if (
-            before.get("status") == "running"
-            and before.get("host") == socket.gethostname()
-            and isinstance(other, int)
-            and other != os.getpid()
-            and _alive(other)
-        ):
+        if before.get("status") == "running" and executing(before):
             raise InputError(
-                f"the run {self.path} is being executed by process {other}; wait for it, or end it first"
+                f"the run {self.path} is being executed by process {before['pid']}; wait for it, or end it first"
             )
-        self._write(status="running", started=time.time())
+        self._write(status="running", started=time.time(), **({"run": about} if about else {}))
         link, temporary = self.path.parent / "latest", self.path.parent / f".latest.{os.getpid()}"
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(self.path.name)
@@ -90,11 +88,13 @@ class RunDirectory:
 
     def end(self, status: str, error: str | None = None) -> None:
         """Write how the run ended: ``finished``, or ``failed`` with the error."""
-        self._write(status=status, started=self.status().get("started"), ended=time.time(), error=error)
+        before = self.status()
+        kept = {"run": before["run"]} if "run" in before else {}
+        self._write(status=status, started=before.get("started"), ended=time.time(), error=error, **kept)
 
     def _write(self, **values: Any) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        values |= {"pid": os.getpid(), "host": socket.gethostname()}
+        values = {**values, "pid": os.getpid(), "host": socket.gethostname()}
         write_text(self.path / STATUS_FILE, json.dumps(values, indent=2) + "\n")
 
 
@@ -130,6 +130,21 @@ def find_run(output_dir: Path, name: str, config_hash: str, seed: int, reuse: bo
         finished = [run for run in known if run.finished]
         return finished[-1] if finished else known[-1] if known else directory
     return known[-1] if known and not known[-1].finished else directory
+
+
+def executing(status: Mapping[str, Any]) -> bool | None:
+    """Whether the process that a status names lives and is another than this one.
+
+    Args:
+        status: content of a ``status.json``.
+
+    Returns:
+        None where that cannot be known: the process was started on another machine, or is not named.
+    """
+    pid = status.get("pid")
+    if status.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return None
+    return pid != os.getpid() and _alive(pid)
 
 
 def check_writable(folder: Path, key: str = "output_dir") -> None:

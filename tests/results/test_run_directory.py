@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory, find_run
+from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory, executing, find_run
 
 HASH = "0123456789abcdef"
 FIRST = "0123456789-s1"
@@ -110,6 +110,26 @@ def test_a_failed_run_keeps_its_error_and_starts_again(tmp_path: Path) -> None:
     assert run.status()["error"] == "OSError: No space left on device"
     find(tmp_path).start()
     assert run.status()["status"] == "running"
+
+
+def test_what_run_it_is_stays_until_it_starts_again(tmp_path: Path) -> None:
+    run = find(tmp_path)
+    run.start(seed=1, factors={"lr": "1"})
+    assert run.status()["run"] == {"seed": 1, "factors": {"lr": "1"}}
+    run.end("failed", "OSError")
+    assert run.status()["run"] == {"seed": 1, "factors": {"lr": "1"}}
+    run.start()
+    assert "run" not in run.status()
+
+
+def test_whether_a_process_lives_is_known_on_its_own_machine_alone() -> None:
+    here = {"host": socket.gethostname()}
+    assert executing({**here, "pid": os.getppid()}) is True
+    assert executing({**here, "pid": dead_process()}) is False
+    assert executing({**here, "pid": os.getpid()}) is False, "this process is doing something else"
+    assert executing({"host": "another", "pid": os.getppid()}) is None
+    assert executing(here) is None
+    assert executing({}) is None
 
 
 @pytest.fixture
