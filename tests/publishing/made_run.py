@@ -101,7 +101,7 @@ def write_run(
                 dataset=str(found["dataset"]), split=key,
                 split_fingerprint=f"print-of-{key}", protocol_hash="protocol", measure="ndcg@10",
                 value=0.5 + n / 100, n_queries=300, seed=1,
-                factors={"experiment": "paper/zero", "data.path": "/home/alice/secret/set", "prompts": "nomic"},
+                factors={"experiment": "paper/zero", "data.path": "/elsewhere/secret/set", "prompts": "nomic"},
             )  # fmt: skip
             append_records(run_dir / "results.jsonl", [record])
     return run_dir

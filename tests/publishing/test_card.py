@@ -14,7 +14,7 @@ from colbert_lab.student.formats.own import save_student
 from colbert_lab.student.student import build_student
 from tests.publishing.made_run import write_run
 
-DATA = {"_target_": "x.ScoredListFiles", "path": "/home/alice/secret/lists", "scores": "a/teacher.jsonl"}
+DATA = {"_target_": "x.ScoredListFiles", "path": "/elsewhere/secret/lists", "scores": "a/teacher.jsonl"}
 REPO = "someone/zero"
 
 
@@ -30,16 +30,14 @@ def card_of(tmp_path: Path, made: Conversion, **changes: Any) -> Any:
     """The card, written and read again."""
     run_dir = write_run(tmp_path / "outputs" / "n" / "aa-s1", data={"first": DATA, "last": DATA}, dirty=True)
     source = run_dir / "last" / "student"
-    subject = Subject(
-        made, str(source), find_history(source), REPO, "out", ("mit", "/home/alice/secret/bert")
-    )
+    subject = Subject(made, str(source), find_history(source), REPO, "out", ("mit", "/elsewhere/secret/bert"))
     model_card(Subject(**vars(subject) | changes), Claims("apache-2.0")).save(tmp_path / "README.md")
     return ModelCard.load(tmp_path / "README.md")
 
 
 def test_a_card_names_no_place_of_this_machine(tmp_path: Path, made: Conversion) -> None:
     text = card_of(tmp_path, made).content
-    for place in ("alice", "secret", str(tmp_path), str(Path.home())):
+    for place in ("elsewhere", "secret", str(tmp_path), str(Path.home())):
         assert place not in text
     assert "path=lists, scores=teacher.jsonl" in text
     assert "The card of bert, where its weights come from, says `mit`." in text

@@ -20,7 +20,7 @@ SUPERVISED: dict[str, Any] = {
 }
 DISTILL: dict[str, Any] = {
     "_target_": "x.ScoredListFiles",
-    "path": "/home/alice/secret/lists",
+    "path": "/elsewhere/secret/lists",
     "scores": "teacher.jsonl",
 }
 

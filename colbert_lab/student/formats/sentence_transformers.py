@@ -36,6 +36,7 @@ from colbert_lab.student.formats.modules import (
     read_head,
     read_modules,
     read_transformer,
+    role_prompts,
     write_head,
     write_json,
     write_modules,
@@ -54,7 +55,6 @@ TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 DENSE = "sentence_transformers.base.modules.dense.Dense"
 MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
 NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 def load(folder: Path, attention: str, trust_remote_code: bool) -> Student:
@@ -98,9 +98,8 @@ def load(folder: Path, attention: str, trust_remote_code: bool) -> Student:
 
 def _rules(folder: Path, modules: list[Module], tokenizer: PreTrainedTokenizerBase) -> TokenRules:
     settings = read_transformer(modules[0])
-    prompts = read_json(folder / CONFIG_FILE).get("prompts") or {}
-    document_prompt = next((prompts[name] for name in DOCUMENT_PROMPTS if prompts.get(name)), "")
-    query_marker, query_prompt = split_marker(prompts.get("query") or "", tokenizer)
+    query_prompt, document_prompt = role_prompts(read_json(folder / CONFIG_FILE))
+    query_marker, query_prompt = split_marker(query_prompt, tokenizer)
     document_marker, document_prompt = split_marker(document_prompt, tokenizer)
     longest = min(settings.get("max_seq_length") or tokenizer.model_max_length, tokenizer.model_max_length)
     expansion, length = _expansion(folder, settings.get("query_expansion"), tokenizer)

@@ -190,6 +190,22 @@ def test_activations_of_unknown_origin_are_not_imported(folders: dict[str, Path]
             load_checkpoint(str(folders["pylate"]))
 
 
+def test_a_pooled_model_with_a_dense_layer_is_no_colbert(folders: dict[str, Path]) -> None:
+    file = folders["pylate"] / "modules.json"
+    pooling = {"idx": 9, "name": "9", "path": "", "type": "sentence_transformers.models.Pooling"}
+    file.write_text(json.dumps([*json.loads(file.read_text()), pooling]))
+    with pytest.raises(InputError, match=r"Pooling is not of a ColBERT; start .* student\.backbone="):
+        load_checkpoint(str(folders["pylate"]))
+
+
+def test_a_layer_without_its_width_is_named(folders: dict[str, Path]) -> None:
+    file = folders["pylate"] / "1_Dense" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in config.items() if key != "in_features"}))
+    with pytest.raises(InputError, match=r"1_Dense/config\.json: in_features is missing"):
+        load_checkpoint(str(folders["pylate"]))
+
+
 def test_markers_without_trained_vectors_are_refused(folders: dict[str, Path]) -> None:
     file = folders["pylate"] / "config_sentence_transformers.json"
     config = json.loads(file.read_text())
