@@ -93,6 +93,7 @@ def build_evaluator(
     search: SearchSettings,
     first_stage: FirstStage | None = None,
     processes: int = 1,
+    owner: Path | None = None,
 ) -> Evaluator:
     """The evaluator of a run.
 
@@ -102,6 +103,7 @@ def build_evaluator(
         search: how they are searched.
         first_stage: what the mode ``rerank`` reranks.
         processes: that encode corpora together.
+        owner: the run's folder.
     """
     settings = cfg.evaluation
     return Evaluator(
@@ -111,7 +113,7 @@ def build_evaluator(
         settings.token_budget,
         settings.precision,
         search,
-        keeping_of(settings, Path(cfg.cache_dir).expanduser(), processes),
+        keeping_of(settings, Path(cfg.cache_dir).expanduser(), processes, owner),
         first_stage,
     )
 
@@ -315,7 +317,7 @@ class Measuring:
             _at_most(settings.queries, len(self.splits[key].queries)),
         )
         name = f"{key}_small"
-        evaluator = build_evaluator(self.cfg, {name: small}, SearchSettings())
+        evaluator = build_evaluator(self.cfg, {name: small}, SearchSettings(), owner=self.path)
 
         def evaluate(student: Student, step: int) -> Mapping[str, float]:
             (result,) = evaluator.evaluate_student(student, f"step {step}", progress=False)
@@ -328,20 +330,6 @@ class Measuring:
         tables = run_tables(self.path)
         write_text(self.path / "table.md", to_markdown(tables))
         return tables
-
-
-def headline(path: Path, wanted: str, phase: str) -> float | None:
-    """The value of ``evaluation.headline`` after the last phase, or None when it was not measured.
-
-    It is that of exact search of float32 embeddings, or of the first way to search where that is not among them.
-    """
-    split, _, measure = wanted.rpartition("/")
-    found = {
-        record.variant: record.value
-        for record in reversed(read_records(path / "results.jsonl"))
-        if (record.system, record.phase, record.split, record.measure) == ("student", phase, split, measure)
-    }
-    return found.get(EXACT.label, next(reversed(found.values()), None))
 
 
 def factors(overrides: Sequence[str]) -> dict[str, str]:
