@@ -17,9 +17,10 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import EXACT, Evaluator, FirstStage, Result
 from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.environment import hardware_label
-from colbert_lab.results.identity import config_hash, protocol_hash
+from colbert_lab.results.identity import config_hash
 from colbert_lab.results.layout import Table, to_markdown
 from colbert_lab.results.means import complete_means, mean_records, split_weights
+from colbert_lab.results.protocol_file import add_protocol
 from colbert_lab.results.rankings import ranking_path, write_ranking
 from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
 from colbert_lab.results.run_directory import RunDirectory
@@ -239,6 +240,7 @@ class Measuring:
         variant = result.variant
         path = ranking_path(self.path, system, phase, result.key, variant.label)
         write_ranking(path, result.ranking, result.per_query)
+        protocol = add_protocol(self.path, result.protocol)
         if result.per_query.unjudged:
             log.warning("%s: %d queries without judgments left out", result.key, result.per_query.unjudged)
         new = [
@@ -257,7 +259,7 @@ class Measuring:
                 dataset=result.split.dataset,
                 split=result.key,
                 split_fingerprint=result.split.fingerprint,
-                protocol_hash=protocol_hash(result.protocol),
+                protocol_hash=protocol,
                 mode=variant.mode,
                 storage=variant.storage,
                 pool_factor=variant.pool_factor,
