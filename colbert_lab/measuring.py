@@ -17,8 +17,9 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import EXACT, Evaluator, FirstStage, Result
 from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.environment import hardware_label
-from colbert_lab.results.identity import config_hash
+from colbert_lab.results.identity import config_hash, protocol_hash
 from colbert_lab.results.layout import Table, to_markdown
+from colbert_lab.results.lineage import adopt_ranking, find_baseline
 from colbert_lab.results.means import complete_means, mean_records, split_weights
 from colbert_lab.results.protocol_file import add_protocol
 from colbert_lab.results.rankings import ranking_path, write_ranking
@@ -192,12 +193,47 @@ class Measuring:
             )
         for name, scorer in systems.items():
             for key in self._missing(name, "baselines"):
+                own = {"scorer": describe(scorer)}
+                if self._adopted(name, key, self.evaluator.protocol(key, EXACT, own)):
+                    continue
                 split, start = self.splits[key], time.perf_counter()
                 ranking = rank_split(scorer, split, self.cfg.evaluation.depth, f"{name} on {key}")
                 seconds = time.perf_counter() - start
-                result = self.evaluator.evaluate_ranking(key, ranking, {"scorer": describe(scorer)}, seconds)
+                result = self.evaluator.evaluate_ranking(key, ranking, own, seconds)
                 self._keep(result, name, scorer.name, "baselines", None, None, 0.0)
             self._keep_means(name, "baselines")
+
+    def _adopted(self, system: str, key: str, protocol: Mapping[str, Any]) -> bool:
+        """Take a baseline's measurement over from another run of this name, where all that decides it is the same."""
+        wanted = {
+            "system": system,
+            "split": key,
+            "split_fingerprint": self.splits[key].fingerprint,
+            "protocol_hash": protocol_hash(protocol),
+        }
+        known = None
+        if self.cfg.reuse:
+            known = find_baseline(self.path, wanted, self.evaluator.measures, self.environment)
+        if known is None:
+            return False
+        run, records = known
+        place = (system, "baselines", key)
+        adopt_ranking(ranking_path(run, *place), ranking_path(self.path, *place))
+        add_protocol(self.path, protocol)
+        own = {
+            "run_id": self.run_id,
+            "name": self.cfg.name,
+            "config_hash": self.hash,
+            "factors": self.factors,
+            "seed": self.cfg.seed,
+            "time": time.time(),
+        }
+        from_run = {"reused_from": records[0].extra.get("reused_from", run.name)}
+        new = [replace(record, **own, extra={**record.extra, **from_run}) for record in records]
+        append_records(self.results_file, new)
+        self.records += new
+        log.info("%s on %s: reused from %s (reuse=false measures it anew)", new[0].system_name, key, run)
+        return True
 
     def student(
         self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None

@@ -19,9 +19,13 @@ import torch
 from colbert_lab.errors import InputError
 from colbert_lab.measuring import Measuring
 from colbert_lab.results.ledger import read_ledger
+from colbert_lab.results.protocol_file import read_protocols
+from colbert_lab.results.rankings import ranking_path, read_ranking
+from colbert_lab.results.records import read_records
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.sweep_table import Cell, read_cells, sweep_table, write_cell
 from colbert_lab.sweeping import check_launcher, reset_sweep
+from colbert_lab.teachers.rank_split import rank_split
 from tests.command import command
 from tests.conftest import ROOT
 from tests.toy import toy_overrides, write_toy
@@ -106,6 +110,36 @@ def test_cells_that_fail_stop_no_other_cell_and_a_rerun_takes_up_what_is_left(
     table = (tmp_path / "toy" / "sweeps" / "table.md").read_text()
     assert table.count("| finished before |") == 3
     assert table.count("| finished |") == 1
+
+
+@pytest.mark.parametrize(("state", "searches"), [(("abc", False), 2), (("abc", True), 4), ((None, None), 2)])
+def test_baselines_are_measured_once_where_the_code_is_the_same(
+    state: tuple[str | None, bool | None], searches: int, tiny_bert: Path, toy: Path, tmp_path: Path
+) -> None:
+    given = arguments(tiny_bert, toy, tmp_path)
+    with (
+        patch("colbert_lab.results.environment.git_state", return_value=state),
+        patch("colbert_lab.measuring.rank_split", side_effect=rank_split) as searched,
+    ):
+        outcome = command("-m", *given, "seed=1,2")
+        assert outcome.status == 0, outcome.err
+        assert searched.call_count == searches  # BM25 on test and dev, in one or in both runs
+        again = command(*given, "seed=3", "reuse=false")
+        assert again.status == 0, again.err
+        assert searched.call_count == searches + 2
+    first, second = (run.path for run in read_ledger(tmp_path / "toy") if run.seed in (1, 2))
+    if searches == 2:
+        assert outcome.err.count("reused from") == 2
+    rows = [
+        [(r.split, r.measure, r.value, r.n_queries, r.protocol_hash) for r in read_records(run / "results.jsonl")
+         if r.system == "bm25"] for run in (first, second)
+    ]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert {r.run_id for r in read_records(second / "results.jsonl")} == {second.name}
+    assert {r.protocol_hash for r in read_records(second / "results.jsonl")} == set(read_protocols(second))
+    for split in ("test", "dev"):
+        one, other = (read_ranking(ranking_path(run, "bm25", "", split))[0] for run in (first, second))
+        assert one == other
 
 
 def test_a_sweep_of_bad_input_alone_ends_with_status_2(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
