@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab import logs
 from colbert_lab.atomic import write_text
+from colbert_lab.cell_process import cell_command, needs_process, run_alone
 from colbert_lab.errors import InputError
 from colbert_lab.results.headline import headline
 from colbert_lab.results.identity import asked_hash
@@ -164,10 +165,15 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
         logs.prefix = f"[{_state.cell.label}] "
     try:
         known = finished_before(cfg)
-        if known is None:
-            value = execute(cfg)
-        else:
+        if known is not None:
             status = BEFORE
+        elif needs_process(cfg):
+            overrides = HydraConfig.get().overrides
+            run_alone(cell_command(sys.argv[1:], [*overrides.task, *overrides.hydra]))
+            known = finished_before(cfg)
+        else:
+            value = execute(cfg)
+        if known is not None:
             note_run(known)
             if cfg.evaluation.headline is not None:
                 last = cfg.schedule[-1] if cfg.schedule else "evaluate"
@@ -179,6 +185,8 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
         traceback.print_exc()
     finally:
         logs.prefix = ""
+    if logs.process_rank() > 0:
+        return value  # the first process speaks for all
     if error is not None:
         print(f"error: {_state.cell.label}: {error}", file=sys.stderr)
     write_cell(

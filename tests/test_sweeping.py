@@ -16,6 +16,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from colbert_lab.cell_process import cell_command
 from colbert_lab.errors import InputError
 from colbert_lab.measuring import Measuring
 from colbert_lab.results.ledger import read_ledger
@@ -217,6 +218,41 @@ def test_joblib_runs_cells_at_the_same_time(tiny_bert: Path, toy: Path, tmp_path
     serial = command("-m", *given[:-2], "phases.distill.n_way=4", "seed=1,2")
     assert serial.status == 0, serial.err
     assert serial.out.count("finished before") == 2  # a launcher is no part of a run's identity
+
+
+@pytest.mark.slow
+def test_cells_with_several_processes_are_commands_of_their_own(
+    tiny_bert: Path, toy: Path, tmp_path: Path
+) -> None:
+    given = [
+        *arguments(tiny_bert, toy, tmp_path),
+        "trainer=ddp",
+        "trainer.devices=2",
+        "phases.distill.n_way=40,4",
+    ]
+    outcome = launched("basic", [*given, "trainer.threads=1"])
+    assert outcome.returncode == 2, outcome.stderr
+    assert statuses(tmp_path) == ["finished"]
+    (run,) = read_ledger(tmp_path / "toy")
+    assert run.processes == 2
+    table = (tmp_path / "toy" / "sweeps" / "table.md").read_text()
+    assert f"{run.values['dev/ndcg@10'].after:.4f}" in table
+    assert "n_way=40: phases.distill.n_way=40" in table
+
+
+def test_the_command_of_one_cell() -> None:
+    given = ["-m", "--config-dir", "DIR", "+experiment=x", "seed=1,2", "hydra/launcher=joblib", "-cd=D"]
+    overrides = [
+        "+experiment=x",
+        "seed=1",
+        "hydra.mode=MULTIRUN",
+        "hydra/launcher=joblib",
+        "hydra.verbose=true",
+    ]
+    assert cell_command(given, overrides)[1:] == [
+        "-m", "colbert_lab", "--config-dir", "DIR", "-cd=D", "+experiment=x", "seed=1", "hydra.verbose=true",
+        "hydra.mode=RUN",
+    ]  # fmt: skip
 
 
 @needs(SUBMITIT)
