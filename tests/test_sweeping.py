@@ -150,6 +150,26 @@ def test_a_sweep_of_bad_input_alone_ends_with_status_2(tiny_bert: Path, toy: Pat
     assert not list(tmp_path.rglob("status.json"))
 
 
+def test_a_sweep_that_the_user_stops_says_how_far_it_came(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
+    given = ["-m", *arguments(tiny_bert, toy, tmp_path), "seed=1,2,3"]
+    seen: list[Any] = []
+
+    def stopped(*args: Any) -> Measuring:
+        seen.append(args)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return Measuring(*args)
+
+    with patch("colbert_lab.run.Measuring", stopped):
+        outcome = command(*given)
+    assert outcome.status == 130
+    assert "1 of 2 cells finished" in outcome.out  # the third did not begin
+    assert "goes on from its last checkpoint" in outcome.out
+    assert outcome.err.splitlines()[-2].startswith("error: 1 stopped of 2 cells")
+    assert outcome.err.splitlines()[-1] == "stopped; the same command goes on from the last checkpoint"
+    assert not (tmp_path / "toy" / "sweeps" / ".cells").exists()
+
+
 def test_what_cannot_be_composed_is_said_before_any_cell_begins(
     tiny_bert: Path, toy: Path, tmp_path: Path
 ) -> None:
