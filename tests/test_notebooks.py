@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +62,33 @@ def test_a_sweep_in_one_process_leaves_a_folder_a_run(sweep: Path) -> None:
     assert {path.name for path in (sweep / "toy" / "sweeps").iterdir()} == {"multirun.yaml", *names}
 
 
-def test_the_ablation_table_runs_over_a_real_sweep(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the kernel is a process of its own
-    notebook = read(ROOT / "notebooks" / "ablation_table.ipynb")
+def executed(name: str, ours: Mapping[str, str], folder: Path) -> Any:
+    """A committed notebook, run anew with other parameters, in a process of its own."""
+    notebook = read(ROOT / "notebooks" / name)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
-    ours = {"outputs": f"Path({str(sweep)!r})", "name": "'toy'", "reference": "{'lr': '0.0001'}"}
     lines = parameters.source.splitlines()
     keys = [line.partition(" = ")[0] for line in lines]
     assert set(ours) < set(keys)
     parameters.source = "\n".join(
         f"{key} = {ours[key]}" if key in ours else line for key, line in zip(keys, lines, strict=True)
     )
-    before = changed_at(sweep)
     nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
+    return notebook
+
+
+@pytest.fixture
+def kernel_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is a process of its own, which is to find this checkout."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_the_ablation_table_runs_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep)
+    ours = {"outputs": f"Path({str(sweep)!r})", "name": "'toy'", "reference": "{'lr': '0.0001'}"}
+    notebook = executed("ablation_table.ipynb", ours, tmp_path)
     text = "\n".join(shown(notebook, "text/markdown"))
     (header,) = (line for line in text.splitlines() if "difference to the reference" in line)
     assert header.startswith("| lr | seeds | test: before | after | gain |")
@@ -87,6 +98,21 @@ def test_the_ablation_table_runs_over_a_real_sweep(
     assert "| reference |" in rows[1]
     assert re.search(r"lr=0\.01 against lr=0\.0001: (higher|lower|unclear), ", text)
     assert len(shown(notebook, "image/png")) == 2
+    assert changed_at(sweep) == before
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_quality_against_cost_runs_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep)
+    ours = {"outputs": f"Path({str(sweep)!r})", "names": "['toy']", "cost": "'tokens'"}
+    notebook = executed("quality_cost.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert "| configuration | after phase | seeds | cost (tokens) | of the best's cost | nDCG@10 |" in text
+    rows = [line for line in text.splitlines() if re.match(r"\| lr=0\.(01|0001) \| distill \| 2 \| \d", line)]
+    assert len(rows) == 2
+    assert sum("| the best | yes |" in row for row in rows) == 1
+    assert re.search(r"lr=0\.0\d* after distill: \d+\.\d% of the best quality for \d+\.\d% of its cost", text)
+    assert len(shown(notebook, "image/png")) == 1
     assert changed_at(sweep) == before
 
 
@@ -100,7 +126,7 @@ def test_a_committed_notebook_has_its_outputs_and_no_machine_paths(path: Path) -
     assert "error" not in kinds
     assert "stream" not in kinds
     assert shown(notebook, "text/markdown")
-    assert len(shown(notebook, "image/png")) == 2
+    assert shown(notebook, "image/png")
     said = "\n".join([*shown(notebook, "text/markdown"), *shown(notebook, "text/plain")])
     assert not re.search(r"(?<![\w.])/(tmp|home|work|root|Users|mnt|var)/", said)
     assert str(ROOT) not in path.read_text(encoding="utf-8")
