@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,45 @@ def test_quality_against_cost_runs_over_a_real_sweep(sweep: Path, tmp_path: Path
     assert re.search(r"lr=0\.0\d* after distill: \d+\.\d% of the best quality for \d+\.\d% of its cost", text)
     assert len(shown(notebook, "image/png")) == 1
     assert changed_at(sweep) == before
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_wins_and_losses_run_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep / "toy")
+    ours = {
+        "outputs": f"Path({str(sweep)!r})",
+        "names": "['toy']",
+        "student": "{'lr': '0.01'}",
+        "reference": "{'lr': '0.0001'}",
+    }
+    notebook = executed("wins_losses.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert re.search(r"A wins \d+ queries \(\d", text)
+    assert "Texts and judgments of test are those that were measured." in text
+    assert "| **largest wins of A** |" in text
+    rows = [line for line in text.splitlines() if line.startswith("| **score** | ")]
+    assert len(rows) == len(re.findall(r"(?m)^## The largest (?:win|loss) of A$", text)) > 0
+    assert len(shown(notebook, "image/png")) == 1
+    assert changed_at(sweep / "toy") == before
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_wins_and_losses_do_without_a_text_that_is_gone(sweep: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(sweep / "toy", outputs / "toy", symlinks=True)
+    for config in outputs.glob("toy/*-s?/config.yaml"):
+        config.write_text(re.sub(r"(?m)^(\s+path:) /.*$", rf"\1 {tmp_path / 'gone'}", config.read_text()))
+    ours = {
+        "outputs": f"Path({str(outputs)!r})",
+        "names": "['toy']",
+        "student": "{'lr': '0.01'}",
+        "reference": "{'lr': '0.0001'}",
+    }
+    notebook = executed("wins_losses.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert "Without texts and judgments: " in text
+    assert "| **largest wins of A** |" in text
+    assert "Not shown: no tokens without the texts." in text
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -174,8 +174,8 @@ def quality_cost_table(found: QualityCost) -> Table:
         )
     several = any(point.value.n > 1 for point in found.points)
     notes = [
-        f"cost ({unit}): {title}, of all phases up to this one; a phase that another run had trained counts in full. What "
-        "made the backbone is not in it.",
+        f"cost ({unit}): {title}, of all phases up to this one; a phase that another run had trained counts in "
+        "full. What made the backbone is not in it.",
         "[low, high]: 95% bootstrap interval over queries"
         + (", each averaged over the seeds first" if several else "")
         + "; another training seed is not part of it.",
@@ -183,14 +183,15 @@ def quality_cost_table(found: QualityCost) -> Table:
         "The best is the highest value on this very split: among many rows it is a little flattered.",
         *_hints(found),
     ]
+    columns = ["configuration", "after phase", "seeds", f"cost ({unit})", "of the best's cost"]
+    columns += [measure_title(found.measure), "of the best", "difference to the best", "front"]
     return Table(
         title=f"{measure_title(found.measure)} on {found.split} against {title}",
-        columns=("configuration", "after phase", "seeds", f"cost ({unit})", "of the best's cost", measure_title(found.measure),
-                 "of the best", "difference to the best", "front"),
+        columns=tuple(columns),
         rows=tuple(rows),
         verdicts=(),
         notes=tuple(notes),
-    )  # fmt: skip
+    )
 
 
 def quality_cost_sentences(found: QualityCost) -> list[str]:
