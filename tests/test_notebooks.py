@@ -156,6 +156,26 @@ def test_wins_and_losses_do_without_a_text_that_is_gone(sweep: Path, tmp_path: P
     assert "Not shown: no tokens without the texts." in text
 
 
+@pytest.mark.usefixtures("kernel_path")
+def test_audits_run_over_a_real_run(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep / "toy")
+    ours = {
+        "outputs": f"Path({str(sweep)!r})",
+        "name": "'toy'",
+        "configuration": "{'lr': '0.01'}",
+    }
+    notebook = executed("audits.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert re.search(r"(?m)^\| distill \| 0\.\d{3} \| \d+ \| \d+\.\d% \| \d+\.\d% \| \d+ \|", text)
+    assert "Texts and judgments of test are those that were measured." in text
+    assert re.search(r"(?m)^\| after distill \| \d+ \| \d", text)
+    assert re.search(
+        r"after distill: a relevant document scores higher than another one .* points against", text
+    )
+    assert len(shown(notebook, "image/png")) == 3
+    assert changed_at(sweep / "toy") == before
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_committed_notebook_has_its_outputs_and_no_machine_paths(path: Path) -> None:
     notebook = read(path)
