@@ -1,4 +1,4 @@
-"""Quality against cost over runs and their phases, and which of them are worth their cost. Text and numbers only."""
+"""Quality against cost over runs and their phases, and which of them are worth their cost. Numbers only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from colbert_lab.errors import InputError
-from colbert_lab.metrics.measures import measure_title
-from colbert_lab.metrics.significance import Interval, bootstrap_interval, paired_bootstrap
+from colbert_lab.metrics.significance import Interval, bootstrap_interval
 from colbert_lab.results.configurations import Configuration, Spread, spread
-from colbert_lab.results.layout import Table
 from colbert_lab.results.measured import titles
-from colbert_lab.results.rows import difference_cell
 from colbert_lab.results.runs import BEFORE, Run
 
 if TYPE_CHECKING:
@@ -27,7 +24,6 @@ COSTS: Mapping[str, tuple[str, str]] = {
     "tokens": ("training tokens without padding", "tokens"),
 }
 """What a student can cost: the name here to its title and unit."""
-NONE = "-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +55,7 @@ class Point:
     @property
     def title(self) -> str:
         """The configurations in short."""
-        return _titles(self.titles)
+        return short(self.titles)
 
     @property
     def label(self) -> str:
@@ -148,93 +144,6 @@ def quality_cost(
     return QualityCost(_with_front(points), untrained, split, measure, cost, tuple(left_out))
 
 
-def quality_cost_table(found: QualityCost) -> Table:
-    """One row a student, the cheapest first: cost, value, share of the best value, difference to the best, front.
-
-    Args:
-        found: what :func:`quality_cost` returned.
-    """
-    title, unit = COSTS[found.cost]
-    best = found.best
-    rows = []
-    for point in found.points:
-        gap = NONE if point is best else difference_cell(_gap(point, best))
-        rows.append(
-            (
-                point.title,
-                point.phase,
-                str(point.value.n),
-                cost_text(point.cost, found.cost),
-                _share(point.cost, best.cost),
-                _value(point),
-                _share(point.value.mean, best.value.mean),
-                "the best" if point is best else gap,
-                "yes" if point.on_front else "no",
-            )
-        )
-    several = any(point.value.n > 1 for point in found.points)
-    notes = [
-        f"cost ({unit}): {title}, of all phases up to this one; a phase that another run had trained counts in "
-        "full. What made the backbone is not in it.",
-        "[low, high]: 95% bootstrap interval over queries"
-        + (", each averaged over the seeds first" if several else "")
-        + "; another training seed is not part of it.",
-        "front: no other row is at least as good for at most the same cost.",
-        "The best is the highest value on this very split: among many rows it is a little flattered.",
-        *_hints(found),
-    ]
-    columns = ["configuration", "after phase", "seeds", f"cost ({unit})", "of the best's cost"]
-    columns += [measure_title(found.measure), "of the best", "difference to the best", "front"]
-    return Table(
-        title=f"{measure_title(found.measure)} on {found.split} against {title}",
-        columns=tuple(columns),
-        rows=tuple(rows),
-        verdicts=(),
-        notes=tuple(notes),
-    )
-
-
-def quality_cost_sentences(found: QualityCost) -> list[str]:
-    """What each student gives for its cost, against the best one; the cheapest first, the best one first of all.
-
-    Args:
-        found: what :func:`quality_cost` returned.
-    """
-    best, what = found.best, f"{measure_title(found.measure)} on {found.split}"
-    sentences = [
-        f"{best.label} is the best: {_value(best)} in {what}, for {cost_text(best.cost, found.cost, True)}."
-    ]
-    for point in found.points:
-        if point is best:
-            continue
-        gap = _gap(point, best)
-        interval = (
-            f"; difference {difference_cell(gap)}" if gap else f"; {point.value.mean - best.value.mean:+.4f}"
-        )
-        ratio = point.cost / best.cost
-        cheaper = (
-            f"{ratio:.1f} times its cost" if ratio >= 2 else f"{_share(point.cost, best.cost)} of its cost"
-        )
-        why = "" if point.on_front else f" It is not on the front: {_dominating(point, found)}."
-        sentences.append(
-            f"{point.label}: {_share(point.value.mean, best.value.mean)} of the best quality for {cheaper} "
-            f"({point.value.mean:.4f} for {cost_text(point.cost, found.cost, True)}{interval}).{why}"
-        )
-    return [*sentences, *found.left_out]
-
-
-def cost_text(value: float, cost: str, unit: bool = False) -> str:
-    """A cost with as many digits as are worth reading, such as ``1,341,000 tokens`` or ``2.3e+15 FLOP``.
-
-    Args:
-        value: the cost.
-        cost: one of ``COSTS``.
-        unit: whether to name it.
-    """
-    text = f"{value:.2e}" if cost == "flops" else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{text} {COSTS[cost][1]}" if unit else text
-
-
 def _point(
     each: Configuration, title: str, phases: Sequence[str], split: str, measure: str, cost: str
 ) -> Point | str:
@@ -245,9 +154,7 @@ def _point(
         return f"{title} after {phase} is left out: {measure} was not measured on {split}."
     taken = spread([_cost(run, phases, cost) for run in each.runs])
     if taken is None or taken.mean <= 0:
-        return (
-            f"{title} after {phase} is left out: its runs do not say their {cost} (runs of an older version)."
-        )
+        return f"{title} after {phase} is left out: its runs do not say their {cost}, as those of older versions."
     queries = each.per_query_at(phase, split, measure)
     records = [run.record(phase, split, measure) for run in each.runs]
     return Point(
@@ -289,49 +196,11 @@ def _with_front(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(marked)
 
 
-def _dominating(point: Point, found: QualityCost) -> str:
-    """Who is at least as good for at most the same cost: the best of them."""
-    able = [
-        other
-        for other in found.points
-        if other is not point and other.cost <= point.cost and other.value.mean >= point.value.mean
-    ]
-    other = max(able, key=lambda each: (each.value.mean, -each.cost))
-    return f"{other.label} has {other.value.mean:.4f} for {cost_text(other.cost, found.cost, True)}"
+def short(titles_of: Sequence[str]) -> str:
+    """Several configurations in a few words.
 
-
-def _gap(point: Point, best: Point) -> Interval | None:
-    """Paired difference over queries, where both have the same ones."""
-    if point.per_query is None or best.per_query is None or point.per_query[0] != best.per_query[0]:
-        return None
-    return paired_bootstrap(point.per_query[1], best.per_query[1])
-
-
-def _hints(found: QualityCost) -> list[str]:
-    hints = []
-    if len({protocol for point in found.points for protocol in point.protocols}) > 1:
-        hints.append("The protocols differ (lengths, prompts, depth): that is part of the differences.")
-    if found.untrained:
-        whose: dict[str, list[str]] = {}
-        for title, value in found.untrained.items():
-            whose.setdefault(f"{value:.4f}", []).append(title)
-        told = (f"{value} ({_titles(titles_of)})" for value, titles_of in whose.items())
-        hints.append(f"Before training, which has no cost here: {', '.join(told)}.")
-    return hints
-
-
-def _titles(titles_of: Sequence[str]) -> str:
+    Args:
+        titles_of: their titles; not empty.
+    """
     first, *others = titles_of
     return f"{first} and {len(others)} more" if len(others) > 1 else " = ".join(titles_of)
-
-
-def _value(point: Point) -> str:
-    text = f"{point.value.mean:.4f}"
-    return text if point.interval is None else f"{text} [{point.interval.low:.4f}, {point.interval.high:.4f}]"
-
-
-def _share(part: float, whole: float) -> str:
-    if whole <= 0:
-        return NONE
-    percent = 100 * part / whole
-    return f"{percent:.1f}%" if percent >= 10 else f"{percent:.2g}%"

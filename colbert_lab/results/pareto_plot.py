@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colbert_lab.metrics.measures import measure_title
 from colbert_lab.results.pareto import COSTS, QualityCost
@@ -42,7 +42,7 @@ def plot_quality_cost(found: QualityCost) -> Figure:
             [point.cost for point in own],
             [point.value.mean for point in own],
             color=COLOURS[number % len(COLOURS)],
-            linestyle=STYLES[number // len(COLOURS) % len(STYLES)],
+            linestyle=_style(number),
             linewidth=1.2,
             alpha=0.6,
             zorder=2,
@@ -75,6 +75,10 @@ def _colours(number: int) -> tuple[str, str]:
     """Colour and face of a configuration's marks; beyond as many as there are colours, the faces are white."""
     again, colour = divmod(number, len(COLOURS))
     return COLOURS[colour], "white" if again % 2 else COLOURS[colour]
+
+
+def _style(number: int) -> Any:
+    return STYLES[number // len(COLOURS) % len(STYLES)]
 
 
 def _untrained(panel: Axes, found: QualityCost, names: list[str]) -> bool:
@@ -127,7 +131,7 @@ def _legend(figure: Figure, names: list[str], phases: list[str], columns: int, u
     from matplotlib.lines import Line2D
 
     colours = [
-        Line2D([], [], color=_colours(n)[0], linestyle=STYLES[n // len(COLOURS) % len(STYLES)], linewidth=2,
+        Line2D([], [], color=_colours(n)[0], linestyle=_style(n), linewidth=2,
                marker="o", markersize=8, markerfacecolor=_colours(n)[1], label=name)
         for n, name in enumerate(names)
     ]  # fmt: skip

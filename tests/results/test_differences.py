@@ -12,15 +12,8 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.results.configurations import Configuration, group
 from colbert_lab.results.difference_plot import plot_differences
-from colbert_lab.results.differences import (
-    Differences,
-    contest,
-    contest_sentences,
-    difference_sentences,
-    difference_table,
-    query_differences,
-    side,
-)
+from colbert_lab.results.difference_table import contest_sentences, difference_sentences, difference_table
+from colbert_lab.results.differences import Differences, contest, query_differences, side
 from colbert_lab.results.rankings import ranking_path, write_ranking
 from colbert_lab.results.runs import find_runs
 from colbert_lab.types import Corpus, Ranking, Split

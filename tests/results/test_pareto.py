@@ -10,13 +10,9 @@ pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed"
 
 from colbert_lab.errors import InputError
 from colbert_lab.results.configurations import Configuration, group
-from colbert_lab.results.pareto import (
-    cost_text,
-    quality_cost,
-    quality_cost_sentences,
-    quality_cost_table,
-)
+from colbert_lab.results.pareto import quality_cost
 from colbert_lab.results.pareto_plot import plot_quality_cost
+from colbert_lab.results.pareto_table import cost_text, quality_cost_sentences, quality_cost_table
 from colbert_lab.results.runs import find_runs
 from tests.results.run_folders import MEASURE, write_run
 
@@ -105,6 +101,17 @@ def test_bad_questions(study: list[Configuration]) -> None:
         quality_cost(study, "test", "mrr@10")
     with pytest.raises(InputError, match="n=long is left out: it was not measured on dev"):
         quality_cost(study, "dev", MEASURE)
+
+
+def test_device_hours_and_operations(tmp_path: Path, study: list[Configuration]) -> None:
+    with pytest.raises(InputError, match="its runs do not say their flops, as those of older versions"):
+        quality_cost(study, "test", MEASURE, "flops")
+    for path in tmp_path.glob("study/*/*/phase.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"devices": 2, "flops": 3e15}))
+    again = group(find_runs(tmp_path, "study").runs)
+    assert [p.cost for p in quality_cost(again, "test", MEASURE, "flops").points] == [3e15, 3e15, 6e15]
+    hours = quality_cost(again, "test", MEASURE, "device_hours").points
+    assert [p.cost for p in hours] == pytest.approx([20 * 2 / 3600, 20 * 2 / 3600, 60 * 2 / 3600])
 
 
 def test_costs_are_readable() -> None:
