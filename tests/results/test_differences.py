@@ -39,8 +39,8 @@ def rank(path: Path, gain: tuple[float, ...] | float, documents: list[str]) -> N
 
 @pytest.fixture
 def study(tmp_path: Path) -> list[Configuration]:
-    """``new`` puts the relevant document d1 first, ``old`` puts d2 first."""
-    for value, gain, documents in (("new", GAINS, ["d1", "d2", "d3"]), ("old", 0.0, ["d2", "d3", "d1"])):
+    """``new`` puts the relevant document d1 first, ``old`` puts d3 first."""
+    for value, gain, documents in (("new", GAINS, ["d1", "d2", "d3"]), ("old", 0.0, ["d3", "d2", "d1"])):
         for seed in (1, 2):
             path = write_run(tmp_path, value[0], seed, {"n": value}, {"distill": {"test": gain}})
             rank(path, gain, documents)
@@ -75,7 +75,7 @@ def test_the_table_shows_texts_ranks_and_judgments(found: Differences) -> None:
     _, one, other, gap, ours, theirs = table.rows[1]
     assert (one, other, gap) == ("0.3000", "0.0000", "+0.3000")
     assert ours == "1. d1 ✓<br>2. d2<br>(✓ at 1)"
-    assert theirs == "1. d2<br>2. d3<br>(✓ at 3)"
+    assert theirs == "1. d3<br>2. d2<br>(✓ at 3)"
     without = difference_table(found, 1)
     assert without.rows[1][0] == "q0"
     assert without.rows[1][4] == "1. d1<br>2. d2"
@@ -84,11 +84,11 @@ def test_the_table_shows_texts_ranks_and_judgments(found: Differences) -> None:
 def test_the_documents_that_a_win_is_about(found: Differences) -> None:
     met = contest(found, found.largest(1)[0], TEXT)
     assert met is not None
-    assert (met.query_id, met.relevant, met.rival, met.better) == ("q0", "d1", "d2", True)
+    assert (met.query_id, met.relevant, met.rival, met.better) == ("q0", "d1", "d3", True)
     assert contest_sentences(found, met, TEXT) == [
         "Query: what is q0",
         r"Relevant (rank 1 for A, rank 3 for B): d1: one | \*two\*",
-        "Not relevant (rank 2 for A, rank 1 for B): d2: red fish",
+        "Not relevant (rank 3 for A, rank 1 for B): d3: a bird",
     ]
     lost = contest(found, found.largest(1, wins=False)[0], TEXT)
     assert lost is not None
