@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.arguments import quoted
 from colbert_lab.errors import InputError
+from colbert_lab.sweeping import current_cell, end_sweep, reset_sweep, run_cell
 from colbert_lab.tasks import execute
 
 PACKAGE = Path(__file__).resolve().parent
@@ -28,19 +30,24 @@ WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _run(cfg: DictConfig) -> float | None:
+    if current_cell() is not None:
+        return run_cell(cfg, _execute)
     try:
-        return execute(cfg)
+        return _execute(cfg)
     except InputError as error:
         # Hydra would print a second line before it passed the error on.
         stop(error)
+
+
+def _execute(cfg: DictConfig) -> float | None:
+    try:
+        return execute(cfg)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        stop(
-            InputError(
-                f"{error.filename or cfg.output_dir}: {error.strerror}; the same command goes on from there"
-            )
-        )
+        raise InputError(
+            f"{error.filename or cfg.output_dir}: {error.strerror}; the same command goes on from there"
+        ) from error
 
 
 def one_line(error: Exception) -> str:
@@ -69,17 +76,32 @@ def stop(error: Exception) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line; mistakes of the user end in one line and exit status 2."""
+    """Run the command line; mistakes of the user end in one line and exit status 2.
+
+    A sweep ends in a table of its cells, see :func:`colbert_lab.sweeping.end_sweep`, whatever became of them.
+    """
     logging.captureWarnings(True)
+    again = shlex.join(["python", "-m", "colbert_lab", *sys.argv[1:]])
+    reset_sweep()
     sys.argv = [sys.argv[0], *quoted(sys.argv[1:])]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
     try:
         _run()
     except (HydraException, OmegaConfBaseException) as error:
+        end_sweep(again)
         stop(error)
     except KeyboardInterrupt:
+        end_sweep(again)
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if end_sweep(again) is None:
+            raise
+        # Of the launcher: errors of cells are kept from the sweep.
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+    if status := end_sweep(again):
+        sys.exit(status)
 
 
 if __name__ == "__main__":

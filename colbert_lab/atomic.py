@@ -4,6 +4,7 @@ A write goes to a temporary name in the same folder and takes its place with one
 process or a full disk leaves the previous version intact.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -46,13 +47,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, whole_with: str | None = None) -> Iterator[Path]:
     """Give a temporary folder that becomes ``path`` when the block ends without an error.
 
     An existing ``path`` is replaced only after the new folder is complete.
 
     Args:
         path: the folder to write.
+        whole_with: for what several processes may make at once, all with the same content (caches): a file in it
+            without which it is damaged. A whole ``path`` that is there at the end stays, so that those who read it
+            are not disturbed.
 
     Yields:
         The temporary folder to fill.
@@ -65,6 +69,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        if whole_with is not None:
+            try:
+                temporary.rename(path)
+                return
+            except OSError:
+                if (path / whole_with).is_file():
+                    return
         old = path.with_name(f".{path.name}.old")
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -78,3 +89,43 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def one_maker(path: Path) -> Iterator[None]:
+    """Let one process at a time make ``path``; others wait, and find it made.
+
+    The right ends with the process, also when it is killed. Where a file system cannot lock, nobody waits: then
+    each makes it, which is safe as the writes are atomic.
+
+    Args:
+        path: the file or folder that the block makes where it is missing.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    handle = _locked(lock)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            lock.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _locked(lock: Path) -> int | None:
+    """The open and locked file; None where that is not possible."""
+    while True:
+        handle = None
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if lock.stat().st_ino == os.fstat(handle).st_ino:
+                return handle
+        except FileNotFoundError:
+            pass  # its former owner removed it while this process waited
+        except OSError:
+            if handle is not None:
+                os.close(handle)
+            return None
+        if handle is not None:
+            os.close(handle)

@@ -38,6 +38,7 @@ def compare(cfg: DictConfig) -> None:
         measures=settings.measures,
         splits=settings.splits,
         systems=settings.systems,
+        allow_different=settings.allow_different,
     )
     beside = set_beside(settings.published, comparison)
     tables = comparison_tables(comparison, beside)

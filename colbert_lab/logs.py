@@ -11,6 +11,9 @@ from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+prefix = ""
+"""Before each line on the terminal: which cell of a sweep says it, where several speak at once."""
+
 
 def start_logging() -> logging.handlers.MemoryHandler:
     """Log to the terminal, and keep everything for run.log, whose folder is made once the inputs are good."""
@@ -18,7 +21,7 @@ def start_logging() -> logging.handlers.MemoryHandler:
     root.handlers.clear()
     root.setLevel(logging.INFO)
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(logging.Formatter(prefix.replace("%", "%%") + "%(message)s"))
     terminal.addFilter(_for_the_user)
     if process_rank() > 0:  # the first process speaks for all
         terminal.setLevel(logging.ERROR)

@@ -19,7 +19,9 @@ from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash, protocol_hash
 from colbert_lab.results.layout import Table, to_markdown
+from colbert_lab.results.lineage import adopt_ranking, find_baseline
 from colbert_lab.results.means import complete_means, mean_records, split_weights
+from colbert_lab.results.protocol_file import add_protocol
 from colbert_lab.results.rankings import ranking_path, write_ranking
 from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
 from colbert_lab.results.run_directory import RunDirectory
@@ -93,6 +95,7 @@ def build_evaluator(
     search: SearchSettings,
     first_stage: FirstStage | None = None,
     processes: int = 1,
+    owner: Path | None = None,
 ) -> Evaluator:
     """The evaluator of a run.
 
@@ -102,6 +105,7 @@ def build_evaluator(
         search: how they are searched.
         first_stage: what the mode ``rerank`` reranks.
         processes: that encode corpora together.
+        owner: the run's folder.
     """
     settings = cfg.evaluation
     return Evaluator(
@@ -111,7 +115,7 @@ def build_evaluator(
         settings.token_budget,
         settings.precision,
         search,
-        keeping_of(settings, Path(cfg.cache_dir).expanduser(), processes),
+        keeping_of(settings, Path(cfg.cache_dir).expanduser(), processes, owner),
         first_stage,
     )
 
@@ -189,12 +193,47 @@ class Measuring:
             )
         for name, scorer in systems.items():
             for key in self._missing(name, "baselines"):
+                own = {"scorer": describe(scorer)}
+                if self._adopted(name, key, self.evaluator.protocol(key, EXACT, own)):
+                    continue
                 split, start = self.splits[key], time.perf_counter()
                 ranking = rank_split(scorer, split, self.cfg.evaluation.depth, f"{name} on {key}")
                 seconds = time.perf_counter() - start
-                result = self.evaluator.evaluate_ranking(key, ranking, {"scorer": describe(scorer)}, seconds)
+                result = self.evaluator.evaluate_ranking(key, ranking, own, seconds)
                 self._keep(result, name, scorer.name, "baselines", None, None, 0.0)
             self._keep_means(name, "baselines")
+
+    def _adopted(self, system: str, key: str, protocol: Mapping[str, Any]) -> bool:
+        """Take a baseline's measurement over from another run of this name, where all that decides it is the same."""
+        wanted = {
+            "system": system,
+            "split": key,
+            "split_fingerprint": self.splits[key].fingerprint,
+            "protocol_hash": protocol_hash(protocol),
+        }
+        known = None
+        if self.cfg.reuse:
+            known = find_baseline(self.path, wanted, self.evaluator.measures, self.environment)
+        if known is None:
+            return False
+        run, records = known
+        place = (system, "baselines", key)
+        adopt_ranking(ranking_path(run, *place), ranking_path(self.path, *place))
+        add_protocol(self.path, protocol)
+        own = {
+            "run_id": self.run_id,
+            "name": self.cfg.name,
+            "config_hash": self.hash,
+            "factors": self.factors,
+            "seed": self.cfg.seed,
+            "time": time.time(),
+        }
+        from_run = {"reused_from": records[0].extra.get("reused_from", run.name)}
+        new = [replace(record, **own, extra={**record.extra, **from_run}) for record in records]
+        append_records(self.results_file, new)
+        self.records += new
+        log.info("%s on %s: reused from %s (reuse=false measures it anew)", new[0].system_name, key, run)
+        return True
 
     def student(
         self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None
@@ -237,6 +276,7 @@ class Measuring:
         variant = result.variant
         path = ranking_path(self.path, system, phase, result.key, variant.label)
         write_ranking(path, result.ranking, result.per_query)
+        protocol = add_protocol(self.path, result.protocol)
         if result.per_query.unjudged:
             log.warning("%s: %d queries without judgments left out", result.key, result.per_query.unjudged)
         new = [
@@ -255,7 +295,7 @@ class Measuring:
                 dataset=result.split.dataset,
                 split=result.key,
                 split_fingerprint=result.split.fingerprint,
-                protocol_hash=protocol_hash(result.protocol),
+                protocol_hash=protocol,
                 mode=variant.mode,
                 storage=variant.storage,
                 pool_factor=variant.pool_factor,
@@ -315,7 +355,7 @@ class Measuring:
             _at_most(settings.queries, len(self.splits[key].queries)),
         )
         name = f"{key}_small"
-        evaluator = build_evaluator(self.cfg, {name: small}, SearchSettings())
+        evaluator = build_evaluator(self.cfg, {name: small}, SearchSettings(), owner=self.path)
 
         def evaluate(student: Student, step: int) -> Mapping[str, float]:
             (result,) = evaluator.evaluate_student(student, f"step {step}", progress=False)
@@ -328,20 +368,6 @@ class Measuring:
         tables = run_tables(self.path)
         write_text(self.path / "table.md", to_markdown(tables))
         return tables
-
-
-def headline(path: Path, wanted: str, phase: str) -> float | None:
-    """The value of ``evaluation.headline`` after the last phase, or None when it was not measured.
-
-    It is that of exact search of float32 embeddings, or of the first way to search where that is not among them.
-    """
-    split, _, measure = wanted.rpartition("/")
-    found = {
-        record.variant: record.value
-        for record in reversed(read_records(path / "results.jsonl"))
-        if (record.system, record.phase, record.split, record.measure) == ("student", phase, split, measure)
-    }
-    return found.get(EXACT.label, next(reversed(found.values()), None))
 
 
 def factors(overrides: Sequence[str]) -> dict[str, str]:

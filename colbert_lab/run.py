@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
@@ -20,10 +17,11 @@ from colbert_lab.encoding import count_processes, encode_together
 from colbert_lab.errors import InputError
 from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
-from colbert_lab.measuring import Measuring, build_evaluator, factors, headline
+from colbert_lab.measuring import Measuring, build_evaluator, factors
 from colbert_lab.metrics.evaluator import Evaluator
 from colbert_lab.results.environment import describe
-from colbert_lab.results.identity import config_hash, phase_hash
+from colbert_lab.results.headline import headline
+from colbert_lab.results.identity import asked_hash, config_hash, phase_hash
 from colbert_lab.results.layout import print_tables
 from colbert_lab.results.lineage import adopt_phase, find_phase
 from colbert_lab.results.run_directory import RunDirectory, find_run
@@ -33,6 +31,7 @@ from colbert_lab.settings import checked
 from colbert_lab.student.formats.known import folder_digest, folder_of
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, count_parameters, pick_device
+from colbert_lab.sweeping import current_cell, note_run
 from colbert_lab.training.phase import CODE_VERSION, PhaseOutcome, finished_phase, train_phase
 from colbert_lab.training.precision import pick_precision, prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
@@ -57,6 +56,7 @@ def run(cfg: DictConfig) -> float | None:
         InputError: anything the user can mend; nothing is then left that looks finished.
     """
     buffer = start_logging()
+    asked = asked_hash(OmegaConf.to_container(checked(cfg)))  # type: ignore[arg-type]
     cfg.trainer.precision = pick_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     cfg = checked(cfg)
     resolve_mode(cfg.tracking.mode)
@@ -67,10 +67,11 @@ def run(cfg: DictConfig) -> float | None:
     prepare_torch(cfg.trainer.threads)
     config: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
     directory = find_run(Path(cfg.output_dir), cfg.name, config_hash(config), cfg.seed, cfg.reuse)
+    note_run(directory.path)
     if process_rank() > 0:
         if not directory.finished:
             inputs = load_inputs(cfg, overrides)
-            _walk(cfg, config, inputs, directory, _evaluator(cfg, inputs), None)
+            _walk(cfg, config, inputs, directory, _evaluator(cfg, inputs, directory), None)
         return None
     if directory.finished:
         log.info("this run is finished (reuse=false trains it anew): %s", directory.path)
@@ -85,15 +86,16 @@ def run(cfg: DictConfig) -> float | None:
         schedule=config["schedule"],
         headline=cfg.evaluation.headline,
         processes=count_processes(cfg.trainer),
+        asked=asked,
     )
-    if label := _sweep_label(overrides):
-        directory.name_in_sweep(label)
+    if (cell := current_cell()) is not None:
+        directory.name_in_sweep(cell.label)
     with logged_to(directory.path / "run.log", buffer):
         try:
             environment = describe()
             write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg))
             write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
-            evaluator = _evaluator(cfg, inputs)
+            evaluator = _evaluator(cfg, inputs, directory)
             measuring = Measuring(cfg, config, overrides, inputs.splits, directory, environment, evaluator)
             _walk(cfg, config, inputs, directory, evaluator, measuring)
             measuring.write_tables()
@@ -155,9 +157,9 @@ def _walk(
                 wandb_run.finish()
 
 
-def _evaluator(cfg: DictConfig, inputs: Inputs) -> Evaluator:
+def _evaluator(cfg: DictConfig, inputs: Inputs, directory: RunDirectory) -> Evaluator:
     processes = count_processes(cfg.trainer)
-    return build_evaluator(cfg, inputs.splits, inputs.search, inputs.first_stage, processes)
+    return build_evaluator(cfg, inputs.splits, inputs.search, inputs.first_stage, processes, directory.path)
 
 
 def _encode(
@@ -298,22 +300,6 @@ def _headline(cfg: DictConfig, directory: RunDirectory) -> float | None:
     if cfg.evaluation.headline is None:
         return None
     return headline(directory.path, cfg.evaluation.headline, cfg.schedule[-1] if cfg.schedule else "evaluate")
-
-
-def _sweep_label(overrides: list[str]) -> str | None:
-    """A readable name of a job of a multirun: what the sweep varies, as far as the command line tells.
-
-    Returns:
-        For example ``lr=1e-4,seed=1``; None outside a multirun.
-    """
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return None
-    given = [argument for argument in sys.argv[1:] if not argument.startswith("-") and "=" in argument]
-    parsed = OverridesParser.create().parse_overrides(given)
-    swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    pairs = [override.lstrip("+").partition("=") for override in overrides]
-    chosen = [pair for pair in pairs if pair[0] in swept] or pairs
-    return ",".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, _, value in chosen)
 
 
 def _overrides() -> list[str]:

@@ -20,6 +20,7 @@ from colbert_lab.retrieval.variants import Muvera, Plaid, SearchSettings, varian
 from colbert_lab.teachers.lists import describe
 from colbert_lab.teachers.rank_split import rank_split
 from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.run_file import read_run
 from colbert_lab.types import Ranking, Split
 
@@ -110,16 +111,23 @@ def check_splits(search: SearchSettings, splits: Mapping[str, Split], depth: int
         )
 
 
-def keeping_of(settings: DictConfig, cache_dir: Path, processes: int = 1) -> Keeping:
+def keeping_of(
+    settings: DictConfig, cache_dir: Path, processes: int = 1, owner: Path | None = None
+) -> Keeping:
     """Where token embeddings go.
 
     Args:
         settings: the ``evaluation`` part of the config.
         cache_dir: the config's.
         processes: that encode together.
+        owner: the run's folder. Files that are removed after use are its own, so that runs at the same time do not
+            remove one another's.
     """
-    memory = int(settings.memory * 2**30)
-    return Keeping(memory, cache_dir / "embeddings", settings.keep_embeddings, processes)
+    memory, folder = int(settings.memory * 2**30), cache_dir / "embeddings"
+    if owner is None or settings.keep_embeddings:
+        return Keeping(memory, folder, settings.keep_embeddings, processes)
+    folder = folder / f"run-{fingerprint([str(owner.resolve())])}"
+    return Keeping(memory, folder, keep=False, processes=processes, own=True)
 
 
 def first_stage_of(settings: DictConfig, splits: Mapping[str, Split]) -> FirstStage:

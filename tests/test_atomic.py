@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from colbert_lab.atomic import atomic_folder, atomic_path, write_text
+from colbert_lab.atomic import atomic_folder, atomic_path, one_maker, write_text
 
 
 class Failed(RuntimeError):
@@ -112,7 +112,7 @@ LIMIT = 1000  # bytes that a file may have; a write beyond fails as on a full di
 PROCESS = """
 import os, resource, signal, sys
 from pathlib import Path
-from colbert_lab.atomic import atomic_folder, atomic_path, write_text
+from colbert_lab.atomic import atomic_folder, atomic_path, one_maker, write_text
 
 def write_file(path, text):
     write_text(path, text)
@@ -184,3 +184,46 @@ def test_a_killed_process_leaves_the_old_file_and_folder(tmp_path: Path) -> None
     assert in_process("write_folder", tmp_path / "folder", 3) == 0
     assert (tmp_path / "file").read_text() == "xxx"
     assert content(tmp_path / "folder") == {"first": "small", "second": "xxx"}
+
+
+@pytest.mark.parametrize(("there", "left"), [("whole", "theirs"), ("damaged", "ours")])
+def test_of_two_makers_of_a_cache_the_first_one_stays(there: str, left: str, tmp_path: Path) -> None:
+    """The other one's readers are not disturbed; a damaged folder is replaced all the same."""
+    with atomic_folder(tmp_path / "cache", whole_with="meta") as ours:
+        for name in ("data", "meta"):
+            (ours / name).write_text("ours")
+        with atomic_folder(tmp_path / "cache", whole_with="meta") as theirs:
+            (theirs / "data").write_text("theirs")
+            if there == "whole":
+                (theirs / "meta").write_text("theirs")
+    assert (tmp_path / "cache" / "data").read_text() == left
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_one_maker_at_a_time(tmp_path: Path) -> None:
+    """Processes that find a cache missing at once: one makes it, the others wait and find it; also after a kill."""
+    code = (
+        "import sys, time; from pathlib import Path; from colbert_lab.atomic import one_maker\n"
+        f"path = Path({str(tmp_path)!r}) / 'deep' / 'cache'\n"
+        "with one_maker(path):\n"
+        "    if not path.exists():\n"
+        "        print('making', flush=True); time.sleep(float(sys.argv[1])); path.write_text('made')\n"
+    )
+
+    def start(seconds: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-c", code, seconds], stdout=subprocess.PIPE, text=True)
+
+    killed = start("60")
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "making\n"
+    others = [start("0.3") for _ in range(4)]
+    killed.kill()
+    killed.communicate()
+    assert sorted(each.communicate()[0] for each in others) == ["", "", "", "making\n"]
+    assert (tmp_path / "deep" / "cache").read_text() == "made"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["cache"]
+
+
+def test_a_folder_that_cannot_be_written_keeps_nobody_waiting() -> None:
+    with one_maker(Path("/dev/null/cache")):
+        pass

@@ -97,6 +97,24 @@ def test_nothing_in_common_is_one_line(runs: str, tmp_path: Path) -> None:
     assert "error: runs: no split and measure in common" in outcome.err
 
 
+def test_other_text_is_one_line_and_shown_on_request(runs: str, tmp_path: Path) -> None:
+    other = write_run(tmp_path, "cc", 1, {"n": "3"}, {"distill": {"test": 0.2}}, fingerprint="newer")
+    given = [
+        "task=compare",
+        f"runs=[{tmp_path}/study/aa00000000-s1,{other}]",
+        f"output_dir={tmp_path / 'out'}",
+    ]
+    outcome = command(*given)
+    assert outcome.status == 2
+    assert outcome.err.startswith(
+        "error: runs: test: other text of n=3 and n=1: documents, queries or judgments"
+    )
+    assert not (tmp_path / "out").exists()
+    allowed = command(*given, "compare.allow_different=true")
+    assert allowed.status == 0, allowed.err
+    assert "not compared: other text than the reference" in allowed.out
+
+
 def test_runs_without_the_task_have_no_effect_and_say_so(runs: str, tmp_path: Path) -> None:
     outcome = command("+experiment=colbert_zero_kd", runs)
     assert outcome.status == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from colbert_lab.metrics.measures import parse_measure
 from colbert_lab.results.means import split_weights
 from colbert_lab.results.records import read_records
 from colbert_lab.settings import checked
+from colbert_lab.text.splits import DEV_NAMES
 from tests.command import command, the_run
 from tests.conftest import ROOT
 from tests.toy import write_toy
@@ -210,3 +212,22 @@ def test_the_experiment_in_the_readme_composes(tmp_path: Path) -> None:
     assert cfg.name == "sharp"
     assert cfg.phases.distill.objective.distillation.teacher.temperature == 0.1
     assert cfg.schedule == ["distill"]
+
+
+@pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
+def test_every_cell_of_a_committed_sweep_composes(sweep: str) -> None:
+    given = ["+experiment=colbert_zero_kd", f"+sweep={sweep}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        whole = compose("config", overrides=given, return_hydra_config=True)
+    assert whole.name == sweep  # the runs have a folder of their own
+    assert str(whole.hydra.mode) == "RunMode.MULTIRUN"  # -m may be left out
+    params = dict(whole.hydra.sweeper.params)
+    assert len(params["seed"].split(",")) >= 2
+    cells = [
+        checked(composed(*given, *(f"{key}={value}" for key, value in zip(params, values, strict=True))))
+        for values in product(*(params[key].split(",") for key in params))
+    ]
+    configs = [OmegaConf.to_container(cfg) for cfg in cells]
+    assert all(configs.count(config) == 1 for config in configs)  # each factor changes something
+    assert set(cells[0].schedule) <= set(cells[0].phases)
+    assert cells[0].evaluation.headline.partition("/")[0] in DEV_NAMES

@@ -57,10 +57,14 @@ def test_a_sweep_in_one_process_leaves_a_folder_a_run(sweep: Path) -> None:
     there = [path.name for path in (sweep / "toy").iterdir()]
     runs = [name for name in there if re.fullmatch(r"[0-9a-f]{10}-s[12]", name)]
     assert len(runs) == len(RATES) * len(SEEDS)
-    # Hydra keeps one file of the whole sweep beside them.
+    # Hydra keeps one file of the whole sweep beside them, and there is the table of its cells.
     assert set(there) - set(runs) == {"latest", "sweeps"}
     names = {f"lr={rate},seed={seed}" for rate in RATES for seed in SEEDS}
-    assert {path.name for path in (sweep / "toy" / "sweeps").iterdir()} == {"multirun.yaml", *names}
+    assert {path.name for path in (sweep / "toy" / "sweeps").iterdir()} == {
+        "multirun.yaml",
+        "table.md",
+        *names,
+    }
 
 
 def executed(name: str, ours: Mapping[str, str], folder: Path) -> Any:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from colbert_lab.results.ledger import read_ledger
+from colbert_lab.results.protocol_file import read_protocols
 from colbert_lab.results.records import TIMES, read_records
 from colbert_lab.training.metrics_file import read_metrics
 from tests.command import command, the_run
@@ -112,6 +113,7 @@ def test_the_run_directory_is_complete(finished: tuple[Path, str, list[str]]) ->
         "run.log",
         "results.jsonl",
         "splits.json",
+        "protocols.json",
         "table.md",
         "distill",
     }
@@ -123,6 +125,20 @@ def test_the_run_directory_is_complete(finished: tuple[Path, str, list[str]]) ->
         "rankings",
     }
     assert {path.name for path in (run / "distill" / "rankings").iterdir()} == {"test.parquet", "dev.parquet"}
+
+
+def test_protocols_and_parts_of_splits_are_told(finished: tuple[Path, str, list[str]]) -> None:
+    run, _, _ = finished
+    told = read_protocols(run)
+    records = read_records(run / "results.jsonl")
+    assert {record.protocol_hash for record in records} == set(told)
+    (student,) = {record.protocol_hash for record in records if record.system == "student"}
+    assert told[student]["depth"] == 100
+    assert told[student]["query_length"] == 12
+    splits = json.loads((run / "splits.json").read_text())
+    assert splits["test"]["parts"].keys() == {"documents", "queries", "judgments"}
+    same = [key for key, mark in splits["test"]["parts"].items() if splits["dev"]["parts"][key] == mark]
+    assert same == ["documents"]
 
 
 def test_evaluations_while_training_read_dev_only(finished: tuple[Path, str, list[str]]) -> None:

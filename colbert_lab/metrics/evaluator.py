@@ -259,12 +259,16 @@ class Evaluator:
         """
         return self._measured(key, EXACT, ranking, protocol, seconds)
 
+    def protocol(self, key: str, variant: Variant, protocol: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything that decides a system's numbers on a split: its own protocol with the depth and the split's."""
+        return {"mode": variant.mode, "depth": self.depth, **protocol, **search_protocol(self.splits[key])}
+
     def _measured(
         self, key: str, variant: Variant, ranking: Ranking, protocol: Mapping[str, Any], seconds: float
     ) -> Result:
         split = self.splits[key]
         ranking = without_excluded(ranking, split.excluded, self.depth)
-        whole = {"mode": variant.mode, "depth": self.depth, **protocol, **search_protocol(split)}
+        whole = self.protocol(key, variant, protocol)
         per_query = evaluate(ranking, split.qrels, self.measures)
         return Result(key, split, variant, ranking, per_query, whole, seconds)
 

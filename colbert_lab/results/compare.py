@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.randomisation import holm, randomisation_p, smallest_detectable
 from colbert_lab.metrics.significance import Interval, bootstrap_interval
+from colbert_lab.results.alike import other_rules, other_text, refuse_different
 from colbert_lab.results.configurations import Configuration, group
 from colbert_lab.results.means import Strata, macro_detectable, macro_differences, macro_interval
 from colbert_lab.results.measured import STUDENT, Measured, Place, measured, systems_of, titles
@@ -86,12 +87,13 @@ def compare_runs(
     measures: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
     systems: Sequence[str] = (STUDENT,),
+    allow_different: bool = False,
 ) -> Comparison:
     """Compare runs with the first of them, split by split and measure by measure.
 
     Runs that differ by their seed alone are one row: each query's value is averaged over the seeds before
-    pairing. Nothing is compared across split fingerprints. The correction of Holm runs over the splits of one
-    row, measure and search mode.
+    pairing. Nothing is compared across texts or rules of a split, see :mod:`colbert_lab.results.alike`. The
+    correction of Holm runs over the splits of one row, measure and search mode.
 
     Args:
         folders: what :func:`colbert_lab.results.runs.read_runs` takes.
@@ -100,10 +102,11 @@ def compare_runs(
         splits: which splits by their config name, None for all.
         systems: which systems of each run; see :func:`colbert_lab.results.measured.measured`. Final students are
             always rows. The first one, of the reference's run, is what all rows are compared with.
+        allow_different: show rows of another text or other rules of a split, untested, instead of refusing all.
 
     Raises:
-        InputError: no runs, a folder without runs, an unknown measure, split or system, or runs that have no
-            split and measure in common.
+        InputError: no runs, a folder without runs, an unknown measure, split or system, runs that have no split and
+            measure in common, or a split that is not the same for all.
     """
     if not folders:
         raise InputError("runs: nothing to compare; give run directories, for example runs=[DIR,DIR]")
@@ -128,6 +131,8 @@ def compare_runs(
     by_place = _places(rows, measures, splits)
     reference = rows[0]
     _common(reference, rows[1:], by_place)
+    if not allow_different:
+        refuse_different(by_place, reference)
     compared = {place: _compare_all(at, reference.get(place)) for place, at in by_place.items()}
     return Comparison(named, _corrected(compared), found.left_out)
 
@@ -222,15 +227,14 @@ def _compare(row: Measured, reference: Measured | None) -> Compared:
         return replace(alone, why="not compared: the reference was not measured there")
     if row is reference:
         return replace(alone, reference=True)
-    if row.fingerprint != reference.fingerprint:
-        marks = f"{row.fingerprint} and {reference.fingerprint}"
-        return replace(
-            alone,
-            why=f"not compared: other documents, queries or judgments (split fingerprints {marks})",
-        )
-    why = []
-    if row.system == reference.system == STUDENT and row.protocols != reference.protocols:
-        why.append("measured under another protocol than the reference (lengths, prompts, depth)")
+    if (text := other_text(row, reference)) is not None:
+        return replace(alone, why=f"not compared: other text than the reference: {text}")
+    of_split, of_student, unknown = other_rules(row, reference)
+    if of_split:
+        return replace(alone, why=f"not compared: other rules than the reference: {', '.join(of_split)}")
+    why = [f"measured with other settings than the reference: {', '.join(of_student)}"] if of_student else []
+    if unknown:
+        why.append("measured under another protocol than the reference; older runs do not say what differs")
     mine, theirs = row.configuration.seeds, reference.configuration.seeds
     if row.system == reference.system == STUDENT and set(mine) != set(theirs):
         why.append(f"seeds {', '.join(map(str, mine))}, and the reference {', '.join(map(str, theirs))}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,6 +77,22 @@ def config_hash(config: Mapping[str, Any]) -> str:
     for path in NOT_IDENTITY:
         _drop(kept, path.split("."))
     return _sha256(canonical_json(kept))
+
+
+def asked_hash(config: Mapping[str, Any]) -> str:
+    """Hash of a config as it was asked for, with ``auto`` in it, on this machine.
+
+    Equal ones have equal :func:`config_hash` once ``auto`` is resolved, which takes torch: a finished run can be
+    recognised without it. It says nothing of other machines.
+
+    Args:
+        config: as in :func:`config_hash`, before anything that depends on the machine is filled in.
+
+    Returns:
+        The SHA-256 in hexadecimal.
+    """
+    where = [socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")]
+    return _sha256(canonical_json([config_hash(config), where]))
 
 
 def run_id(config_hash: str, seed: int, repeat: int = 1) -> str:

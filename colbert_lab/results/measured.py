@@ -6,12 +6,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.results.configurations import Configuration
 from colbert_lab.results.means import Strata, macro_mean, read_mean
+from colbert_lab.results.protocol_file import read_protocols
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record
 from colbert_lab.results.rows import split_details
@@ -53,6 +54,7 @@ class Measured:
         place: dataset, split, search mode and measure.
         fingerprint: of the split.
         protocols: hashes of how it was measured; one unless the seeds differ.
+        told: what the hashes stand for, as far as the runs say it; of a mean, by its splits.
         values: the recorded mean over queries, one a seed.
         n_queries: number of judged queries.
         query_ids: the judged queries; None without per-query values.
@@ -69,6 +71,7 @@ class Measured:
     place: Place
     fingerprint: str
     protocols: frozenset[str]
+    told: Mapping[str, Mapping[str, Any]]
     values: tuple[float, ...]
     n_queries: int
     query_ids: tuple[str, ...] | None
@@ -155,6 +158,7 @@ def _row(configuration: Configuration, title: str, place: Place, records: Sequen
         place=place,
         fingerprint=first.split_fingerprint,
         protocols=frozenset(record.protocol_hash for record in records),
+        told=_told(configuration.runs, records),
         values=tuple(record.value for record in records),
         n_queries=first.n_queries,
         query_ids=per_query[0].query_ids if alike else None,
@@ -162,6 +166,26 @@ def _row(configuration: Configuration, title: str, place: Place, records: Sequen
         strata=found[0][1] if alike else (),
         notes=tuple(_notes(records, alike)),
     )
+
+
+def _told(runs: Sequence[Run], records: Sequence[Record]) -> dict[str, Mapping[str, Any]]:
+    """The protocols behind the hashes of these records, one of each run."""
+    told: dict[str, Mapping[str, Any]] = {}
+    for run, record in zip(runs, records, strict=True):
+        known = read_protocols(run.path)
+        if record.protocol_hash in known:
+            told[record.protocol_hash] = known[record.protocol_hash]
+            continue
+        members = split_details(run.path).get(record.split, {}).get("mean_of", {})
+        same = (record.system, record.phase, record.variant, record.measure)
+        hashes = {
+            r.split: r.protocol_hash
+            for r in run.records
+            if r.split in members and (r.system, r.phase, r.variant, r.measure) == same
+        }
+        if members and all(hashes.get(member) in known for member in members):
+            told[record.protocol_hash] = {member: known[hashes[member]] for member in members}
+    return told
 
 
 def _notes(records: Sequence[Record], alike: bool) -> list[str]:

@@ -6,13 +6,16 @@ run whose process has died while ``running`` was killed and can be resumed. Only
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,16 +64,15 @@ class RunDirectory:
         Raises:
             InputError: another process of this machine is executing the run.
         """
-        before = self.status()
-        if before.get("status") == "running" and executing(before):
-            raise InputError(
-                f"the run {self.path} is being executed by process {before['pid']}; wait for it, or end it first"
-            )
-        self._write(status="running", started=time.time(), **({"run": about} if about else {}))
-        link, temporary = self.path.parent / "latest", self.path.parent / f".latest.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(self.path.name)
-        temporary.replace(link)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with _alone(self.path):
+            before = self.status()
+            if before.get("status") == "running" and executing(before):
+                raise InputError(
+                    f"the run {self.path} is being executed by process {before['pid']}; wait for it, or end it first"
+                )
+            self._write(status="running", started=time.time(), **({"run": about} if about else {}))
+        _link(self.path.parent / "latest", Path(self.path.name))
 
     def name_in_sweep(self, label: str) -> None:
         """Link the run under a readable name: ``<output_dir>/<name>/sweeps/<label>``.
@@ -81,10 +83,7 @@ class RunDirectory:
         folder = self.path.parent / "sweeps"
         folder.mkdir(parents=True, exist_ok=True)
         readable = re.sub(r"[^\w.,=+\[\]-]+", "_", label)[:LONGEST_LABEL]
-        temporary = folder / f".{readable}.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(Path("..") / self.path.name)
-        temporary.replace(folder / readable)
+        _link(folder / readable, Path("..") / self.path.name)
 
     def end(self, status: str, error: str | None = None) -> None:
         """Write how the run ended: ``finished``, or ``failed`` with the error."""
@@ -132,6 +131,28 @@ def find_run(output_dir: Path, name: str, config_hash: str, seed: int, reuse: bo
     return known[-1] if known and not known[-1].finished else directory
 
 
+def find_finished(output_dir: Path, name: str, seed: int, asked: str) -> Path | None:
+    """The finished run of what was asked for on this machine, the last repetition; None when there is none.
+
+    Args:
+        output_dir: where runs are.
+        name: the run's name.
+        seed: the run's seed.
+        asked: what :func:`colbert_lab.results.identity.asked_hash` returned.
+    """
+    found: dict[int, Path] = {}
+    for file in (output_dir / name).glob(f"*-s{seed}*/{STATUS_FILE}"):
+        ending = re.search(rf"-s{re.escape(str(seed))}(?:-r(\d+))?$", file.parent.name)
+        try:
+            status = json.loads(file.read_text(encoding="utf-8"))
+            known = status["status"] == "finished" and status["run"].get("asked") == asked
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # of another version, or damaged
+        if ending and known and not file.parent.is_symlink():
+            found[int(ending[1] or 1)] = file.parent
+    return found[max(found)] if found else None
+
+
 def executing(status: Mapping[str, Any]) -> bool | None:
     """Whether the process that a status names lives and is another than this one.
 
@@ -155,13 +176,39 @@ def check_writable(folder: Path, key: str = "output_dir") -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test.{os.getpid()}"
+        probe = _unique(folder / ".write-test")
         probe.write_text("", encoding="utf-8")
         probe.unlink()
     except OSError as error:
         raise InputError(
             f"{key}: cannot write to {folder} ({error.strerror}); choose another with {key}=DIR"
         ) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the block, for the same folder, where the file system can lock."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as problem:
+            log.debug("%s cannot be locked: %s", folder, problem)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Make or replace a symbolic link in one step."""
+    temporary = _unique(path)
+    temporary.symlink_to(target)
+    temporary.replace(path)
+
+
+def _unique(path: Path) -> Path:
+    """A hidden name beside ``path`` that no other process takes, on this machine or another."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
 
 
 def _alive(pid: int) -> bool:

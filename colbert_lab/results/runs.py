@@ -17,7 +17,7 @@ from colbert_lab.results.cost import PhaseCost, read_cost
 from colbert_lab.results.identity import SHORT
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record, read_records
-from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory
+from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory, executing
 
 log = logging.getLogger(__name__)
 
@@ -216,8 +216,11 @@ def _chosen(paths: Iterable[Path]) -> FoundRuns:
 
 def _status(path: Path) -> str:
     try:
-        return str(RunDirectory(path, path.name).status().get("status", "unknown"))
-    except (OSError, ValueError):
+        status = RunDirectory(path, path.name).status()
+        if status.get("status") == "running" and executing(status) is False:
+            return "killed"
+        return str(status.get("status", "unknown"))
+    except (OSError, ValueError, AttributeError):
         return "unreadable"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from colbert_lab.atomic import write_text
 from colbert_lab.results.means import MEAN
+from colbert_lab.text.collection import split_parts
 from colbert_lab.types import Split
 
 
@@ -25,6 +26,7 @@ def write_splits(path: Path, splits: Mapping[str, Split], means: Mapping[str, Ma
             "dataset": split.dataset,
             "split": split.name,
             "fingerprint": split.fingerprint,
+            "parts": split_parts(split),
             "documents": len(split.corpus),
             "queries": len(split.queries),
             "details": dict(split.details),

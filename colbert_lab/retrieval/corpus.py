@@ -34,12 +34,14 @@ class Keeping:
         folder: where files go; one subfolder for each content (student, corpus, lengths, prompts, precision).
         keep: leave the files there for other runs.
         processes: that encode together and share ``memory``; several always write files.
+        own: the folder belongs to one run and goes when it is empty.
     """
 
     memory: int
     folder: Path
     keep: bool
     processes: int = 1
+    own: bool = False
 
 
 class CorpusEncoding:
@@ -200,6 +202,11 @@ def release(store: TokenStore, keeping: Keeping) -> None:
     files = [a.filename for s in store.shards for a in s.arrays.values() if isinstance(a, np.memmap)]
     for folder in {Path(str(file)).parent.parent for file in files}:
         shutil.rmtree(folder, ignore_errors=True)
+    if keeping.own:
+        try:
+            keeping.folder.rmdir()
+        except OSError:
+            return  # not there, or shards of another student
 
 
 def in_row_order(store: TokenStore, parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -189,7 +189,7 @@ def write_shard(shard: Shard, codec: Codec, folder: Path) -> Shard:
         **{f"token_{name}": array for name, array in shard.arrays.items()},
         **{f"codec_{name}": array for name, array in codec.state().items()},
     }
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, whole_with=META) as temporary:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         (temporary / META).write_text(json.dumps({"codec": codec.name}), encoding="utf-8")

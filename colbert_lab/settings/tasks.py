@@ -19,6 +19,7 @@ class CompareSettings:
     splits: list[str] | None = MISSING
     systems: list[str] = MISSING
     published: list[str] = MISSING
+    allow_different: bool = MISSING
     output: str | None = MISSING
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from colbert_lab.atomic import one_maker
 from colbert_lab.teachers.list_candidates import Candidates
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, indexed
 from colbert_lab.text.fingerprint import fingerprint
@@ -62,13 +63,14 @@ def build_scored_lists(
     }
     key = fingerprint([BUILD_VERSION, corpus.fingerprint, repr(settings)], queries.keys(), queries.values())
     folder = cache_dir / "lists" / f"{name}-{key}"
-    if not folder.is_dir():
-        documents, scores = _score(candidates, queries, teacher)
-        built = ScoredLists(
-            name, list(queries), list(queries.values()), corpus, documents, scores, key, settings
-        )
-        write_scored_lists(built, folder)
-        log.info("scored %d lists of %s with %s: %s", len(queries), name, teacher.name, folder)
+    with one_maker(folder):
+        if not folder.is_dir():
+            documents, scores = _score(candidates, queries, teacher)
+            built = ScoredLists(
+                name, list(queries), list(queries.values()), corpus, documents, scores, key, settings
+            )
+            write_scored_lists(built, folder)
+            log.info("scored %d lists of %s with %s: %s", len(queries), name, teacher.name, folder)
     lists = read_scored_lists(str(folder), cache_dir=cache_dir)
     return ScoredLists(
         name, lists.query_ids, lists.queries, lists.corpus, lists.documents, lists.scores, key, settings

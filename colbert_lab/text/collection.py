@@ -74,6 +74,22 @@ def build_split(
     )
 
 
+def split_parts(split: Split) -> dict[str, str]:
+    """Fingerprints of what a split's own fingerprint is made of, to tell what differs between two splits.
+
+    Returns:
+        Those of ``documents``, ``queries`` and ``judgments``; of ``excluded`` and ``candidates`` where there are any.
+    """
+    order = sorted(split.queries)
+    parts = {
+        "documents": split.corpus.fingerprint,
+        "queries": fingerprint(order, (split.queries[query_id] for query_id in order)),
+        "judgments": fingerprint(_judgments(order, split.qrels)),
+    }
+    lists = {"excluded": split.excluded, "candidates": split.candidates}
+    return parts | {name: fingerprint(_lists(each)) for name, each in lists.items() if each}
+
+
 def _judgments(order: Sequence[str], qrels: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     for query_id in order:
         for document_id, grade in sorted(qrels[query_id].items()):

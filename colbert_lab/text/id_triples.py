@@ -113,7 +113,7 @@ def read_id_triples(folder: Path, file: Path, negatives: int | None, cache_dir: 
     mark = fingerprint([VERSION, corpus.fingerprint, *layout.row_mark])
     converted = cache_dir / "id_triples" / mark
     if not (converted / META).is_file():
-        with atomic_folder(converted) as temporary:
+        with atomic_folder(converted, whole_with=META) as temporary:
             _convert(temporary, layout, corpus, texts)
     meta = json.loads((converted / META).read_text(encoding="utf-8"))
     fewest = meta["fewest"]

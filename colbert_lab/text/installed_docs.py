@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colbert_lab.atomic import atomic_folder
+from colbert_lab.atomic import atomic_folder, one_maker
 from colbert_lab.errors import InputError
 from colbert_lab.text.collection import build_corpus, build_split
 from colbert_lab.text.cut import cut_split, cut_together
@@ -72,11 +72,20 @@ def load_installed_docs(cache_dir: Path) -> InstalledDocs:
     names = [f"{name}=={version}" for name, version in packages.items()]
     key = fingerprint([platform.python_version(), str(BUILD_VERSION)], names)
     folder = Path(cache_dir) / f"{DATASET}-{key}"
+    with one_maker(folder):
+        return _kept(folder) or _built(packages, folder)
+
+
+def _kept(folder: Path) -> InstalledDocs | None:
     if folder.exists():
         try:
             return _read(folder)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             _log.warning("%s cannot be used (%s: %s); building it anew", folder, type(error).__name__, error)
+    return None
+
+
+def _built(packages: Mapping[str, str], folder: Path) -> InstalledDocs:
     files = standard_library_files()
     for name in packages:
         files += distribution_files(name)

@@ -44,7 +44,7 @@ def open_texts(
     """
     folder = cache_dir / "texts" / fingerprint([VERSION, *mark])
     if not (folder / META).is_file():
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, whole_with=META) as temporary:
             _convert_texts(temporary, key, documents())
     meta = json.loads((folder / META).read_text(encoding="utf-8"))
     ids, texts = (TextColumn(folder / "texts.arrow", name) for name in ("id", "text"))
@@ -110,7 +110,7 @@ def open_lists(
     new = not (folder / META).is_file()
     if new:
         empty = np.load(texts / "empty.npy", allow_pickle=False)
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, whole_with=META) as temporary:
             _convert_lists(temporary, key, corpus, set(empty.tolist()), queries(), rows(), skip_empty)
     meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
     ids, asked = (TextColumn(folder / "queries.arrow", name) for name in ("id", "text"))

@@ -44,7 +44,7 @@ def read_streams(
         loaded = datasets.load_dataset(path, split=split, revision=revision, streaming=True)
         several = not isinstance(loaded, datasets.IterableDataset)
         streams = dict(loaded) if several else {split or "train": loaded}
-        with atomic_folder(kept) as temporary:
+        with atomic_folder(kept, whole_with="splits.json") as temporary:
             for number, (name, stream) in enumerate(streams.items()):
                 _keep(
                     stream.shuffle(seed=SEED, buffer_size=BUFFER).take(rows),

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import socket
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from colbert_lab.metrics.significance import bootstrap_interval
 from colbert_lab.results.compare import Compared, Comparison, compare_runs
 from colbert_lab.results.means import mean_records
 from colbert_lab.results.measured import Place
+from colbert_lab.results.protocol_file import add_protocol
 from colbert_lab.results.rankings import ranking_path, write_ranking
 from colbert_lab.results.records import append_records, read_records, rewrite_records
 from colbert_lab.types import Ranking
@@ -132,19 +135,166 @@ def test_the_baseline_may_be_another_run(study: tuple[Path, Path, Path]) -> None
         compare_runs([a], baseline=a.parent)
 
 
-def test_other_text_is_not_compared(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_other_text_is_refused_and_what_differs_is_named(
+    study: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    other = write_run(tmp_path, "cc", 1, {LR: "0.3"}, {"distill": {"test": 0.9, "dev": 0.2}})
+    records = [
+        replace(r, split_fingerprint="newer") if r.split == "test" else r
+        for r in read_records(other / "results.jsonl")
+    ]
+    rewrite_records(other / "results.jsonl", records)
+    with pytest.raises(
+        InputError,
+        match=r"^runs: test: other text of lr=0.3 and lr=0.1: documents, queries or judgments "
+        r"\(split fingerprints newer and text\); compare the others with compare.splits=\[dev\], or .* "
+        r"compare.allow_different=true$",
+    ):
+        compare_runs([study[0], other])
+    describe(study[0], "test", fingerprint="text", documents=3500, queries=8)
+    describe(other, "test", fingerprint="newer", documents=1500, queries=8)
+    with pytest.raises(InputError, match=r"lr=0.1: documents \(1,500 and 3,500\); "):  # older runs
+        compare_runs([study[0], other])
+    parts = {"documents": "a", "queries": "b", "judgments": "c"}
+    describe(study[0], "test", fingerprint="text", documents=9, queries=8, parts=parts)
+    describe(
+        other,
+        "test",
+        fingerprint="newer",
+        documents=9,
+        queries=8,
+        parts={**parts, "judgments": "d", "excluded": "e"},
+    )
+    with pytest.raises(InputError, match=r"lr=0.1: judgments, excluded; "):
+        compare_runs([study[0], other])
+    assert compare_runs([study[0], other], splits=["dev"]).compared
+
+
+def test_other_text_is_shown_untested_on_request(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
     other = write_run(tmp_path, "cc", 1, {LR: "0.3"}, {"distill": {"test": 0.9}}, fingerprint="newer")
-    found = row(compare_runs([study[0], other]), "lr=0.3")
+    found = row(compare_runs([study[0], other], allow_different=True), "lr=0.3")
+    assert found.row.value == pytest.approx(1.25)
     assert (found.gap, found.difference, found.p, found.p_holm, found.mark) == (None, None, None, None, "")
     assert "not compared" in found.why
     assert "newer and text" in found.why
 
 
-def test_other_protocols_are_said_and_compared(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def describe(run: Path, split: str, **values: object) -> None:
+    file = run / "splits.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**known, split: values}))
+
+
+PROTOCOL = {"depth": 100, "mode": "exact", "query_length": 32, "query_prompt": "a: ", "document_length": 300}
+
+
+def with_protocol(tmp_path: Path, config: str, factor: str, protocol: dict[str, object]) -> Path:
+    """A run whose student and BM25 were measured in this way."""
+    path = write_run(tmp_path, config, 1, {LR: factor}, {"distill": {"test": float(factor)}})
+    records = [
+        replace(r, protocol_hash=add_protocol(path, protocol if r.system == "student" else of_bm25(protocol)))
+        for r in read_records(path / "results.jsonl")
+    ]
+    rewrite_records(path / "results.jsonl", records)
+    return path
+
+
+def of_bm25(protocol: dict[str, object]) -> dict[str, object]:
+    kept = {
+        key: value for key, value in protocol.items() if key in ("depth", "mode", "excluded", "candidates")
+    }
+    return {**kept, "scorer": "BM25"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"depth": 1000}, r"depth \(1000 and 100\)"),
+        (
+            {"excluded": {"documents": 3, "fingerprint": "x"}},
+            r"excluded.documents \(3 and none\), excluded.fing",
+        ),
+        ({"candidates": {"documents": 3}}, r"candidates.documents \(3 and none\)"),
+        (
+            {"split_protocol": {"query_length": 48}, "query_length": 48},
+            r"split_protocol.query_length \(48 and none\)",
+        ),
+    ],
+)
+def test_other_rules_of_a_split_are_refused(changes: dict[str, object], said: str, tmp_path: Path) -> None:
+    one = with_protocol(tmp_path, "aa", "0.1", PROTOCOL)
+    other = with_protocol(tmp_path, "bb", "0.2", {**PROTOCOL, **changes})
+    with pytest.raises(
+        InputError,
+        match=rf"^runs: test: other rules of lr=0.2 and lr=0.1: {said}.*; no split is alike, or show",
+    ):
+        compare_runs([one, other])
+    found = row(compare_runs([one, other], allow_different=True), "lr=0.2")
+    assert (found.gap, found.p) == (None, None)
+    assert found.why.startswith("not compared: other rules than the reference: ")
+
+
+def test_what_belongs_to_the_student_is_compared_and_said(tmp_path: Path) -> None:
+    one = with_protocol(tmp_path, "aa", "0.1", PROTOCOL)
+    other = with_protocol(tmp_path, "bb", "0.2", {**PROTOCOL, "query_length": 64, "query_prompt": ""})
+    found = row(compare_runs([one, other], systems=["student", "bm25"]), "lr=0.2")
+    assert found.gap == pytest.approx(0.1)
+    assert found.p is not None
+    assert found.why == (
+        "measured with other settings than the reference: query_length (64 and 32), query_prompt ('' and 'a: ')"
+    )
+
+
+def test_other_systems_share_the_rules_of_the_split(tmp_path: Path) -> None:
+    one = with_protocol(tmp_path, "aa", "0.1", {**PROTOCOL, "split_protocol": {"query_length": 48}})
+    found = compare_runs([one], systems=["student", "bm25"])
+    assert row(found, "bm25").gap is not None
+    records = [
+        replace(r, protocol_hash=add_protocol(one, {"depth": 10})) if r.system == "bm25" else r
+        for r in read_records(one / "results.jsonl")
+    ]
+    rewrite_records(one / "results.jsonl", records)
+    with pytest.raises(InputError, match=r"test: other rules of bm25 and study: depth \(10 and 100\)"):
+        compare_runs([one], systems=["student", "bm25"])
+
+
+def test_older_runs_do_not_say_which_protocol(study: tuple[Path, Path, Path], tmp_path: Path) -> None:
     other = write_run(tmp_path, "cc", 1, {LR: "0.3"}, {"distill": {"test": 0.2}}, protocol="longer")
     found = row(compare_runs([study[0], other]), "lr=0.3")
     assert found.gap == pytest.approx(0.1)
     assert "another protocol" in found.why
+    assert "older runs do not say what differs" in found.why
+
+
+def test_a_mean_of_splits_is_refused_by_its_splits(tmp_path: Path) -> None:
+    paths = [
+        with_protocol(tmp_path, config, factor, {**PROTOCOL, "depth": depth})
+        for config, factor, depth in (("aa", "0.1", 100), ("bb", "0.2", 50))
+    ]
+    for path in paths:
+        describe(path, "mean", mean_of={"test": 1.0})
+        student = [r for r in read_records(path / "results.jsonl") if r.phase == "distill"]
+        append_records(path / "results.jsonl", mean_records({"mean": {"test": 1.0}}, student))
+    with pytest.raises(
+        InputError, match=r"runs: mean: other rules of lr=0.2 and lr=0.1: test.depth \(50 and 100\)"
+    ):
+        compare_runs(paths, splits=["mean"])
+
+
+def test_unfinished_runs_are_refused_by_name_and_left_out_of_folders(
+    study: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    (study[1] / "status.json").write_text(json.dumps({"status": "failed"}))
+    dead = {"status": "running", "pid": 2**22 + 1, "host": socket.gethostname()}
+    (study[2] / "status.json").write_text(json.dumps(dead))
+    with pytest.raises(InputError, match=r"^runs: .* has no finished run \(bb00000000-s1: failed\)"):
+        compare_runs([study[0], study[1]])
+    with pytest.raises(InputError, match=r"has no finished run \(bb00000000-s2: killed\)"):
+        compare_runs([study[0], study[2]])
+    assert compare_runs([tmp_path / "study"]).left_out == (
+        "bb00000000-s1 is left out: it is not finished (its status is failed).",
+        "bb00000000-s2 is left out: it is not finished (its status is killed).",
+    )
 
 
 def test_search_modes_stay_apart(study: tuple[Path, Path, Path]) -> None:

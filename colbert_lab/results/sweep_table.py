@@ -1,0 +1,115 @@
+"""What became of the cells of a sweep, as files beside its runs and as one table."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from colbert_lab.atomic import write_text
+from colbert_lab.results.configurations import short_names
+from colbert_lab.results.layout import Table
+
+log = logging.getLogger(__name__)
+STOPPED, FINISHED, BEFORE = "stopped", "finished", "finished before"
+FAILED, BAD_INPUT = "failed", "bad input"
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of a sweep.
+
+    Attributes:
+        number: its place in the sweep, from 0.
+        factors: what the sweep varies, by config key.
+        status: ``stopped`` from its begin until one of ``finished``, ``finished before``, ``failed`` (by an error of
+            the program or the machine) and ``bad input`` (which the user can mend) takes its place.
+        headline: what the value is, such as ``dev/ndcg@10``.
+        value: the headline value; None where there is none.
+        seconds: that it took.
+        run: its run directory; None where there is none, as after bad input.
+        error: one line; None without an error.
+    """
+
+    number: int
+    factors: Mapping[str, str] = field(default_factory=dict)
+    status: str = STOPPED
+    headline: str | None = None
+    value: float | None = None
+    seconds: float | None = None
+    run: str | None = None
+    error: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.status in (FINISHED, BEFORE)
+
+    @property
+    def label(self) -> str:
+        """Its factors in one line."""
+        names = short_names(list(self.factors))
+        return ",".join(f"{names[key]}={value}" for key, value in self.factors.items()) or str(self.number)
+
+
+def write_cell(folder: Path, cell: Cell) -> None:
+    """Write what is known of a cell; processes of one sweep write one file each."""
+    write_text(folder / f"{cell.number:05d}.json", json.dumps(asdict(cell)) + "\n")
+
+
+def read_cells(folder: Path) -> list[Cell]:
+    """The cells that :func:`write_cell` wrote, in their order; damaged files are skipped with a warning."""
+    known = {each.name for each in fields(Cell)}
+    cells = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            cells.append(Cell(**{key: value for key, value in found.items() if key in known}))
+        except (OSError, ValueError, TypeError) as problem:
+            log.warning("%s is skipped, it cannot be read: %s", path, problem)
+    return cells
+
+
+def sweep_table(cells: Sequence[Cell], where: str) -> Table:
+    """One row a cell: its factors, what became of it, the headline value and the run.
+
+    Args:
+        cells: in their order.
+        where: the folder of the sweep's runs.
+    """
+    keys = list(dict.fromkeys(key for cell in cells for key in cell.factors))
+    names = short_names(keys)
+    headlines = list(dict.fromkeys(cell.headline for cell in cells if cell.headline))
+    value = headlines[0] if len(headlines) == 1 else "headline"
+    columns = ("cell", *(names[key] for key in keys), "status", value, "took", "run")
+    rows = [
+        (
+            str(cell.number),
+            *(cell.factors.get(key, NONE) for key in keys),
+            cell.status,
+            NONE if cell.value is None else f"{cell.value:.4f}",
+            NONE if cell.seconds is None else _duration(cell.seconds),
+            NONE if cell.run is None else Path(cell.run).name,
+        )
+        for cell in cells
+    ]
+    done = sum(cell.done for cell in cells)
+    notes = [f"{cell.label}: {cell.error}" for cell in cells if cell.error]
+    if any(cell.status == STOPPED for cell in cells):
+        notes.append("stopped: its process ended before it did; it goes on from its last checkpoint.")
+    return Table(
+        title=f"Sweep: {done} of {len(cells)} cells finished, runs in {where}",
+        columns=columns,
+        rows=tuple(rows),
+        verdicts=(),
+        notes=tuple(notes),
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
