@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import WandbLogger
 
 from colbert_lab.atomic import write_text
 from colbert_lab.encoding import count_processes, encode_together
@@ -22,13 +22,15 @@ from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
 from colbert_lab.measuring import Measuring, build_evaluator, factors, headline
 from colbert_lab.metrics.evaluator import Evaluator
+from colbert_lab.mirroring import curve_loggers, end, track, tracking_of
 from colbert_lab.results.environment import describe
 from colbert_lab.results.identity import config_hash, phase_hash
 from colbert_lab.results.layout import print_tables
 from colbert_lab.results.lineage import adopt_phase, find_phase
 from colbert_lab.results.run_directory import RunDirectory, find_run
 from colbert_lab.results.tables import run_tables
-from colbert_lab.results.tracking import log_results, log_student, open_wandb, resolve_mode
+from colbert_lab.results.tracking import Tracking, resolve_mode
+from colbert_lab.results.wandb_phase import TrackedPhase
 from colbert_lab.settings import checked
 from colbert_lab.student.formats.known import folder_digest, folder_of
 from colbert_lab.student.formats.own import load_student
@@ -70,12 +72,14 @@ def run(cfg: DictConfig) -> float | None:
     if process_rank() > 0:
         if not directory.finished:
             inputs = load_inputs(cfg, overrides)
-            _walk(cfg, config, inputs, directory, _evaluator(cfg, inputs), None)
+            _walk(cfg, config, inputs, directory, _evaluator(cfg, inputs), None, None)
         return None
     if directory.finished:
         log.info("this run is finished (reuse=false trains it anew): %s", directory.path)
         print_tables(run_tables(directory.path))
         return _headline(cfg, directory)
+    swept = _swept(overrides)
+    tracking = tracking_of(config, swept)
     inputs = load_inputs(cfg, overrides)
     directory.start(
         task=cfg.task,
@@ -85,9 +89,10 @@ def run(cfg: DictConfig) -> float | None:
         schedule=config["schedule"],
         headline=cfg.evaluation.headline,
         processes=count_processes(cfg.trainer),
+        tags=list(tracking.tags),
     )
-    if label := _sweep_label(overrides):
-        directory.name_in_sweep(label)
+    if swept:
+        directory.name_in_sweep(",".join(f"{key}={value}" for key, value in swept))
     with logged_to(directory.path / "run.log", buffer):
         try:
             environment = describe()
@@ -95,7 +100,7 @@ def run(cfg: DictConfig) -> float | None:
             write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
             evaluator = _evaluator(cfg, inputs)
             measuring = Measuring(cfg, config, overrides, inputs.splits, directory, environment, evaluator)
-            _walk(cfg, config, inputs, directory, evaluator, measuring)
+            _walk(cfg, config, inputs, directory, evaluator, measuring, tracking)
             measuring.write_tables()
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt):
@@ -114,8 +119,9 @@ def _walk(
     directory: RunDirectory,
     evaluator: Evaluator,
     measuring: Measuring | None,
+    tracking: Tracking | None,
 ) -> None:
-    """Measure, and go through the phases; ``measuring`` is None in all processes but the first."""
+    """Measure, and go through the phases; ``measuring`` and ``tracking`` are None in all processes but the first."""
     device = pick_device(cfg.trainer.accelerator)
     student = inputs.student
     untrained = "before" if cfg.task == "train" else "evaluate"
@@ -134,25 +140,28 @@ def _walk(
         student.model.to(device)
         measuring.student(student, untrained, step=0, seconds_train=0.0, phase_identity=None)
         if cfg.task == "evaluate":
-            wandb_run = _open_wandb(cfg, config, directory, "evaluate")
-            log_results(wandb_run, measuring.records, measuring.write_tables())
-            if wandb_run is not None:
-                wandb_run.finish()
-    parent, seconds, before = _parent_identity(cfg), 0.0, None
+            end(track(tracking, config, directory, "evaluate"), measuring)
+    parent, seconds, previous = _parent_identity(cfg), 0.0, None
     for name, phase in inputs.phases.items():
         identity = phase_identity(cfg, config, phase, parent)
-        folder, done, wandb_run = _phase(cfg, config, phase, student, directory, identity, measuring, before)
-        student = load_student(folder / "student", cfg.student.attention)
-        seconds += done.seconds
-        parent, before = identity, f"student-{done.reused_from or directory.run_id}-{name}"
-        _encode(cfg, student, evaluator, measuring, name)
-        if measuring is not None:
-            student.model.to(device)
-            measuring.student(student, name, step=done.steps, seconds_train=seconds, phase_identity=identity)
-            tables = measuring.write_tables()
-            if wandb_run is not None:
-                log_results(wandb_run, measuring.records, tables)
-                wandb_run.finish()
+        tracked = track(tracking, config, directory, name, previous)
+        try:
+            folder, done = _phase(cfg, phase, student, directory, identity, measuring, tracked)
+            tracked.student(folder / "student", done.reused_from)
+            tracked.facts(asdict(done), previous)
+            student = load_student(folder / "student", cfg.student.attention)
+            seconds += done.seconds
+            _encode(cfg, student, evaluator, measuring, name)
+            if measuring is not None:
+                student.model.to(device)
+                measuring.student(
+                    student, name, step=done.steps, seconds_train=seconds, phase_identity=identity
+                )
+                end(tracked, measuring)
+        except BaseException:
+            tracked.finish(failed=True)
+            raise
+        parent, previous = identity, name
 
 
 def _evaluator(cfg: DictConfig, inputs: Inputs) -> Evaluator:
@@ -171,18 +180,17 @@ def _encode(
 
 def _phase(
     cfg: DictConfig,
-    config: dict[str, Any],
     phase: PreparedPhase,
     student: Student,
     directory: RunDirectory,
     identity: str,
     measuring: Measuring | None,
-    before: str | None,
-) -> tuple[Path, PhaseOutcome, Any]:
+    tracked: TrackedPhase,
+) -> tuple[Path, PhaseOutcome]:
     """Train one phase, unless it is done here or in another run.
 
     Returns:
-        The folder to load its student from, what it did, and its W&B run when one was opened.
+        The folder to load its student from, and what it did.
     """
     folder = directory.path / phase.name
     done = finished_phase(folder)
@@ -193,20 +201,20 @@ def _phase(
                 "anew"
             )
         log.info("%s: finished before, not trained again", phase.name)
-        return folder, done, None
+        tracked.curves(folder / "metrics.csv")
+        return folder, done
     known = find_phase(Path(cfg.output_dir), identity) if cfg.reuse and not folder.exists() else None
     if known is not None:
         if measuring is not None:
             adopt_phase(known, folder)
             log.info("%s: reused from %s (reuse=false trains it anew)", phase.name, known)
             known = folder
+            tracked.curves(folder / "metrics.csv")
         # The other processes do not wait for the adoption: they read where it comes from.
         done = finished_phase(known)
         assert done is not None
-        return known, done, None
-    wandb_run = None
+        return known, done
     if measuring is not None:
-        wandb_run = _open_wandb(cfg, config, directory, phase.name)
         log.info(
             "%s: %d steps of %d x %d queries",
             phase.name,
@@ -223,12 +231,11 @@ def _phase(
         num_workers=cfg.trainer.num_workers,
         phase_hash=identity,
         seed=cfg.seed,
-        loggers=[WandbLogger(experiment=wandb_run)] if wandb_run is not None else [],
+        loggers=lambda step: curve_loggers(tracked, folder / "metrics.csv", step),
         evaluate=measuring.while_training() if measuring is not None else None,
         progress=cfg.progress,
     )
-    log_student(wandb_run, folder / "student", directory.run_id, phase.name, before)
-    return folder, done, wandb_run
+    return folder, done
 
 
 def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase, parent: str) -> str:
@@ -249,20 +256,6 @@ def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase
         "dropout": cfg.student.dropout,
     }
     return phase_hash(plain, cfg.seed, phase.data_fingerprint, parent, CODE_VERSION)
-
-
-def _open_wandb(cfg: DictConfig, config: dict[str, Any], directory: RunDirectory, phase: str) -> Any:
-    return open_wandb(
-        cfg.tracking.mode,
-        project=cfg.tracking.project,
-        entity=cfg.tracking.entity,
-        tags=cfg.tracking.tags,
-        directory=directory.path,
-        run_id=directory.run_id,
-        phase=phase,
-        name=cfg.name,
-        config=config,
-    )
 
 
 def _parent_identity(cfg: DictConfig) -> str:
@@ -300,20 +293,20 @@ def _headline(cfg: DictConfig, directory: RunDirectory) -> float | None:
     return headline(directory.path, cfg.evaluation.headline, cfg.schedule[-1] if cfg.schedule else "evaluate")
 
 
-def _sweep_label(overrides: list[str]) -> str | None:
-    """A readable name of a job of a multirun: what the sweep varies, as far as the command line tells.
+def _swept(overrides: list[str]) -> list[tuple[str, str]]:
+    """What the multirun varies that this is a job of, as far as the command line tells.
 
     Returns:
-        For example ``lr=1e-4,seed=1``; None outside a multirun.
+        For example ``[("lr", "1e-4"), ("seed", "1")]``; empty outside a multirun.
     """
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return None
+        return []
     given = [argument for argument in sys.argv[1:] if not argument.startswith("-") and "=" in argument]
     parsed = OverridesParser.create().parse_overrides(given)
     swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
     pairs = [override.lstrip("+").partition("=") for override in overrides]
     chosen = [pair for pair in pairs if pair[0] in swept] or pairs
-    return ",".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, _, value in chosen)
+    return [(key.rsplit(".", 1)[-1], value) for key, _, value in chosen]
 
 
 def _overrides() -> list[str]:
