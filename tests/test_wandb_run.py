@@ -177,6 +177,63 @@ def test_phases_finished_before_a_kill_are_whole_in_the_newest_folder(
         assert tracked.summary["phase/steps"] == json.loads((run / phase / "phase.json").read_text())["steps"]
 
 
+def test_runs_are_rebuilt_from_disk(sweep: tuple[Path, Outcome], tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(sweep[0], outputs, symlinks=True)
+    live = {lr: cell(outputs, lr) for lr in ("0.0001", "0.001")}
+    expected = {lr: (phases(run), wandb_files(run)) for lr, run in live.items()}
+    for lr, run in live.items():
+        (run / "wandb").rename(tmp_path / f"live-{lr}")
+    done = command("task=runs", f"output_dir={outputs}", "to=wandb", "tracking=offline", "progress=false")
+    assert done.status == 0, done.err
+    assert "W&B (offline): 4 W&B runs of 2 runs are written" in done.err
+    for lr, run in live.items():
+        before, files = expected[lr]
+        after = phases(run)
+        assert set(after) == {"distill", "second"}
+        for phase, tracked in after.items():
+            same = ("run_id", "name", "group", "job_type", "project", "config", "finished")
+            assert [getattr(tracked, key) for key in same] == [getattr(before[phase], key) for key in same]
+            assert set(tracked.tags) == set(before[phase].tags)
+            assert logged_points(tracked) == logged_points(before[phase])
+            assert measures(tracked) == measures(before[phase])
+            assert set(tracked.summary) == set(before[phase].summary)
+            live_file = tmp_path / f"live-{lr}" / files[phase].relative_to(run / "wandb")
+            names = [
+                sorted((each.name, each.type, each.use_after_commit, each.digest) for each in artifacts(file))
+                for file in (wandb_files(run)[phase], live_file)
+            ]
+            assert [n for n in names[0] if n[1] != "run_table"] == [
+                n for n in names[1] if n[1] != "run_table"
+            ]
+            assert f"wandb sync {wandb_files(run)[phase].parent}" in done.err
+        assert plain(run / "wandb") == plain(run)
+
+
+def measures(run: WandbRun) -> dict[str, Any]:
+    return {key: value for key, value in run.summary.items() if "@" in key or key.startswith("phase/")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["to=pylate"], "error: to=pylate: task=runs writes runs to wandb alone"),
+        (["to=wandb", "tracking=off"], "error: tracking.mode=off: nothing is written to W&B"),
+        (["to=wandb", "tracking=offline", "tracking.tags=['']"], "error: tracking.tags: '' has 0 characters"),
+        (["to=wandb", "tracking.mode=cloud"], "error: tracking.mode=cloud: must be one of"),
+    ],
+)
+def test_bad_input_of_a_rebuild_is_one_line(
+    sweep: tuple[Path, Outcome], arguments: list[str], part: str
+) -> None:
+    before = set(sweep[0].rglob("*"))
+    outcome = command("task=runs", f"output_dir={sweep[0]}", *arguments)
+    assert outcome.status == 2
+    assert part in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert set(sweep[0].rglob("*")) == before
+
+
 def test_a_resumed_phase_is_whole_in_the_newest_folder(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
     from colbert_lab.training.module import StudentModule
 
