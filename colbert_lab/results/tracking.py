@@ -256,7 +256,7 @@ class guarded:  # noqa: N801
         if not isinstance(problem, Exception):
             return False
         log.warning(
-            "W&B: %s is not there whole (%s: %s); the run on disk is; `task=runs to=wandb` sends it again",
+            "W&B does not have all of %s (%s: %s); the run on disk is whole, and `task=runs to=wandb` sends it",
             self.what, type(problem).__name__, one_line(problem),
         )  # fmt: skip
         return True

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colbert_lab.atomic import write_text
 from colbert_lab.results.layout import Table
 from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.records import Record
@@ -34,7 +35,8 @@ NUMBERS = ("system", "phase", "split", "search", "measure", "value")
 class TrackedPhase:
     """The W&B run of a phase. Does nothing without one; what W&B cannot do is logged and never raised.
 
-    The newest folder of offline files holds the whole phase, whatever older ones of an interrupted run hold.
+    The newest folder of offline files holds the whole phase. ``wandb sync`` adds to what the server has, so older
+    folders of an interrupted phase are then marked as synced, and ``wandb sync`` passes over them.
 
     Args:
         run: the open W&B run, or None.
@@ -165,6 +167,8 @@ class TrackedPhase:
             )  # fmt: skip
             return
         if run.offline:
+            with guarded(f"the mark on older folders of {self.phase}"):
+                _supersede(Path(run.dir).parent, run.id)
             log.info("W&B (offline): to upload %s: %s", self.phase, sync_command(run))
 
     def _use(self, artifact: wandb.Artifact | None) -> None:
@@ -207,6 +211,20 @@ def score_files(data: Any) -> list[Path]:
     if isinstance(data, list | tuple):
         return list(dict.fromkeys(file for value in data for file in score_files(value)))
     return []
+
+
+def _supersede(newest: Path, wandb_id: str) -> None:
+    """Mark older offline folders of a W&B run as ``wandb sync`` marks what it has sent."""
+    for folder in newest.parent.iterdir():
+        if (
+            folder != newest
+            and folder.name.startswith("offline-run-")
+            and folder.name.endswith(f"-{wandb_id}")
+        ):
+            for file in folder.glob("run-*.wandb"):
+                marker = file.with_name(f"{file.name}.synced")
+                if not marker.exists():
+                    write_text(marker, f"not sent: {newest.name} holds all of it\n")
 
 
 def _numbers(record: Record) -> tuple[str, str, str, str, str, float]:
