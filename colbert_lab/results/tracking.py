@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ Mode = Literal["online", "offline", "off"]
 FORMER_HOSTS = {"api.forge.coreweave.com": "api.wandb.ai"}
 PROBE_SECONDS = 10.0
 INIT_SECONDS = 30.0
+RETRIES, RETRY_SECONDS = 6, 10.0
 LONGEST_TAG = 64
 """W&B's limit, in characters."""
 STEP = "trainer/global_step"
@@ -213,8 +215,18 @@ def open_run(
                 init_timeout=INIT_SECONDS,
                 finish_timeout=tracking.wait_seconds,
                 finish_timeout_raises=True,
+                # Nothing ends while a request is retried: by default 20 times, up to a minute apart.
+                x_graphql_retry_max=RETRIES,
+                x_graphql_retry_wait_max_seconds=RETRY_SECONDS,
             ),
         )
+        if not run.offline:
+            try:
+                _without_waiting(run)
+            except wandb.errors.Error:  # the server is gone again
+                with suppress(TimeoutError):
+                    run.finish(exit_code=1)
+                raise
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         return run
@@ -226,10 +238,20 @@ def open_run(
             if tracking.mode == "offline":
                 raise
             log.warning("W&B: %s; %s is tracked offline", one_line(problem), phase)
+            wandb.teardown()  # its process still holds the id of the run that it could not open
             run = init("offline")
         log.info("W&B (%s): %s", "offline" if run.offline else "online", run.dir if run.offline else run.url)
         return run
     return None
+
+
+def _without_waiting(run: Any) -> None:
+    """Let artifacts and tables be queued while the server is away: W&B asks it before each, for 20 s in vain.
+
+    The question is only an early check of the artifact's type; what it is asked through is made once, now.
+    """
+    run._assert_can_log_artifact = lambda artifact: None
+    run._public_api()
 
 
 def sync_command(run: wandb.Run) -> str:

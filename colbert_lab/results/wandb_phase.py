@@ -162,7 +162,8 @@ class TrackedPhase:
             run.finish(exit_code=int(failed))
         except Exception as problem:  # TimeoutError, or W&B's own process died
             log.warning(
-                "W&B: %s is not uploaded whole (%s); nothing is lost: %s",
+                "W&B: %s is not uploaded whole (%s); nothing on disk is lost: `task=runs to=wandb` sends all of it, or "
+                "what W&B took: %s",
                 self.phase, type(problem).__name__, sync_command(run),
             )  # fmt: skip
             return

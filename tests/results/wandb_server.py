@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         if operation == self.server.dies_after:
             self.server.die()
         given = asked.get("variables") or {}
-        answer = getattr(self, f"_{operation}", lambda _: {})(given.get("input", given))
+        answer: dict[str, Any] = getattr(self, f"_{operation}", lambda _: {})(given.get("input", given))
         self._answer({"data": answer if authorized else {"viewer": None}})
 
     def _stream(self, run: ServedRun, sent: dict[str, Any]) -> None:
@@ -208,7 +208,7 @@ def serving(dies_after: str | None = None) -> Iterator[WandbServer]:
 
 def environment(url: str, home: Path) -> dict[str, str]:
     """Variables of a process that is logged in to a server and knows no other."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "HYDRA_"))}
     folders = {f"WANDB_{name}_DIR": str(home) for name in ("CACHE", "CONFIG", "DATA")}
     return {
         **kept, **folders, "HOME": str(home), "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY,
