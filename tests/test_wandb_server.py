@@ -165,6 +165,7 @@ def test_no_server_is_an_error_before_training_where_online_is_asked_for(
     assert not list((tmp_path / "outputs").rglob("status.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["RunResumeStatus", "UpsertBucket", "CreateArtifact"])
 def test_a_server_that_dies_loses_nothing(last: str, tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
     """It answers until W&B's run is being opened, is open, or its first artifact is there, and never again."""
