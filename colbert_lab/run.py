@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import WandbLogger
 
 from colbert_lab.atomic import write_text
 from colbert_lab.encoding import count_processes, encode_together
@@ -19,6 +19,7 @@ from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
 from colbert_lab.measuring import Measuring, build_evaluator, factors
 from colbert_lab.metrics.evaluator import Evaluator
+from colbert_lab.mirroring import curve_loggers, end, track, tracking_of
 from colbert_lab.results.environment import describe
 from colbert_lab.results.headline import headline
 from colbert_lab.results.identity import asked_hash, config_hash, phase_hash
@@ -26,7 +27,8 @@ from colbert_lab.results.layout import print_tables
 from colbert_lab.results.lineage import adopt_phase, find_phase
 from colbert_lab.results.run_directory import RunDirectory, find_run
 from colbert_lab.results.tables import run_tables
-from colbert_lab.results.tracking import log_results, log_student, open_wandb, resolve_mode
+from colbert_lab.results.tracking import Tracking, resolve_mode
+from colbert_lab.results.wandb_phase import TrackedPhase
 from colbert_lab.settings import checked
 from colbert_lab.student.formats.known import folder_digest, folder_of
 from colbert_lab.student.formats.own import load_student
@@ -71,12 +73,14 @@ def run(cfg: DictConfig) -> float | None:
     if process_rank() > 0:
         if not directory.finished:
             inputs = load_inputs(cfg, overrides)
-            _walk(cfg, config, inputs, directory, _evaluator(cfg, inputs, directory), None)
+            _walk(cfg, config, inputs, directory, _evaluator(cfg, inputs, directory), None, None)
         return None
     if directory.finished:
         log.info("this run is finished (reuse=false trains it anew): %s", directory.path)
         print_tables(run_tables(directory.path))
         return _headline(cfg, directory)
+    cell = current_cell()
+    tracking = tracking_of(config, cell.named if cell is not None else [])
     inputs = load_inputs(cfg, overrides)
     directory.start(
         task=cfg.task,
@@ -87,8 +91,9 @@ def run(cfg: DictConfig) -> float | None:
         headline=cfg.evaluation.headline,
         processes=count_processes(cfg.trainer),
         asked=asked,
+        tags=list(tracking.tags),
     )
-    if (cell := current_cell()) is not None:
+    if cell is not None:
         directory.name_in_sweep(cell.label)
     with logged_to(directory.path / "run.log", buffer):
         try:
@@ -97,7 +102,7 @@ def run(cfg: DictConfig) -> float | None:
             write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
             evaluator = _evaluator(cfg, inputs, directory)
             measuring = Measuring(cfg, config, overrides, inputs.splits, directory, environment, evaluator)
-            _walk(cfg, config, inputs, directory, evaluator, measuring)
+            _walk(cfg, config, inputs, directory, evaluator, measuring, tracking)
             measuring.write_tables()
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt):
@@ -116,8 +121,9 @@ def _walk(
     directory: RunDirectory,
     evaluator: Evaluator,
     measuring: Measuring | None,
+    tracking: Tracking | None,
 ) -> None:
-    """Measure, and go through the phases; ``measuring`` is None in all processes but the first."""
+    """Measure, and go through the phases; ``measuring`` and ``tracking`` are None in all processes but the first."""
     device = pick_device(cfg.trainer.accelerator)
     student = inputs.student
     untrained = "before" if cfg.task == "train" else "evaluate"
@@ -136,25 +142,28 @@ def _walk(
         student.model.to(device)
         measuring.student(student, untrained, step=0, seconds_train=0.0, phase_identity=None)
         if cfg.task == "evaluate":
-            wandb_run = _open_wandb(cfg, config, directory, "evaluate")
-            log_results(wandb_run, measuring.records, measuring.write_tables())
-            if wandb_run is not None:
-                wandb_run.finish()
-    parent, seconds, before = _parent_identity(cfg), 0.0, None
+            end(track(tracking, config, directory, "evaluate"), measuring)
+    parent, seconds, previous = _parent_identity(cfg), 0.0, None
     for name, phase in inputs.phases.items():
         identity = phase_identity(cfg, config, phase, parent)
-        folder, done, wandb_run = _phase(cfg, config, phase, student, directory, identity, measuring, before)
-        student = load_student(folder / "student", cfg.student.attention)
-        seconds += done.seconds
-        parent, before = identity, f"student-{done.reused_from or directory.run_id}-{name}"
-        _encode(cfg, student, evaluator, measuring, name)
-        if measuring is not None:
-            student.model.to(device)
-            measuring.student(student, name, step=done.steps, seconds_train=seconds, phase_identity=identity)
-            tables = measuring.write_tables()
-            if wandb_run is not None:
-                log_results(wandb_run, measuring.records, tables)
-                wandb_run.finish()
+        tracked = track(tracking, config, directory, name, previous)
+        try:
+            folder, done = _phase(cfg, phase, student, directory, identity, measuring, tracked)
+            tracked.student(folder / "student", done.reused_from)
+            tracked.facts(asdict(done), previous)
+            student = load_student(folder / "student", cfg.student.attention)
+            seconds += done.seconds
+            _encode(cfg, student, evaluator, measuring, name)
+            if measuring is not None:
+                student.model.to(device)
+                measuring.student(
+                    student, name, step=done.steps, seconds_train=seconds, phase_identity=identity
+                )
+                end(tracked, measuring)
+        except BaseException:
+            tracked.finish(failed=True)
+            raise
+        parent, previous = identity, name
 
 
 def _evaluator(cfg: DictConfig, inputs: Inputs, directory: RunDirectory) -> Evaluator:
@@ -173,18 +182,17 @@ def _encode(
 
 def _phase(
     cfg: DictConfig,
-    config: dict[str, Any],
     phase: PreparedPhase,
     student: Student,
     directory: RunDirectory,
     identity: str,
     measuring: Measuring | None,
-    before: str | None,
-) -> tuple[Path, PhaseOutcome, Any]:
+    tracked: TrackedPhase,
+) -> tuple[Path, PhaseOutcome]:
     """Train one phase, unless it is done here or in another run.
 
     Returns:
-        The folder to load its student from, what it did, and its W&B run when one was opened.
+        The folder to load its student from, and what it did.
     """
     folder = directory.path / phase.name
     done = finished_phase(folder)
@@ -195,20 +203,20 @@ def _phase(
                 "anew"
             )
         log.info("%s: finished before, not trained again", phase.name)
-        return folder, done, None
+        tracked.curves(folder / "metrics.csv")
+        return folder, done
     known = find_phase(Path(cfg.output_dir), identity) if cfg.reuse and not folder.exists() else None
     if known is not None:
         if measuring is not None:
             adopt_phase(known, folder)
             log.info("%s: reused from %s (reuse=false trains it anew)", phase.name, known)
             known = folder
+            tracked.curves(folder / "metrics.csv")
         # The other processes do not wait for the adoption: they read where it comes from.
         done = finished_phase(known)
         assert done is not None
-        return known, done, None
-    wandb_run = None
+        return known, done
     if measuring is not None:
-        wandb_run = _open_wandb(cfg, config, directory, phase.name)
         log.info(
             "%s: %d steps of %d x %d queries",
             phase.name,
@@ -225,12 +233,11 @@ def _phase(
         num_workers=cfg.trainer.num_workers,
         phase_hash=identity,
         seed=cfg.seed,
-        loggers=[WandbLogger(experiment=wandb_run)] if wandb_run is not None else [],
+        loggers=lambda step: curve_loggers(tracked, folder / "metrics.csv", step),
         evaluate=measuring.while_training() if measuring is not None else None,
         progress=cfg.progress,
     )
-    log_student(wandb_run, folder / "student", directory.run_id, phase.name, before)
-    return folder, done, wandb_run
+    return folder, done
 
 
 def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase, parent: str) -> str:
@@ -251,20 +258,6 @@ def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase
         "dropout": cfg.student.dropout,
     }
     return phase_hash(plain, cfg.seed, phase.data_fingerprint, parent, CODE_VERSION)
-
-
-def _open_wandb(cfg: DictConfig, config: dict[str, Any], directory: RunDirectory, phase: str) -> Any:
-    return open_wandb(
-        cfg.tracking.mode,
-        project=cfg.tracking.project,
-        entity=cfg.tracking.entity,
-        tags=cfg.tracking.tags,
-        directory=directory.path,
-        run_id=directory.run_id,
-        phase=phase,
-        name=cfg.name,
-        config=config,
-    )
 
 
 def _parent_identity(cfg: DictConfig) -> str:

@@ -19,26 +19,30 @@ from colbert_lab.results.ledger_columns import Columns
 from colbert_lab.results.ledger_query import Query, select
 from colbert_lab.results.ledger_table import ledger_csv, ledger_json, ledger_table
 from colbert_lab.results.run_directory import check_writable
+from colbert_lab.results.tracking import Tracking, check_tags, connected_mode
 from colbert_lab.settings import checked
 
 log = logging.getLogger("colbert_lab")
 ENDINGS = (".csv", ".md", ".json")
-READ = ("task", "output_dir", "cache_dir", "progress", "tracking", "hydra", "ledger", "out")
+READ = ("task", "output_dir", "cache_dir", "progress", "tracking", "hydra", "ledger", "out", "to")
 """Settings that may be given: those that are read, and those that say nothing about what is listed."""
 
 
 def execute(cfg: DictConfig) -> None:
-    """List runs, and write the list to a file when one is named.
+    """List runs, write the list to a file when one is named, and write the runs to W&B when asked.
 
     Args:
-        cfg: what Hydra composed; ``output_dir``, ``ledger`` and ``out`` are read.
+        cfg: what Hydra composed; ``output_dir``, ``ledger``, ``out``, ``to`` and, for ``to=wandb``, ``tracking`` are
+            read.
 
     Raises:
         InputError: anything the user can mend; nothing is then written.
     """
     start_logging()
     _check_read(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+    target = cfg.get("to")
     cfg = checked(cfg)
+    tracking = _tracking(target, cfg)
     settings = cfg.ledger
     out = _out(cfg.out)
     folder = Path(cfg.output_dir).expanduser()
@@ -70,6 +74,32 @@ def execute(cfg: DictConfig) -> None:
         print(f"None of the {len(columns.entries):,} runs below {folder} fits.")
     if out is not None:
         log.info("saved: %s", out)
+    if tracking is not None:
+        from colbert_lab.results.rebuild import rebuild
+
+        written, lost = rebuild(entries, tracking, cfg.progress)
+        log.info("W&B (%s): %d W&B runs of %d runs are written", tracking.mode, written, len(entries))
+        if lost:
+            raise InputError(
+                f"to=wandb: {lost} of {written + lost} W&B runs could not be written, see above; the same command "
+                "sends them again"
+            )
+
+
+def _tracking(target: str | None, cfg: DictConfig) -> Tracking | None:
+    """Where ``to`` writes the runs; None where it is not given."""
+    if target is None:
+        return None
+    if target != "wandb":
+        raise InputError(f"to={target}: task=runs writes runs to wandb alone; set to=wandb")
+    check_tags(cfg.tracking.tags)
+    mode = connected_mode(cfg.tracking.mode)
+    if mode == "off":
+        raise InputError(
+            "tracking.mode=off: nothing is written to W&B; use tracking=wandb or tracking=offline"
+        )
+    settings = cfg.tracking
+    return Tracking(mode, settings.project, settings.entity, tuple(settings.tags), settings.wait_seconds)
 
 
 def _check_read(overrides: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ USERS = {
     "runs": ("compare",),
     "out": ("score", "mine", "audit", "convert", "push", "explain", "runs"),
     "from": ("convert", "push"),
-    "to": ("convert", "push"),
+    "to": ("convert", "push", "runs"),
     "repo": ("push",),
     "query": ("explain",),
     "document": ("explain",),

@@ -31,6 +31,7 @@ ORDER = [
     "settings",
     "searching",
     "measuring",
+    "mirroring",
     "encoding",
     "sharing",
     "inputs",

@@ -49,10 +49,15 @@ class Cell:
         return self.status in (FINISHED, BEFORE)
 
     @property
+    def named(self) -> list[tuple[str, str]]:
+        """Its factors by short names."""
+        names = short_names(list(self.factors))
+        return [(names[key], value) for key, value in self.factors.items()]
+
+    @property
     def label(self) -> str:
         """Its factors in one line."""
-        names = short_names(list(self.factors))
-        return ",".join(f"{names[key]}={value}" for key, value in self.factors.items()) or str(self.number)
+        return ",".join(f"{name}={value}" for name, value in self.named) or str(self.number)
 
 
 def write_cell(folder: Path, cell: Cell) -> None:

@@ -36,6 +36,7 @@ class TrackingSettings:
     project: str = MISSING
     entity: str | None = MISSING
     tags: list[str] = MISSING
+    wait_seconds: float = MISSING
 
 
 @dataclass

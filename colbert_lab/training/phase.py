@@ -88,7 +88,7 @@ def train_phase(
     num_workers: int,
     phase_hash: str,
     seed: int,
-    loggers: Sequence[Logger],
+    loggers: Callable[[int], Sequence[Logger]],
     evaluate: Callable[[Student, int], Mapping[str, float]] | None,
     progress: bool,
 ) -> tuple[Student, PhaseOutcome]:
@@ -102,7 +102,7 @@ def train_phase(
         num_workers: processes that tokenize ahead.
         phase_hash: identity of the phase.
         seed: the run's seed.
-        loggers: loggers beside ``metrics.csv``.
+        loggers: makes the loggers beside ``metrics.csv``, from the step that training goes on from.
         evaluate: called with the student and the step every ``evaluate_every`` steps; None evaluates never.
         progress: whether to show a progress bar.
 
@@ -149,7 +149,7 @@ def train_phase(
         max_epochs=1,
         accumulate_grad_batches=settings.accumulation,
         gradient_clip_val=settings.gradient_clip,
-        logger=[MetricsFile(folder / "metrics.csv", step), *loggers] if rank == 0 else False,
+        logger=[MetricsFile(folder / "metrics.csv", step), *loggers(step)] if rank == 0 else False,
         callbacks=callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,

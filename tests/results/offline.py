@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.wandb_file import WandbRun, read_wandb_file
+from colbert_lab.results.wandb_file import WandbRun, _records, read_wandb_file
 
 
 def finished_run(path: Path, seconds: float = 60) -> WandbRun:
@@ -21,3 +22,18 @@ def finished_run(path: Path, seconds: float = 60) -> WandbRun:
             return run
         time.sleep(0.05)
     return read_wandb_file(path)
+
+
+def artifacts(path: Path) -> list[Any]:
+    """The artifacts that an offline file logs, as W&B's own messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    found = []
+    for data in _records(path):
+        record = Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "artifact":
+            found.append(record.artifact)
+        elif record.WhichOneof("record_type") == "request" and record.request.HasField("log_artifact"):
+            found.append(record.request.log_artifact.artifact)
+    return found

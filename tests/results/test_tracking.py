@@ -12,8 +12,18 @@ import wandb
 from colbert_lab.errors import InputError
 from colbert_lab.results.layout import Table
 from colbert_lab.results.records import Record
-from colbert_lab.results.tracking import log_results, open_wandb, resolve_mode
+from colbert_lab.results.tracking import (
+    Tracking,
+    check_tags,
+    open_run,
+    resolve_mode,
+    short_tag,
+    sweep_tags,
+    sync_command,
+    wandb_id,
+)
 from colbert_lab.results.wandb_file import WandbRun
+from colbert_lab.results.wandb_phase import TrackedPhase
 from tests.results.offline import finished_run
 
 KEY = "0123456789" * 4
@@ -35,16 +45,13 @@ def logged_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     wandb.teardown()
 
 
-def start(directory: Path, mode: str = "offline") -> Any:
-    return open_wandb(
-        mode,
-        project="lab",
-        entity=None,
-        tags=["a", "b"],
+def start(directory: Path, mode: Any = "offline", name: str = "kd") -> Any:
+    return open_run(
+        Tracking(mode, "lab", None, ("a", "b"), 60.0),
         directory=directory,
         run_id="0123456789-s1",
         phase="distill",
-        name="kd",
+        name=name,
         config={"seed": 1, "phases": {"distill": {"steps": 3}}, "schedule": ["distill"]},
     )
 
@@ -67,14 +74,19 @@ def test_an_offline_run_is_written_below_the_directory(tmp_path: Path) -> None:
         record("ndcg@10", 0.75, system="student", phase="distill", split="test"),
         record("mrr@10", 0.25, system="student", phase="distill", split="dev"),
         record("ndcg@10", 0.6, system="bm25", phase="baselines", split="test"),
+        record("ndcg@10", 0.7, system="student", phase="distill", split="test", mode="muvera"),
     ]
     table = Table("toy (test)", ("system", "nDCG@10"), (("before", "0.5000"), ("distill", "0.7500")), (), ())
-    log_results(run, records, [table])
-    run.finish()
+    command = sync_command(run)
+    assert command == f"wandb sync {Path(run.dir).parent}"
+    tracked = TrackedPhase(run, "0123456789-s1", "distill")
+    tracked.results(records, [table])
+    tracked.finish()
+    assert tracked.run is None
     written = read(tmp_path / "run")
     assert written.finished
     assert (written.run_id, written.group, written.job_type) == (
-        "0123456789-s1-distill",
+        wandb_id("kd", "0123456789-s1", "distill"),
         "0123456789-s1",
         "distill",
     )
@@ -92,30 +104,57 @@ def test_an_offline_run_is_written_below_the_directory(tmp_path: Path) -> None:
         "distill/test/ndcg@10": 0.75,
         "distill/dev/mrr@10": 0.25,
         "bm25/test/ndcg@10": 0.6,
+        "distill/test/muvera/ndcg@10": 0.7,
     }
     stored = written.history[-1]["tables/toy (test)"]
     assert (stored["nrows"], stored["ncols"]) == (2, 2)
+    assert written.history[-1]["tables/records"]["nrows"] == 5
 
 
 def test_off_writes_nothing(tmp_path: Path) -> None:
     assert start(tmp_path / "run", mode="off") is None
     assert not (tmp_path / "run").exists()
-    log_results(None, [record("ndcg@10", 0.5, system="bm25", split="test")], [])
+    tracked = TrackedPhase(None, "0123456789-s1", "distill")
+    tracked.results([record("ndcg@10", 0.5, system="bm25", split="test")], [])
+    tracked.curves(tmp_path / "metrics.csv")
+    tracked.student(tmp_path / "student", None)
+    tracked.finish()
+    assert list(tmp_path.iterdir()) == [tmp_path / "home"]
 
 
-def test_unknown_modes_are_named(tmp_path: Path) -> None:
+def test_unknown_modes_are_named() -> None:
     with pytest.raises(
         InputError, match=r"^tracking\.mode=cloud: must be one of auto, online, offline, off$"
     ):
-        start(tmp_path / "run", mode="cloud")
-    assert not (tmp_path / "run").exists()
+        resolve_mode("cloud")
 
 
-def test_online_without_a_key_is_refused_and_auto_is_offline(tmp_path: Path) -> None:
+def test_online_without_a_key_is_refused_and_auto_is_offline() -> None:
     with pytest.raises(InputError, match=r"^tracking\.mode=online: not logged in to W&B; run `wandb login`"):
-        start(tmp_path / "run", mode="online")
-    assert not (tmp_path / "run").exists()
+        resolve_mode("online")
     assert resolve_mode("auto") == "offline"
+
+
+def test_ids_tell_names_phases_and_runs_apart() -> None:
+    ids = {wandb_id(n, r, p) for n in ("a", "b") for r in ("0-s1", "0-s2") for p in ("x", "y")}
+    assert len(ids) == 8
+    assert wandb_id("a", "0-s1", "x") in ids
+
+
+def test_tags_of_a_sweep_are_no_longer_than_wandb_takes() -> None:
+    path = "/data/" + "x" * 80
+    tags = sweep_tags("kd", [("lr", "1e-4"), ("path", path + "1"), ("path", path + "2")])
+    assert tags[:2] == ("sweep:kd", "lr=1e-4")
+    assert [len(tag) for tag in tags[2:]] == [64, 64]
+    assert tags[2] != tags[3]
+    assert short_tag("x" * 64) == "x" * 64
+    wandb.Settings(run_tags=tags)  # W&B's own check
+
+
+@pytest.mark.parametrize("tag", ["", "x" * 65])
+def test_tags_that_wandb_refuses_are_named(tag: str) -> None:
+    with pytest.raises(InputError, match=r"^tracking\.tags: '.*' has \d+ characters; W&B takes 1 to 64$"):
+        check_tags(["good", tag])
 
 
 def log_in_by_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def train(
         num_workers=0,
         phase_hash="x",
         seed=seed,
-        loggers=[],
+        loggers=lambda step: [],
         evaluate=evaluate,
         progress=False,
     )
