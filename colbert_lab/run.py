@@ -61,7 +61,7 @@ def run(cfg: DictConfig) -> float | None:
     cfg = checked(cfg)
     resolve_mode(cfg.tracking.mode)
     overrides = _overrides()
-    _check_schedule(cfg)
+    check_schedule(cfg)
     if not cfg.progress:
         os.environ["TQDM_DISABLE"] = "1"
     prepare_torch(cfg.trainer.threads)
@@ -138,7 +138,7 @@ def _walk(
             log_results(wandb_run, measuring.records, measuring.write_tables())
             if wandb_run is not None:
                 wandb_run.finish()
-    parent, seconds, before = _parent_identity(cfg), 0.0, None
+    parent, seconds, before = parent_identity(cfg), 0.0, None
     for name, phase in inputs.phases.items():
         identity = phase_identity(cfg, config, phase, parent)
         folder, done, wandb_run = _phase(cfg, config, phase, student, directory, identity, measuring, before)
@@ -265,7 +265,7 @@ def _open_wandb(cfg: DictConfig, config: dict[str, Any], directory: RunDirectory
     )
 
 
-def _parent_identity(cfg: DictConfig) -> str:
+def parent_identity(cfg: DictConfig) -> str:
     """Identity of the student before the first phase: its settings, or the weights of its checkpoint."""
     if cfg.student.checkpoint is not None:
         digest = folder_digest(folder_of(cfg.student.checkpoint))
@@ -278,7 +278,12 @@ def _parent_identity(cfg: DictConfig) -> str:
     return json.dumps(plain, sort_keys=True)
 
 
-def _check_schedule(cfg: DictConfig) -> None:
+def check_schedule(cfg: DictConfig) -> None:
+    """Whether the schedule names phases that are there.
+
+    Raises:
+        InputError: it does not.
+    """
     if cfg.task != "train":
         return
     if not cfg.schedule:

@@ -34,11 +34,13 @@ ORDER = [
     "encoding",
     "sharing",
     "inputs",
+    "planning",
     "logs",
     "comparing",
     "runs_task",
     "audit_task",
     "run",
+    "plan_task",
     "score_task",
     "mine_task",
     "converting",
@@ -84,7 +86,14 @@ def test_a_file_imports_only_what_is_left_of_it(path: Path) -> None:
 def test_only_the_entry_and_the_phase_see_the_config() -> None:
     seeing = {"__main__.py", "run.py", "measuring.py", "searching.py", "inputs.py", "phase.py"}
     seeing |= {"prepare.py", "comparing.py", "audit_task.py", "tasks.py", "mine_task.py", "score_task.py"}
-    seeing |= {"explain_task.py", "convert_task.py", "push_task.py", "arguments.py", "runs_task.py"}
+    seeing |= {
+        "explain_task.py",
+        "convert_task.py",
+        "push_task.py",
+        "arguments.py",
+        "runs_task.py",
+        "plan_task.py",
+    }
     for path in FILES:
         if path.name not in seeing and path.parent.name != "settings":
             assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (
