@@ -246,7 +246,7 @@ def _saving(fit: pl.Trainer, disk: Path) -> float:
     folder = tempfile.mkdtemp(dir=disk, prefix=".plan-", suffix=".tmp")
     try:
         begun = time.perf_counter()
-        fit.save_checkpoint(Path(folder) / "measured.ckpt")
+        fit.save_checkpoint(Path(folder) / "measured.ckpt", weights_only=False)
         return time.perf_counter() - begun
     finally:
         shutil.rmtree(folder, ignore_errors=True)
