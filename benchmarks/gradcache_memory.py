@@ -58,7 +58,7 @@ def step(model: str, batch_size: int) -> dict[str, float]:
         torch.arange(batch_size)[:, None],
         None,
         torch.arange(batch_size),
-        n_tokens=batch_size * (QUERY_LENGTH + DOCUMENT_LENGTH),
+        lengths=(QUERY_LENGTH,) * batch_size + (DOCUMENT_LENGTH,) * batch_size,
         n_padded=batch_size * (QUERY_LENGTH + DOCUMENT_LENGTH),
     )
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 
 import torch
 
 from colbert_lab.errors import InputError
-from colbert_lab.training.memory import GIB, free_bytes
+from colbert_lab.training.memory import (
+    GIB,
+    STATUS,
+    free_bytes,
+    peak_bytes,
+    peak_device_bytes,
+    reset_peak,
+)
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -25,29 +31,25 @@ class Meter:
         self.device = device
 
     def reset(self) -> None:
-        """Begin anew; where the system cannot forget a peak, later peaks include earlier ones."""
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        """Begin anew."""
+        reset_peak(self.device)
 
     def peak(self) -> int:
         """Resident bytes."""
-        return _status("VmHWM") or _most_resident()
+        return peak_bytes()
 
     def device_peak(self) -> int | None:
-        """Bytes on the device; None on a CPU."""
-        if self.device.type != "cuda":
-            return None
-        free, total = torch.cuda.mem_get_info(self.device)
-        # What torch has not reserved is taken by the CUDA context and by others.
-        outside = total - free - torch.cuda.memory_reserved(self.device)
-        return int(torch.cuda.max_memory_reserved(self.device) + max(outside, 0))
+        """Bytes of tensors on the device; None on a CPU."""
+        return peak_device_bytes(self.device)
 
 
 def resident() -> int:
-    """Bytes that this process holds now."""
-    return _status("VmRSS") or _most_resident()
+    """Bytes that this process holds now; where the system does not tell, the most that it has held."""
+    if STATUS.is_file():
+        for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return peak_bytes()
 
 
 def room(device: torch.device, limit: float | None) -> int | None:
@@ -63,10 +65,10 @@ def room(device: torch.device, limit: float | None) -> int | None:
     if limit is not None:
         return int(limit * GIB)
     free = free_bytes(device)
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1])
     if free is None:
         return None
+    if device.type == "cuda":
+        return free + torch.cuda.memory_reserved(device)
     return resident() + min([free, *_group_rooms()])
 
 
@@ -103,19 +105,3 @@ def _group_rooms() -> list[int]:
         if group == CGROUPS:
             break
     return rooms
-
-
-def _status(name: str) -> int | None:
-    """A line of this process' status, in bytes."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
-
-
-def _most_resident() -> int:
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(most if sys.platform == "darwin" else most * 1024)

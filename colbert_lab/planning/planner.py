@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from colbert_lab.errors import InputError
 from colbert_lab.metrics.evaluator import EXACT, Evaluator
 from colbert_lab.planning.baselines import BaselineCosts, members_of
 from colbert_lab.planning.counting import Size, count
@@ -20,6 +21,7 @@ from colbert_lab.planning.steps import choose, measure
 from colbert_lab.planning.table import PlannedEvaluation, PlannedPhase
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.training.memory import GIB
 from colbert_lab.training.phase import needs_gradcache
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.types import Variant
@@ -109,7 +111,16 @@ class Planner:
         Args:
             beside: the systems beside the student.
             to_train: number of phases.
+
+        Raises:
+            InputError: loading alone takes more memory than there is to be.
         """
+        held = resident()
+        if self.limits.memory is not None and self.device.type == "cpu" and held > self.limits.memory * GIB:
+            raise InputError(
+                f"plan.memory={self.limits.memory:g}: the process takes {held / GIB:.2f} GiB with student and text "
+                "loaded, before anything is computed"
+            )
         total = to_train * (self.limits.steps + 1)
         if self.evaluator.splits:
             total += len({member for scorer in beside.values() for member in members_of(scorer)})
@@ -173,7 +184,7 @@ class Planner:
         needed = max(self._searching, resident()) + cost.bytes
         host = room(torch.device("cpu"), self.limits.memory if self.device.type == "cpu" else None)
         if host is not None and needed > host:
-            held = self.evaluator.keeping.memory / 2**30
+            held = self.evaluator.keeping.memory / GIB
             raise refusal(
                 f"the evaluation {name}",
                 needed,

@@ -13,9 +13,10 @@ from colbert_lab.results.configurations import (
     compare,
     gain_interval,
 )
+from colbert_lab.results.cost import PhaseCost
 from colbert_lab.results.layout import Table
 from colbert_lab.results.rows import difference_cell, difference_mark
-from colbert_lab.results.runs import BEFORE, PhaseCost, Run
+from colbert_lab.results.runs import BEFORE, Run
 
 NONE = "-"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.errors import InputError
+from colbert_lab.results.cost import PhaseCost, cost_of
 from colbert_lab.results.identity import SHORT
 from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.run_directory import STATUS_FILE, executing
@@ -67,8 +68,7 @@ class Entry:
         headline: the value that it is about, such as ``dev/ndcg@10``.
         phase: the last phase that was measured.
         values: by ``<split>/<measure>``, of exact search, or of the first way to search where that is not among them.
-        seconds_train: wall time of the training steps of the phases that it finished itself.
-        seconds_reused: the same of phases that it took over from other runs.
+        costs: what its finished phases took, by name, also those that it took over from other runs.
         processes: that trained together, one a device.
         hardware: on what.
         commit: of the code.
@@ -90,8 +90,7 @@ class Entry:
     headline: str | None
     phase: str | None
     values: Mapping[str, Measured]
-    seconds_train: float
-    seconds_reused: float
+    costs: Mapping[str, PhaseCost]
     processes: int | None
     hardware: str | None
     commit: str | None
@@ -102,6 +101,21 @@ class Entry:
         """Wall time of the last execution, until now when it is running."""
         end = time.time() if self.status == RUNNING else self.ended
         return None if self.started is None or end is None else end - self.started
+
+    @property
+    def own_costs(self) -> list[PhaseCost]:
+        """Of the phases that it trained itself."""
+        return [cost for cost in self.costs.values() if cost.reused_from is None]
+
+    @property
+    def seconds_train(self) -> float:
+        """Wall time of the training steps of the phases that it trained itself."""
+        return sum(cost.seconds for cost in self.own_costs)
+
+    @property
+    def seconds_reused(self) -> float:
+        """The same of phases that it took over from other runs."""
+        return sum(cost.seconds for cost in self.costs.values() if cost.reused_from is not None)
 
     @property
     def device_hours(self) -> float | None:
@@ -163,7 +177,6 @@ def _read(path: Path, name: str) -> Entry:
     environment = {} if last else read_object(path / "environment.json", needed=False)
     phases = [phase for phase in dict.fromkeys(r.get("phase") for r in students) if phase]
     schedule = about.get("schedule") or [phase for phase in phases if phase not in UNTRAINED]
-    trained, reused = _seconds(path, schedule)
     what, host = _status(status)
     _, _, seed = path.name.partition("-r")[0].rpartition("-s")
     factors = about.get("factors", last.get("factors")) or {}
@@ -183,8 +196,7 @@ def _read(path: Path, name: str) -> Entry:
         headline=about["headline"] if "headline" in about else _headline(path),
         phase=phases[-1] if phases else None,
         values=_values(students, phases),
-        seconds_train=trained,
-        seconds_reused=reused,
+        costs=_costs(path, schedule),
         processes=about.get("processes"),
         hardware=last.get("hardware") or environment.get("hardware"),
         commit=last.get("commit") or environment.get("commit"),
@@ -222,17 +234,14 @@ def _values(students: Iterable[Mapping[str, Any]], phases: list[str]) -> dict[st
     }
 
 
-def _seconds(path: Path, phases: Iterable[str]) -> tuple[float, float]:
-    """Training time of the finished phases: of the run's own, and of those taken over."""
-    own = reused = 0.0
+def _costs(path: Path, phases: Iterable[str]) -> dict[str, PhaseCost]:
+    """What the finished phases took."""
+    found = {}
     for phase in phases:
         facts = read_object(path / phase / PHASE_FILE, needed=False)
-        seconds = _number(facts.get("seconds")) or 0.0
-        if facts.get("reused_from"):
-            reused += seconds
-        else:
-            own += seconds
-    return own, reused
+        if "seconds" in facts:
+            found[phase] = cost_of({"steps": 0, "tokens": 0} | facts)
+    return found
 
 
 def _headline(path: Path) -> str | None:

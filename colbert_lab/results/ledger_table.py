@@ -15,8 +15,8 @@ from colbert_lab.results.ledger_columns import NONE, Column, Columns, shortened
 
 FILED = (
     "run", "name", "status", "seed", "headline", "value", "change", "phase", "started", "ended", "seconds",
-    "seconds_train", "seconds_reused", "device_hours", "commit", "dirty", "config", "seeds", "rerun", "reruns", "task",
-    "hardware", "host", "error", "path",
+    "seconds_train", "seconds_reused", "device_hours", "tokens", "tflop", "mfu", "memory_gib", "commit", "dirty",
+    "config", "seeds", "rerun", "reruns", "task", "hardware", "host", "error", "path",
 )  # fmt: skip
 FACTORS = "factors"
 """A column of its own on the screen: what a run overrides that not all listed runs do."""
@@ -28,6 +28,8 @@ LONGEST_ERROR = 160  # characters
 NAMED = 3  # runs that a note names
 MEANINGS = {
     "device_hours": "device hours: of training, the run's own phases alone, over all devices.",
+    "tflop": "TFLOP: operations of the encoder in the run's own phases, without padding and recomputation.",
+    "memory_gib": "memory: the most that one process had in use while it trained, of the GPU where there is one.",
     "seconds": "took: wall time of the last execution (hours:minutes:seconds).",
     "seconds_train": "training: of the phases that the run finished itself.",
     "same": "same config: runs of one config with other seeds, and repetitions of one seed, among all runs on disk.",

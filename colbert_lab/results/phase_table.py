@@ -6,9 +6,13 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from colbert_lab.results.cost import cost_of
 from colbert_lab.results.layout import Table
 from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.records import Record
+
+COST = ("device-hours", "TFLOP", "MFU", "memory, GiB")
+NONE = "-"
 
 
 def phase_table(
@@ -31,8 +35,9 @@ def phase_table(
     rows, notes, parent = [], [], "untrained"
     for name in names:
         done = json.loads(found[name].read_text(encoding="utf-8"))
-        reused = done.get("reused_from")
-        seconds = max(done["seconds"], 1e-9)
+        cost = cost_of(done)
+        reused, hours, mfu = cost.reused_from, cost.device_hours, cost.mfu
+        memory = cost.peak_device_bytes or cost.peak_memory_bytes
         rows.append(
             (
                 name,
@@ -42,7 +47,11 @@ def phase_table(
                 f"{done['queries']:,}",
                 f"{done['tokens']:,}",
                 f"{done['seconds']:.0f}",
-                f"{done['tokens'] / seconds:,.0f}",
+                f"{cost.tokens / max(cost.seconds, 1e-9):,.0f}",
+                NONE if hours is None else f"{hours:.4f}",
+                NONE if cost.flops is None else f"{cost.flops / 1e12:,.2f}",
+                NONE if mfu is None else f"{mfu:.1%}",
+                NONE if memory is None else f"{memory / 2**30:.2f}",
             )
         )
         if done.get("prompt_mismatch"):
@@ -52,6 +61,10 @@ def phase_table(
         parent = name
     if not rows:
         return None
-    columns = ("phase", "parent", "trained in", "steps", "queries", "tokens", "seconds", "tokens/s")
-    notes.append("tokens: without padding; seconds: of training alone.")
+    columns = ("phase", "parent", "trained in", "steps", "queries", "tokens", "seconds", "tokens/s", *COST)
+    notes.append(
+        "tokens: without padding; seconds: of training alone; TFLOP: of the encoder, without padding and "
+        "recomputation; MFU: TFLOP a second as a share of a large matrix product's on this device; memory: the most "
+        "that was in use, of the GPU where there is one."
+    )
     return Table("Phases: cost and lineage", columns, tuple(rows), (), tuple(notes))

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
+from colbert_lab.results.cost import PhaseCost, read_cost
 from colbert_lab.results.identity import SHORT
-from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record, read_records
 from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory
@@ -27,23 +26,6 @@ EXACT = "exact"
 """Phase name of the untrained student in the records."""
 SAME = 1e-9
 """A recorded mean and the mean of the per-query file are the same number up to this."""
-
-
-@dataclass(frozen=True)
-class PhaseCost:
-    """What a phase took, from its ``phase.json``.
-
-    Attributes:
-        steps: optimizer steps.
-        seconds: wall time of training steps.
-        tokens: tokens processed, without padding.
-        reused_from: the run that trained the phase, when this run took it over; None when it trained it.
-    """
-
-    steps: int
-    seconds: float
-    tokens: int
-    reused_from: str | None
 
 
 @dataclass(frozen=True)
@@ -110,11 +92,7 @@ class Run:
 
     def cost(self, phase: str) -> PhaseCost | None:
         """What a phase took; None for ``before``, and where ``phase.json`` is missing or unreadable."""
-        try:
-            facts: dict[str, Any] = json.loads((self.path / phase / PHASE_FILE).read_text(encoding="utf-8"))
-            return PhaseCost(facts["steps"], facts["seconds"], facts["tokens"], facts.get("reused_from"))
-        except (OSError, ValueError, KeyError):
-            return None
+        return read_cost(self.path / phase)
 
     def curves(self, phase: str) -> dict[str, list[tuple[int, float]]]:
         """Everything logged while a phase was trained: (step, value) pairs by name, such as ``train/loss``."""

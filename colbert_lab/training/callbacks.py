@@ -12,26 +12,42 @@ from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from tqdm.auto import tqdm
 
 from colbert_lab.scoring.gather import gather_states, process_number
+from colbert_lab.training.cost import EncoderFlops
 from colbert_lab.training.data import Batch
+from colbert_lab.training.memory import GIB, peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.module import StudentModule
+
+COUNTS = ("queries", "tokens", "padded", "flops", "seconds", "peak_bytes", "peak_device_bytes")
 
 
 class Points(Callback):
-    """Logs a point every ``log_every`` optimizer steps, with throughput, and counts what was processed.
+    """Logs a point every ``log_every`` optimizer steps, with throughput and memory, and counts what was processed.
 
     Throughput is wall-clock over the training steps since the last point: ``queries_per_second`` and
-    ``tokens_per_second`` (tokens without padding). Counts are of this process.
+    ``tokens_per_second`` (tokens without padding). Counts are of this process. ``train/peak_memory_gib`` is the most
+    memory that this process had in use so far in the phase, ``train/peak_device_gib`` that of its GPU.
+
+    Args:
+        flops: counts floating-point operations.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, flops: EncoderFlops) -> None:
+        self.count_flops = flops
         self.queries = 0
         self.tokens = 0
         self.padded = 0
+        self.flops = 0.0
         self.seconds = 0.0
+        self.peak_bytes = 0
+        self.peak_device_bytes: int | None = None
         self.latest: dict[str, float] = {}
         self._since = (0, 0, 0.0)
         self._started = 0.0
         self._logged = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Memory counts from here."""
+        reset_peak(pl_module.device)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Start the clock (evaluations between steps do not count)."""
@@ -51,6 +67,7 @@ class Points(Callback):
         self.queries += len(batch.rows_BK)
         self.tokens += batch.n_tokens
         self.padded += batch.n_padded
+        self.flops += self.count_flops.training(batch.lengths)
         step = trainer.global_step
         due = step % pl_module.log_every == 0 or step == trainer.max_steps
         if not due or step == self._logged or step == 0:
@@ -61,25 +78,29 @@ class Points(Callback):
             **pl_module.point(),
             "train/queries_per_second": (self.queries - queries) / spent,
             "train/tokens_per_second": (self.tokens - tokens) / spent,
+            **self._memory(pl_module.device),
         }
         self._since, self._logged = (self.queries, self.tokens, self.seconds), step
         for logger in trainer.loggers:
             logger.log_metrics(self.latest, step=step)
 
+    def _memory(self, device: torch.device) -> dict[str, float]:
+        """Peaks so far, also those of the executions that this one goes on from."""
+        self.peak_bytes = max(self.peak_bytes, peak_bytes())
+        found = {"train/peak_memory_gib": self.peak_bytes / GIB}
+        if (on_device := peak_device_bytes(device)) is not None:
+            self.peak_device_bytes = max(self.peak_device_bytes or 0, on_device)
+            found["train/peak_device_gib"] = self.peak_device_bytes / GIB
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """Counts that a resumed phase goes on from."""
-        return {
-            "queries": self.queries,
-            "tokens": self.tokens,
-            "padded": self.padded,
-            "seconds": self.seconds,
-            "logged": self._logged,
-        }
+        return {"logged": self._logged} | {name: getattr(self, name) for name in COUNTS}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts."""
-        self.queries, self.tokens = state_dict["queries"], state_dict["tokens"]
-        self.padded, self.seconds = state_dict["padded"], state_dict["seconds"]
+        for name in COUNTS:
+            setattr(self, name, state_dict.get(name, getattr(self, name)))
         self._since = (self.queries, self.tokens, self.seconds)
         self._logged = state_dict["logged"]
 

@@ -35,7 +35,7 @@ class Batch:
             teacher's best).
         teacher_BK: raw teacher scores, float32; None without a teacher.
         keys_N: a hash of each document's text, int64: equal documents of other processes have equal keys.
-        n_tokens: tokens without padding, queries and documents together.
+        lengths: tokens of each query, then of each document, without padding.
         n_padded: tokens with padding, what the encoder computes.
     """
 
@@ -44,8 +44,13 @@ class Batch:
     rows_BK: Tensor
     teacher_BK: Tensor | None
     keys_N: Tensor
-    n_tokens: int
+    lengths: tuple[int, ...]
     n_padded: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens without padding, queries and documents together."""
+        return sum(self.lengths)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -55,7 +60,7 @@ class Batch:
             self.rows_BK.to(device),
             None if self.teacher_BK is None else self.teacher_BK.to(device),
             self.keys_N.to(device),
-            self.n_tokens,
+            self.lengths,
             self.n_padded,
         )
 
@@ -176,7 +181,7 @@ class MicroBatches(Dataset[Batch]):
             torch.from_numpy(rows_BK),
             torch.from_numpy(np.stack(scores)) if scores else None,
             torch.tensor([text_key(texts[n]) for n in order]),
-            n_tokens=sum(map(len, query_ids)) + sum(map(len, document_ids)),
+            lengths=(*map(len, query_ids), *map(len, document_ids)),
             n_padded=queries.input_ids_NL.numel() + sum(chunk.input_ids_NL.numel() for chunk in chunks),
         )
 

@@ -1,8 +1,10 @@
-"""Whether a step's activations fit into memory, so that nothing need be recomputed."""
+"""Memory of training: whether a step's activations fit, and the most that was in use."""
 
 from __future__ import annotations
 
 import logging
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 log = logging.getLogger(__name__)
 SHARE = 0.5  # of the free memory that activations may take
 GIB = 2**30
+STATUS = Path("/proc/self/status")
 
 
 def activation_bytes(config: Any, padded_tokens: int, longest: int, low_precision: bool) -> int:
@@ -63,3 +66,32 @@ def needs_recompute(phase: str, needed: int, device: torch.device) -> bool:
         "recomputing them chunk by chunk (GradCache)" if too_much else "plain backward",
     )
     return too_much
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin to look for the highest use of memory, of this process and of its GPU.
+
+    Where the system cannot forget the highest use so far (it is not Linux), :func:`peak_bytes` is that of the whole
+    process.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets VmHWM
+    except OSError:
+        log.debug("the peak of memory counts from the start of the process")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes() -> int:
+    """Highest resident memory of this process since :func:`reset_peak`."""
+    if STATUS.is_file():
+        for line in STATUS.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)  # bytes on macOS, KiB elsewhere
+
+
+def peak_device_bytes(device: torch.device) -> int | None:
+    """Highest memory that tensors took on a GPU since :func:`reset_peak`; None on other devices."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None

@@ -21,8 +21,9 @@ from colbert_lab.student.formats.own import save_student
 from colbert_lab.student.student import Student
 from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState
 from colbert_lab.training.checkpoints import checkpoint_callback, resume_point
+from colbert_lab.training.cost import EncoderFlops, matmul_rate
 from colbert_lab.training.data import PhaseData
-from colbert_lab.training.memory import activation_bytes, needs_recompute
+from colbert_lab.training.memory import GIB, activation_bytes, needs_recompute
 from colbert_lab.training.metrics_file import MetricsFile
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.prepare import PreparedPhase
@@ -48,6 +49,11 @@ class PhaseOutcome:
         prompt_mismatch: the parent's prompts, when the phase was allowed to differ from them.
         truncation: by role, the share of texts that is cut, with and without prompt.
         reused_from: the run that trained it, when this one did not.
+        devices: processes that trained together, each on a device; this and what follows is None in older files.
+        flops: floating-point operations of the encoder, see :class:`colbert_lab.training.cost.EncoderFlops`.
+        matmul_rate: what one device can do in a second, see :func:`colbert_lab.training.cost.matmul_rate`.
+        peak_memory_bytes: most resident memory of the first process while it trained.
+        peak_device_bytes: most memory of its GPU; None on a CPU.
     """
 
     phase_hash: str
@@ -60,6 +66,11 @@ class PhaseOutcome:
     prompt_mismatch: dict[str, str] | None
     truncation: dict[str, dict[str, float]]
     reused_from: str | None = None
+    devices: int | None = None
+    flops: float | None = None
+    matmul_rate: float | None = None
+    peak_memory_bytes: int | None = None
+    peak_device_bytes: int | None = None
 
 
 def finished_phase(folder: Path) -> PhaseOutcome | None:
@@ -106,7 +117,7 @@ def train_phase(
     step = resume.step if resume else 0
     if resume:
         log.info("%s: going on from step %d of %d", name, step, phase.max_steps)
-    points = Points()
+    points = Points(EncoderFlops.of(model))
     callbacks: list[pl.Callback] = [points, RandomState()]
     if evaluate is not None and settings.evaluate_every:
         callbacks.append(EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(student, at)))
@@ -132,19 +143,26 @@ def train_phase(
     fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
     if fit.global_step != phase.max_steps:
         raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
-    counts = torch.tensor([points.queries, points.tokens, points.padded], device=fit.strategy.root_device)
-    queries, tokens, padded = fit.strategy.reduce(counts, reduce_op="sum").tolist()
+    queries, tokens, padded, flops = _over_processes(
+        fit, [points.queries, points.tokens, points.padded, points.flops]
+    )
     outcome = PhaseOutcome(
         phase_hash=phase_hash,
         steps=fit.global_step,
         seconds=points.seconds,
-        queries=queries,
-        tokens=tokens,
-        padded_tokens=padded,
+        queries=int(queries),
+        tokens=int(tokens),
+        padded_tokens=int(padded),
+        devices=fit.world_size,
+        flops=flops,
+        matmul_rate=matmul_rate(fit.strategy.root_device, trainer["precision"]),
+        peak_memory_bytes=points.peak_bytes,
+        peak_device_bytes=points.peak_device_bytes,
         teacher_entropy=phase.entropy,
         prompt_mismatch=phase.prompt_mismatch,
         truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
     )
+    log.info("%s: %s", name, _told(outcome))
     student = Student(model.cpu(), phase.tokenizer)
     if fit.is_global_zero:
         save_student(student, folder / "student")
@@ -152,6 +170,30 @@ def train_phase(
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     fit.strategy.barrier("student saved")
     return student, outcome
+
+
+def _told(done: PhaseOutcome) -> str:
+    """What a phase took, in a line of the log."""
+    assert done.devices is not None
+    assert done.flops is not None
+    assert done.matmul_rate is not None
+    assert done.peak_memory_bytes is not None
+    seconds = max(done.seconds, 1e-9) * done.devices
+    share = done.flops / seconds / done.matmul_rate
+    return (
+        f"{done.steps} steps in {done.seconds:.0f} s, {done.tokens / seconds:,.0f} tokens a second and device, "
+        f"{done.flops / 1e12:,.2f} TFLOP, {share:.1%} of the {done.matmul_rate / 1e12:.2f} TFLOP/s of a large matrix "
+        f"product (MFU), peak memory {done.peak_memory_bytes / GIB:.2f} GiB"
+    )
+
+
+def _over_processes(fit: pl.Trainer, counted: list[float]) -> list[float]:
+    """Sums over all processes."""
+    if fit.world_size == 1:
+        return counted
+    counts = torch.tensor(counted, dtype=torch.float64, device=fit.strategy.root_device)
+    summed: list[float] = fit.strategy.reduce(counts, reduce_op="sum").tolist()
+    return summed
 
 
 def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> StudentModule:

@@ -59,7 +59,7 @@ def as_batch(inputs: Inputs) -> Batch:
         rows_BK=place.view_as(inputs.teacher_BK),
         teacher_BK=inputs.teacher_BK,
         keys_N=order,
-        n_tokens=0,
+        lengths=(),
         n_padded=0,
     )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from colbert_lab.errors import InputError
+from colbert_lab.results.cost import PhaseCost
 from colbert_lab.results.ledger import Entry, Measured
 from colbert_lab.results.ledger_columns import Columns
-from tests.results.entries import entry
+from tests.results.entries import COST, entry
 
 
 def shown(columns: Columns, key: str, one: Entry) -> str:
@@ -26,6 +28,10 @@ def test_cells() -> None:
         "seconds": "3:01:02",
         "seconds_train": "0:00:30",
         "device_hours": "0.017",
+        "tokens": "5,000",
+        "tflop": "6.0",
+        "mfu": "10.0%",
+        "memory_gib": "3.00",
         "commit": "01234567+",
         "dirty": "true",
         "test/ndcg@10": "0.7000",
@@ -34,6 +40,22 @@ def test_cells() -> None:
     }
     assert {key: shown(columns, key, one) for key in cells} == cells
     assert columns.find("value", "x").title == "dev/ndcg@10"
+
+
+def test_a_cost_that_one_phase_does_not_know_is_not_known() -> None:
+    old = PhaseCost(10, 30.0, 100, None)
+    one = entry(costs={"supervised": old, "distill": COST, "taken": replace(COST, reused_from="b")})
+    columns = Columns([one])
+    cells = {
+        key: shown(columns, key, one) for key in ("tokens", "tflop", "mfu", "memory_gib", "seconds_train")
+    }
+    assert cells == {
+        "tokens": "5,100",
+        "tflop": "-",
+        "mfu": "-",
+        "memory_gib": "3.00",
+        "seconds_train": "0:01:00",
+    }
 
 
 def test_an_error_is_one_short_line_in_a_cell_and_whole_in_files() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.runs import PhaseCost, find_runs, read_runs
+from colbert_lab.results.cost import PhaseCost
+from colbert_lab.results.runs import find_runs, read_runs
 from tests.results.run_folders import BASE, MEASURE, QUERIES, write_run
 
 GAINS = {"supervised": {"test": 0.1}, "distill": {"test": 0.2}}

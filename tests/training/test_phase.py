@@ -1,8 +1,10 @@
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +19,13 @@ from tests.training.support import TRAINER, make_lists, phase_settings
 
 class Killed(RuntimeError):
     pass
+
+
+@contextmanager
+def ballast(size: int) -> Iterator[None]:
+    held = np.ones(size, dtype=np.uint8)
+    yield
+    del held
 
 
 def train(
@@ -89,6 +98,7 @@ def test_a_stopped_phase_ends_with_the_same_weights(
         expected.queries,
         expected.tokens,
     )
+    assert outcome.flops == pytest.approx(expected.flops, rel=1e-12)
     steps = [
         row["step"] for row in read_metrics(tmp_path / "cut" / "metrics.csv") if row["name"] == "train/loss"
     ]
@@ -173,6 +183,16 @@ def test_finished_phase_keeps_counts_and_no_checkpoints(
     assert finished_phase(tmp_path / "a") == outcome
     assert outcome.queries == 6 * 2 * 3
     assert 0 < outcome.tokens <= outcome.padded_tokens
+    assert (outcome.devices, outcome.peak_device_bytes) == (1, None)
+    assert outcome.peak_memory_bytes is not None
+    with ballast(outcome.peak_memory_bytes):  # the highest use of before does not count, that of now does
+        _, again = train(student_settings, tmp_path / "b")
+    _, later = train(student_settings, tmp_path / "c")
+    assert again.flops == outcome.flops
+    assert again.peak_memory_bytes is not None
+    assert later.peak_memory_bytes is not None
+    assert again.peak_memory_bytes > 1.5 * outcome.peak_memory_bytes
+    assert later.peak_memory_bytes < 0.8 * again.peak_memory_bytes
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["metrics.csv", "phase.json", "student"]
     assert json.loads((tmp_path / "a" / "phase.json").read_text())["steps"] == 6
 
