@@ -2,7 +2,7 @@
 
     python benchmarks/plan_error.py --out DIR                      three experiments, three times each
     python benchmarks/plan_error.py --out DIR --cases kd --repeats 1
-    python benchmarks/plan_error.py --out DIR --cases kd -- evaluation=none phases.distill.steps=4 phases.distill.epochs=null
+    python benchmarks/plan_error.py --out DIR --cases kd -- evaluation=none phases.distill.steps=4
 
 Plan and run take turns, each in a process of its own; the run trains and evaluates everything anew (a folder of its
 own, which is removed), with the text and teacher scores of the cache. Every measurement is added to
@@ -82,8 +82,9 @@ def run(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
     """What the run took."""
     outputs = folder / "outputs"
     seconds, peak = spent([*arguments, f"output_dir={outputs}"])
-    (results,) = {path.resolve() for path in outputs.glob("*/*/results.jsonl")}  # latest is a link
-    records = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    results = {path.resolve() for path in outputs.glob("*/*/results.jsonl")}  # latest is a link
+    lines = [line for path in results for line in path.read_text(encoding="utf-8").splitlines()]
+    records = [json.loads(line) for line in lines]
     measurements: dict[str, dict[str, float]] = {}
     for record in records:
         student = record["system"] == "student"
