@@ -34,6 +34,7 @@ ORDER = [
     "encoding",
     "sharing",
     "inputs",
+    "rereading",
     "planning",
     "logs",
     "comparing",
@@ -92,6 +93,7 @@ def test_only_the_entry_and_the_phase_see_the_config() -> None:
         "push_task.py",
         "arguments.py",
         "runs_task.py",
+        "rereading.py",
         "plan_task.py",
     }
     for path in FILES:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +63,33 @@ def test_a_sweep_in_one_process_leaves_a_folder_a_run(sweep: Path) -> None:
     assert {path.name for path in (sweep / "toy" / "sweeps").iterdir()} == {"multirun.yaml", *names}
 
 
-def test_the_ablation_table_runs_over_a_real_sweep(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the kernel is a process of its own
-    notebook = read(ROOT / "notebooks" / "ablation_table.ipynb")
+def executed(name: str, ours: Mapping[str, str], folder: Path) -> Any:
+    """A committed notebook, run anew with other parameters, in a process of its own."""
+    notebook = read(ROOT / "notebooks" / name)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
-    ours = {"outputs": f"Path({str(sweep)!r})", "name": "'toy'", "reference": "{'lr': '0.0001'}"}
     lines = parameters.source.splitlines()
     keys = [line.partition(" = ")[0] for line in lines]
     assert set(ours) < set(keys)
     parameters.source = "\n".join(
         f"{key} = {ours[key]}" if key in ours else line for key, line in zip(keys, lines, strict=True)
     )
-    before = changed_at(sweep)
     nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
+    return notebook
+
+
+@pytest.fixture
+def kernel_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is a process of its own, which is to find this checkout."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_the_ablation_table_runs_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep)
+    ours = {"outputs": f"Path({str(sweep)!r})", "name": "'toy'", "reference": "{'lr': '0.0001'}"}
+    notebook = executed("ablation_table.ipynb", ours, tmp_path)
     text = "\n".join(shown(notebook, "text/markdown"))
     (header,) = (line for line in text.splitlines() if "difference to the reference" in line)
     assert header.startswith("| lr | seeds | test: before | after | gain |")
@@ -90,6 +102,80 @@ def test_the_ablation_table_runs_over_a_real_sweep(
     assert changed_at(sweep) == before
 
 
+@pytest.mark.usefixtures("kernel_path")
+def test_quality_against_cost_runs_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep)
+    ours = {"outputs": f"Path({str(sweep)!r})", "names": "['toy']", "cost": "'tokens'"}
+    notebook = executed("quality_cost.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert "| configuration | after phase | seeds | cost (tokens) | of the best's cost | nDCG@10 |" in text
+    rows = [line for line in text.splitlines() if re.match(r"\| lr=0\.(01|0001) \| distill \| 2 \| \d", line)]
+    assert len(rows) == 2
+    assert sum("| the best | yes |" in row for row in rows) == 1
+    assert re.search(r"lr=0\.0\d* after distill: \d+\.\d% of the best quality for \d+\.\d% of its cost", text)
+    assert len(shown(notebook, "image/png")) == 1
+    assert changed_at(sweep) == before
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_wins_and_losses_run_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep / "toy")
+    ours = {
+        "outputs": f"Path({str(sweep)!r})",
+        "names": "['toy']",
+        "student": "{'lr': '0.01'}",
+        "reference": "{'lr': '0.0001'}",
+    }
+    notebook = executed("wins_losses.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert re.search(r"A wins \d+ queries \(\d", text)
+    assert "Texts and judgments of test are those that were measured." in text
+    assert "| **largest wins of A** |" in text
+    rows = [line for line in text.splitlines() if line.startswith("| **score** | ")]
+    assert len(rows) == len(re.findall(r"(?m)^## The largest (?:win|loss) of A$", text)) > 0
+    assert len(shown(notebook, "image/png")) == 1
+    assert changed_at(sweep / "toy") == before
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_wins_and_losses_do_without_a_text_that_is_gone(sweep: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(sweep / "toy", outputs / "toy", symlinks=True)
+    for config in outputs.glob("toy/*-s?/config.yaml"):
+        config.write_text(re.sub(r"(?m)^(\s+path:) /.*$", rf"\1 {tmp_path / 'gone'}", config.read_text()))
+    ours = {
+        "outputs": f"Path({str(outputs)!r})",
+        "names": "['toy']",
+        "student": "{'lr': '0.01'}",
+        "reference": "{'lr': '0.0001'}",
+    }
+    notebook = executed("wins_losses.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert "Without texts and judgments: " in text
+    assert "| **largest wins of A** |" in text
+    assert "Not shown: no tokens without the texts." in text
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_audits_run_over_a_real_run(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep / "toy")
+    ours = {
+        "outputs": f"Path({str(sweep)!r})",
+        "name": "'toy'",
+        "configuration": "{'lr': '0.01'}",
+    }
+    notebook = executed("audits.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert re.search(r"(?m)^\| distill \| 0\.\d{3} \| \d+ \| \d+\.\d% \| \d+\.\d% \| \d+ \|", text)
+    assert "Texts and judgments of test are those that were measured." in text
+    assert re.search(r"(?m)^\| after distill \| \d+ \| \d", text)
+    assert re.search(
+        r"after distill: a relevant document scores higher than another one .* points against", text
+    )
+    assert len(shown(notebook, "image/png")) == 3
+    assert changed_at(sweep / "toy") == before
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_committed_notebook_has_its_outputs_and_no_machine_paths(path: Path) -> None:
     notebook = read(path)
@@ -100,7 +186,7 @@ def test_a_committed_notebook_has_its_outputs_and_no_machine_paths(path: Path) -
     assert "error" not in kinds
     assert "stream" not in kinds
     assert shown(notebook, "text/markdown")
-    assert len(shown(notebook, "image/png")) == 2
+    assert shown(notebook, "image/png")
     said = "\n".join([*shown(notebook, "text/markdown"), *shown(notebook, "text/plain")])
     assert not re.search(r"(?<![\w.])/(tmp|home|work|root|Users|mnt|var)/", said)
     assert str(ROOT) not in path.read_text(encoding="utf-8")

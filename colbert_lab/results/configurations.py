@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from colbert_lab.errors import InputError
+from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.metrics.significance import Interval, paired_bootstrap
 from colbert_lab.results.identity import SHORT
 from colbert_lab.results.runs import BEFORE, Run
@@ -65,7 +66,11 @@ class Configuration:
 
     def value(self, split: str, measure: str, *, before: bool = False) -> Spread | None:
         """A measure after the last phase, or ``before`` training; None unless every seed has it."""
-        return _spread([run.value(_phase(run, before), split, measure) for run in self.runs])
+        return spread([run.value(_phase(run, before), split, measure) for run in self.runs])
+
+    def value_at(self, phase: str, split: str, measure: str) -> Spread | None:
+        """A measure after one of the phases; None unless every seed has it."""
+        return spread([run.value(phase, split, measure) for run in self.runs])
 
     def gain(self, split: str, measure: str) -> Spread | None:
         """After the last phase minus before, seed by seed; None unless every seed has both."""
@@ -73,15 +78,26 @@ class Configuration:
         for run in self.runs:
             after, before = (run.value(_phase(run, b), split, measure) for b in (False, True))
             gains.append(None if after is None or before is None else after - before)
-        return _spread(gains)
+        return spread(gains)
 
     def per_query(
         self, split: str, measure: str, *, before: bool = False
     ) -> tuple[tuple[str, ...], np.ndarray] | None:
         """Queries, and each query's value averaged over the seeds; None unless every seed has its file."""
+        return self._averaged(
+            [run.per_query(_phase(run, before), split, measure) for run in self.runs], measure
+        )
+
+    def per_query_at(self, phase: str, split: str, measure: str) -> tuple[tuple[str, ...], np.ndarray] | None:
+        """The same after one of the phases."""
+        return self._averaged([run.per_query(phase, split, measure) for run in self.runs], measure)
+
+    @staticmethod
+    def _averaged(
+        found: Sequence[PerQuery | None], measure: str
+    ) -> tuple[tuple[str, ...], np.ndarray] | None:
         import numpy as np
 
-        found = [run.per_query(_phase(run, before), split, measure) for run in self.runs]
         whole = [each for each in found if each is not None]
         if len(whole) != len(found) or len({each.query_ids for each in whole}) != 1:
             return None
@@ -234,7 +250,12 @@ def _phase(run: Run, before: bool) -> str:
     return BEFORE if before or not run.phases else run.phases[-1]
 
 
-def _spread(values: Sequence[float | None]) -> Spread | None:
+def spread(values: Sequence[float | None]) -> Spread | None:
+    """Sum up one number a seed; None unless every seed has one.
+
+    Args:
+        values: one a seed.
+    """
     known = [value for value in values if value is not None]
     if not known or len(known) != len(values):
         return None

@@ -15,6 +15,7 @@ WIDTH = 100
 """Columns of text where the output is no terminal, for example a file or a pipe."""
 GAP = 2  # spaces between columns
 LABEL = 20  # widest first column
+MARKUP = re.compile(r"[\\`*_\[\]~$]")
 NUMBER = re.compile(r"[+-]?\d\S*")
 STYLES = {"higher": "green", "lower": "red", "unclear": "yellow"}
 
@@ -98,6 +99,19 @@ def to_markdown(tables: Sequence[Table]) -> str:
         lines += ["", *(f"- {note}" for note in table.notes)]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
+
+
+def escaped(text: str, longest: int | None = None) -> str:
+    """A text that Markdown shows as it is, on one line.
+
+    Args:
+        text: any text.
+        longest: most characters; a longer one ends in ``…``. None keeps all.
+    """
+    line = " ".join(text.split())
+    if longest is not None and len(line) > longest:
+        line = line[: longest - 1].rstrip() + "…"
+    return MARKUP.sub(r"\\\g<0>", line).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

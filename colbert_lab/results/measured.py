@@ -208,17 +208,22 @@ def _per_query(run: Run, record: Record) -> tuple[PerQuery, Strata] | None:
 def titles(configurations: Sequence[Configuration]) -> list[str]:
     """What tables call each configuration: its run's name where those tell them apart, else what varies.
 
+    With several names, that is what varies among the configurations of the same name.
+
     Args:
         configurations: what :func:`colbert_lab.results.configurations.group` returned.
     """
     names = [each.runs[0].records[0].name for each in configurations]
     if all(names) and len(set(names)) == len(names):
         return names
-    several = len(set(names)) > 1
-    return [
-        f"{name}: {each.label}" if several and name else each.label
-        for name, each in zip(names, configurations, strict=True)
-    ]
+    if len(set(names)) <= 1 or not all(names):
+        return [each.label for each in configurations]
+    called = []
+    for name, each in zip(names, configurations, strict=True):
+        alike = [c for other, c in zip(names, configurations, strict=True) if other == name]
+        varied = [key for key in each.factors if len({c.factors.get(key) for c in alike}) > 1]
+        called.append(f"{name}: {', '.join(f'{k}={each.factors[k]}' for k in varied)}" if varied else name)
+    return called
 
 
 def provenance(configurations: Mapping[str, Configuration]) -> list[str]:

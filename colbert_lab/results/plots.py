@@ -63,6 +63,34 @@ def plot_dev(configurations: Sequence[Configuration], measure: str) -> Figure:
     return _plot(configurations, dev, f"{title}, cut of dev", missing, marker="o")
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("matplotlib is not installed; pip install 'colbert-lab[notebook]'") from error
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def plain(panel: Axes) -> None:
+    """A faint grid behind the marks, and no frame above and right of them.
+
+    Args:
+        panel: changed in place.
+    """
+    panel.grid(alpha=0.25)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
 def _plot(
     configurations: Sequence[Configuration],
     points: Callable[[Run, str], Points],
@@ -81,12 +109,8 @@ def _plot(
     drawn = {phase: lines for phase, lines in drawn.items() if any(line for _, line in lines)}
     if not drawn:
         raise InputError(missing)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("matplotlib is not installed; pip install 'colbert-lab[notebook]'") from error
     rows = -(-len(configurations) // 2)
-    figure = Figure(figsize=(max(7.0, 4.5 * len(drawn)), 3.6 + 0.22 * rows), layout="constrained", dpi=110)
+    figure = new_figure(max(7.0, 4.5 * len(drawn)), 3.6 + 0.22 * rows)
     panels = figure.subplots(1, len(drawn), squeeze=False)[0]
     for panel, (phase, lines) in zip(panels, drawn.items(), strict=True):
         for number, line in lines:
@@ -107,8 +131,7 @@ def _dress(panel: Axes, phase: str, label: str) -> None:
     panel.set_xlabel("optimizer step")
     panel.set_ylabel(label)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.grid(alpha=0.25)
-    panel.spines[["top", "right"]].set_visible(False)
+    plain(panel)
 
 
 def _legend(figure: Figure, configurations: Sequence[Configuration]) -> None:

@@ -155,7 +155,7 @@ def train_phase(
         padded_tokens=int(padded),
         devices=fit.world_size,
         flops=flops,
-        matmul_rate=matmul_rate(fit.strategy.root_device, trainer["precision"]),
+        matmul_rate=matmul_rate(fit.strategy.root_device, str(trainer["precision"])),
         peak_memory_bytes=points.peak_bytes,
         peak_device_bytes=points.peak_device_bytes,
         teacher_entropy=phase.entropy,

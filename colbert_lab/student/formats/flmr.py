@@ -52,7 +52,7 @@ def load(folder: Path, attention: str, trust_remote_code: bool) -> Student:
             f"{where}: mask_instruction_token={instruction}: instructions that do not score are not known"
         )
     settings = [read_json(folder / name / "tokenizer_config.json") for name in TOKENIZERS]
-    tokenizer, other = (BertTokenizerFast.from_pretrained(folder / name) for name in TOKENIZERS)
+    tokenizer, other = (_tokenizer(folder / name, where) for name in TOKENIZERS)
     if tokenizer.get_vocab() != other.get_vocab():
         raise InputError(
             f"{where}: {' and '.join(TOKENIZERS)} have different vocabularies; a student has one"
@@ -75,6 +75,16 @@ def load(folder: Path, attention: str, trust_remote_code: bool) -> Student:
         trust_remote_code=False,
         config=AutoConfig.for_model("bert", **text),
     )
+
+
+def _tokenizer(folder: Path, where: str) -> BertTokenizerFast:
+    try:
+        return BertTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # tokenizers raises its own kinds for damaged files
+        told = str(error).strip().splitlines()
+        raise InputError(
+            f"{where}: {folder.name} cannot be read: {told[0] if told else type(error).__name__}"
+        ) from error
 
 
 def one_encoder(weights: dict[str, Tensor], where: str) -> tuple[dict[str, Tensor], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from colbert_lab.student.formats.own import SETTINGS_FILE, load_student
 from colbert_lab.student.student import Student
 from colbert_lab.text.hub_tables import HUB_ID
 
+log = logging.getLogger(__name__)
 # Files of a model on the hub that a student is made of; what else lies there is not fetched.
 HUB_FILES = ("*.json", "*.safetensors", "*.bin", "*.pt", "*.txt", "*.model", "artifact.metadata")
 
@@ -29,12 +31,14 @@ class Format:
         found: whether a folder has it.
         load: folder, attention implementation and consent to remote code to student.
         save: student and an empty folder; None where it can only be loaded.
+        remote_code: whether a backbone in it may bring code of its own.
     """
 
     looked_for: str
     found: Callable[[Path], bool]
     load: Callable[[Path, str, bool], Student]
     save: Callable[[Student, Path], None] | None
+    remote_code: bool = True
 
 
 def _model_type(folder: Path) -> str | None:
@@ -53,6 +57,7 @@ FORMATS: Mapping[str, Format] = {
         lambda folder: (folder / SETTINGS_FILE).is_file(),
         lambda folder, attention, _: load_student(folder, attention),
         own.write_student,
+        remote_code=False,
     ),
     sentence_transformers.NAME: Format(
         f"{MODULES_FILE} with model_type {sentence_transformers.MODEL_TYPE} in {CONFIG_FILE}",
@@ -73,6 +78,7 @@ FORMATS: Mapping[str, Format] = {
         lambda folder: all((folder / name).is_dir() for name in flmr.TOKENIZERS),
         flmr.load,
         None,
+        remote_code=False,
     ),
     stanford.NAME: Format(
         f"{stanford.METADATA_FILE}, or {stanford.ARCHITECTURE} in config.json",
@@ -165,8 +171,13 @@ def load_checkpoint(
 
 def load_folder(folder: Path, attention: str, trust_remote_code: bool, key: str = KEY) -> Student:
     """Load a student from a local folder; like :func:`load_checkpoint`."""
+    name = format_of(folder, key)
+    if trust_remote_code and not FORMATS[name].remote_code:
+        log.warning(
+            "trust_remote_code has no effect on %s=%s: the layout %s brings no code", key, folder, name
+        )
     try:
-        return FORMATS[format_of(folder, key)].load(folder, attention, trust_remote_code)
+        return FORMATS[name].load(folder, attention, trust_remote_code)
     except InputError as error:
         raise InputError(str(error).replace(KEY, key, 1)) from error
 

@@ -24,6 +24,7 @@ from colbert_lab.student.formats.known import (
 )
 from colbert_lab.student.student import Student, build_student
 from tests.conftest import sentences
+from tests.parity import formats_flmr
 
 WRITABLE = [name for name, layout in FORMATS.items() if layout.save is not None]
 CHANGES: dict[str, dict[str, Any]] = {
@@ -179,6 +180,24 @@ def test_code_that_comes_with_a_model_is_not_run(folders: dict[str, Path], tmp_p
     with pytest.raises(InputError, match=r"student.trust_remote_code=true"):
         load_checkpoint(str(folder))
     assert not proof.exists()
+
+
+def test_consent_to_code_where_there_is_none_is_said(
+    folders: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    load_checkpoint(str(folders["pylate"]), trust_remote_code=True)
+    assert "trust_remote_code" not in caplog.text
+    load_checkpoint(str(folders["colbert_lab"]), trust_remote_code=True)
+    assert f"trust_remote_code has no effect on student.checkpoint={folders['colbert_lab']}" in caplog.text
+
+
+def test_a_damaged_tokenizer_of_flmr_is_named(tmp_path: Path) -> None:
+    folder = formats_flmr.make(tmp_path) / "model"
+    load_checkpoint(str(folder))
+    (folder / "context_tokenizer" / "tokenizer_config.json").write_text("[]")
+    (folder / "context_tokenizer" / "vocab.txt").unlink()
+    with pytest.raises(InputError, match="context_tokenizer cannot be read"):
+        load_checkpoint(str(folder))
 
 
 def test_activations_of_unknown_origin_are_not_imported(folders: dict[str, Path]) -> None:
