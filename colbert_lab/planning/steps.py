@@ -58,6 +58,7 @@ class Measured:
         saving: seconds of one checkpoint.
         whole: whether these are the phase's own micro-batches; otherwise smaller ones of the same data.
         recompute: whether activations are computed again in the backward pass.
+        scored_whole: whether every query is scored against every document of its batch.
     """
 
     first: Step
@@ -66,6 +67,7 @@ class Measured:
     saving: float
     whole: bool
     recompute: bool
+    scored_whole: bool = False
 
     def rates(self) -> Rates:
         """Seconds of a micro-batch by its size."""
@@ -238,7 +240,8 @@ def measure(
         per_cell = _scoring(module, batch, trainer["precision"]) / size_of(batch).cells
     del fit, module
     model.cpu()
-    return Measured(first, steps, per_cell, saving, choice.whole, recompute)
+    whole = phase.objective.contrastive_weight > 0
+    return Measured(first, steps, per_cell, saving, choice.whole, recompute, whole)
 
 
 def _saving(fit: pl.Trainer, disk: Path) -> float:
