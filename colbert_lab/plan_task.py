@@ -51,7 +51,7 @@ def execute(cfg: DictConfig) -> None:
     Raises:
         InputError: anything the user can mend, such as a run that does not fit into memory.
     """
-    begun, before = time.perf_counter(), _uptime()
+    begun, before, busy = time.perf_counter(), _uptime(), _busy()
     start_logging()
     cfg.task = "train"
     cfg.trainer.precision = pick_precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -71,7 +71,7 @@ def execute(cfg: DictConfig) -> None:
     else:
         inputs, notes = _loaded(cfg, overrides)
         set_up = before + time.perf_counter() - begun
-        plan = _plan(cfg, config, inputs, directory, set_up, begun, notes)
+        plan = _plan(cfg, config, inputs, directory, set_up, begun, [*busy, *notes])
     table = plan_table(plan)
     if out is not None:
         write_text(out, plan_json(plan) if out.suffix == ".json" else to_markdown([table]))
@@ -213,6 +213,18 @@ def _existing(path: Path) -> Path:
 
 def _names(folder: Path) -> Sequence[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _busy() -> list[str]:
+    """What to say when others compute on this machine."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores = os.cpu_count() or 1
+    if load <= cores / 2:
+        return []
+    return [
+        f"This machine was busy before the plan began (load {load:.1f} on {cores} cores): the times hold for a run under "
+        "the same load."
+    ]
 
 
 def _uptime() -> float:
