@@ -222,8 +222,8 @@ def _busy() -> list[str]:
     if load <= cores / 2:
         return []
     return [
-        f"This machine was busy before the plan began (load {load:.1f} on {cores} cores): the times hold for a run under "
-        "the same load."
+        f"This machine was busy before the plan began (load {load:.1f} on {cores} cores): the times hold for a run "
+        "under the same load."
     ]
 
 
