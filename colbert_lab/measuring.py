@@ -50,6 +50,8 @@ NOT_FACTORS = (
     "tracking",
     "runs",
     "compare",
+    "plan",
+    "out",
 )
 
 
@@ -181,13 +183,8 @@ class Measuring:
 
     def baselines(self, data: Sequence[Any]) -> None:
         """Rows beside the student: the configured baselines, and the teacher when it can score this text."""
-        systems: dict[str, Scorer] = dict(
-            hydra.utils.instantiate(self.cfg.evaluation.baselines, _convert_="all") or {}
-        )
-        teachers = [source.teacher for source in data if source.teacher is not None]
-        if teachers:
-            systems["teacher"] = teachers[0]
-        elif data and self.splits:
+        systems = systems_beside(self.cfg, data)
+        if data and self.splits and "teacher" not in systems:
             log.info(
                 "no teacher row: the teacher scores are a file, which does not cover the evaluation splits"
             )
@@ -343,18 +340,12 @@ class Measuring:
         Returns:
             None when there is no dev split; nothing is then evaluated while training.
         """
-        key = next((key for key, split in self.splits.items() if is_dev(split)), None)
-        if key is None:
+        found = split_while_training(self.cfg, self.splits)
+        if found is None:
             if self.splits:
                 log.info("no dev split: nothing is evaluated while training")
             return None
-        settings = self.cfg.evaluation.during_training
-        small = cut_split(
-            self.splits[key],
-            _at_most(settings.documents, len(self.splits[key].corpus)),
-            _at_most(settings.queries, len(self.splits[key].queries)),
-        )
-        name = f"{key}_small"
+        name, small = found
         evaluator = build_evaluator(self.cfg, {name: small}, SearchSettings(), owner=self.path)
 
         def evaluate(student: Student, step: int) -> Mapping[str, float]:
@@ -368,6 +359,36 @@ class Measuring:
         tables = run_tables(self.path)
         write_text(self.path / "table.md", to_markdown(tables))
         return tables
+
+
+def split_while_training(cfg: DictConfig, splits: Mapping[str, Split]) -> tuple[str, Split] | None:
+    """Name and content of what is evaluated while training; None without a dev split.
+
+    Args:
+        cfg: the checked config.
+        splits: evaluation splits by name.
+    """
+    key = next((key for key, split in splits.items() if is_dev(split)), None)
+    if key is None:
+        return None
+    settings, split = cfg.evaluation.during_training, splits[key]
+    documents = _at_most(settings.documents, len(split.corpus))
+    return f"{key}_small", cut_split(split, documents, _at_most(settings.queries, len(split.queries)))
+
+
+def systems_beside(cfg: DictConfig, data: Sequence[Any]) -> dict[str, Scorer]:
+    """The configured baselines, and the teacher when it can score any text.
+
+    Args:
+        cfg: the checked config.
+        data: the configured sources of training data.
+    """
+    systems: dict[str, Scorer] = dict(
+        hydra.utils.instantiate(cfg.evaluation.baselines, _convert_="all") or {}
+    )
+    if teachers := [source.teacher for source in data if source.teacher is not None]:
+        systems["teacher"] = teachers[0]
+    return systems
 
 
 def factors(overrides: Sequence[str]) -> dict[str, str]:

@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> float | None:
     cfg = checked(cfg)
     resolve_mode(cfg.tracking.mode)
     overrides = _overrides()
-    _check_schedule(cfg)
+    check_schedule(cfg)
     if not cfg.progress:
         os.environ["TQDM_DISABLE"] = "1"
     prepare_torch(cfg.trainer.threads)
@@ -143,7 +143,7 @@ def _walk(
         measuring.student(student, untrained, step=0, seconds_train=0.0, phase_identity=None)
         if cfg.task == "evaluate":
             end(track(tracking, config, directory, "evaluate"), measuring)
-    parent, seconds, previous = _parent_identity(cfg), 0.0, None
+    parent, seconds, previous = parent_identity(cfg), 0.0, None
     for name, phase in inputs.phases.items():
         identity = phase_identity(cfg, config, phase, parent)
         tracked = track(tracking, config, directory, name, previous)
@@ -260,7 +260,7 @@ def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase
     return phase_hash(plain, cfg.seed, phase.data_fingerprint, parent, CODE_VERSION)
 
 
-def _parent_identity(cfg: DictConfig) -> str:
+def parent_identity(cfg: DictConfig) -> str:
     """Identity of the student before the first phase: its settings, or the weights of its checkpoint."""
     if cfg.student.checkpoint is not None:
         digest = folder_digest(folder_of(cfg.student.checkpoint))
@@ -273,7 +273,12 @@ def _parent_identity(cfg: DictConfig) -> str:
     return json.dumps(plain, sort_keys=True)
 
 
-def _check_schedule(cfg: DictConfig) -> None:
+def check_schedule(cfg: DictConfig) -> None:
+    """Whether the schedule names phases that are there.
+
+    Raises:
+        InputError: it does not.
+    """
     if cfg.task != "train":
         return
     if not cfg.schedule:

@@ -20,11 +20,12 @@ TASKS = {
     "push": "colbert_lab.push_task:execute",
     "explain": "colbert_lab.explain_task:execute",
     "runs": "colbert_lab.runs_task:execute",
+    "plan": "colbert_lab.plan_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
 USERS = {
     "runs": ("compare",),
-    "out": ("score", "mine", "audit", "convert", "push", "explain", "runs"),
+    "out": ("score", "mine", "audit", "convert", "push", "explain", "runs", "plan"),
     "from": ("convert", "push"),
     "to": ("convert", "push", "runs"),
     "repo": ("push",),
@@ -40,6 +41,7 @@ OWN = {
     "push": "push",
     "explain": "explain",
     "ledger": "runs",
+    "plan": "plan",
 }
 """Groups of settings, and the task that reads each."""
 

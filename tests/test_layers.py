@@ -36,6 +36,7 @@ ORDER = [
     "sharing",
     "inputs",
     "rereading",
+    "planning",
     "logs",
     "comparing",
     "cell_process",
@@ -43,6 +44,7 @@ ORDER = [
     "runs_task",
     "audit_task",
     "run",
+    "plan_task",
     "score_task",
     "mine_task",
     "converting",
@@ -89,7 +91,7 @@ def test_only_the_entry_and_the_phase_see_the_config() -> None:
     seeing = {"__main__.py", "run.py", "measuring.py", "searching.py", "inputs.py", "phase.py"}
     seeing |= {"prepare.py", "comparing.py", "audit_task.py", "tasks.py", "mine_task.py", "score_task.py"}
     seeing |= {"explain_task.py", "convert_task.py", "push_task.py", "arguments.py", "runs_task.py"}
-    seeing |= {"rereading.py", "sweeping.py", "cell_process.py"}
+    seeing |= {"rereading.py", "sweeping.py", "cell_process.py", "plan_task.py"}
     for path in FILES:
         if path.name not in seeing and path.parent.name != "settings":
             assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (

@@ -34,6 +34,7 @@ NOT_IDENTITY = (
     "push",
     "repo",
     "ledger",
+    "plan",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
 many processes load data, how much memory they use, what the other tasks read. The seed is apart because runs of

@@ -114,8 +114,21 @@ def find_run(output_dir: Path, name: str, config_hash: str, seed: int, reuse: bo
     Raises:
         InputError: ``output_dir`` cannot be written to.
     """
+    check_writable(output_dir / name)
+    return known_run(output_dir, name, config_hash, seed, reuse)
+
+
+def known_run(output_dir: Path, name: str, config_hash: str, seed: int, reuse: bool) -> RunDirectory:
+    """What :func:`find_run` returns; writes nothing.
+
+    Args:
+        output_dir: see there, like the settings that follow.
+        name: see there.
+        config_hash: see there.
+        seed: see there.
+        reuse: see there.
+    """
     parent = output_dir / name
-    check_writable(parent)
     known: list[RunDirectory] = []
     repeat = 1
     while True:

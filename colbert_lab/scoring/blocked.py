@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,10 +34,8 @@ def maxsim_blocked(
     Raises:
         ValueError: a document has no scoring token.
     """
-    width = queries.emb_NLD.shape[1]
-    per_query = width * max(chunk.mask_NL.shape[1] for chunk in documents)
-    n_documents = max(1, min(block_values // per_query, max(len(chunk.mask_NL) for chunk in documents)))
-    n_queries = max(1, block_values // (per_query * n_documents))
+    shapes = [(len(chunk.mask_NL), chunk.mask_NL.shape[1]) for chunk in documents]
+    n_queries, n_documents = block_sizes(queries.emb_NLD.shape[1], shapes, block_values)
     emb_blocks, mask_blocks = queries.emb_NLD.split(n_queries), queries.mask_NL.split(n_queries)
     blocks = [
         Embeddings(emb, mask)
@@ -64,6 +63,32 @@ def maxsim_blocked(
             ]
         rows.append(torch.cat(scores, dim=1))
     return torch.cat(rows)
+
+
+def block_sizes(
+    query_width: int, documents: Sequence[tuple[int, int]], block_values: int = BLOCK_VALUES
+) -> tuple[int, int]:
+    """Queries and documents of a block.
+
+    Args:
+        query_width: padded tokens of a query.
+        documents: rows and width of each chunk.
+        block_values: see :func:`maxsim_blocked`.
+    """
+    per_query = query_width * max(width for _, width in documents)
+    n_documents = max(1, min(block_values // per_query, max(rows for rows, _ in documents)))
+    return max(1, block_values // (per_query * n_documents)), n_documents
+
+
+def count_blocks(queries: tuple[int, int], documents: Sequence[tuple[int, int]]) -> int:
+    """How many blocks :func:`maxsim_blocked` scores; each is a node of the graph.
+
+    Args:
+        queries: rows and width.
+        documents: of each chunk.
+    """
+    n_queries, n_documents = block_sizes(queries[1], documents)
+    return math.ceil(queries[0] / n_queries) * sum(math.ceil(rows / n_documents) for rows, _ in documents)
 
 
 def _score(q_emb: Tensor, q_mask: Tensor, d_emb: Tensor, d_mask: Tensor) -> Tensor:

@@ -112,3 +112,16 @@ class LedgerSettings:
     limit: int | None = MISSING
     headline: str | None = MISSING
     columns: Any = MISSING
+
+
+@dataclass
+class PlanSettings:
+    """See ``conf/plan``."""
+
+    steps: int = MISSING
+    tokens: int = MISSING
+    batches: int = MISSING
+    texts: int = MISSING
+    encode: int = MISSING
+    queries: int = MISSING
+    memory: float | None = MISSING

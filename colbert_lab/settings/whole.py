@@ -23,6 +23,7 @@ from colbert_lab.settings.tasks import (
     ExplainSettings,
     LedgerSettings,
     MineSettings,
+    PlanSettings,
     PushSettings,
     ScoreSettings,
 )
@@ -74,6 +75,7 @@ class Settings:
     explain: ExplainSettings = field(default_factory=ExplainSettings)
     push: PushSettings = field(default_factory=PushSettings)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

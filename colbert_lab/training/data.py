@@ -135,6 +135,15 @@ class MicroBatches(Dataset[Batch]):
         shared.rank, shared.world = rank, world
         return shared
 
+    def of_size(self, batch_size: int) -> MicroBatches:
+        """Micro-batches of fewer queries of the same data, for measurements."""
+        smaller = copy.copy(self)
+        smaller.batch_size = batch_size
+        sizes = [len(source) for source in self.sources]
+        smaller.sampler = SourceSampler(sizes, batch_size, self.sampler.weights, self.entropy)
+        smaller.per_epoch = smaller.sampler.per_epoch
+        return smaller
+
     def examples(self, k: int) -> list[Example]:
         """This process's rows of micro-batch k, with the documents drawn for them."""
         number, rows = self.sampler.rows(k)

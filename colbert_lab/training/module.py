@@ -99,7 +99,7 @@ class StudentModule(pl.LightningModule):
             self._mean("distillation").update(distillation.detach())
             self._rank_lists(scores_BK.detach(), batch_idx)
         if self.objective.contrastive_weight > 0:
-            contrastive, scores_BK = self._contrastive(queries, chunks, batch)
+            contrastive, scores_BK = self.contrast(queries, chunks, batch)
             loss = loss + self.objective.contrastive_weight * contrastive
             self._mean("contrastive").update(contrastive.detach())
             if self.objective.distillation_weight == 0 and scores_BK.shape[1] > 1:
@@ -107,9 +107,7 @@ class StudentModule(pl.LightningModule):
         self._mean("loss").update(loss.detach())
         return loss
 
-    def _contrastive(
-        self, queries: Embeddings, chunks: list[Embeddings], batch: Batch
-    ) -> tuple[Tensor, Tensor]:
+    def contrast(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> tuple[Tensor, Tensor]:
         """InfoNCE over the documents of all processes; also the scores of each query's own documents."""
         settings = self.objective.contrastive
         everything, keys_N, first = gather_documents(chunks, batch.keys_N)

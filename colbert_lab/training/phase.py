@@ -124,38 +124,20 @@ def train_phase(
     if progress:
         callbacks.append(PhaseBar(name, points))
     callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every))
-    module = StudentModule(
-        model,
-        phase.objective,
-        optimizer=phase.optimizer,
-        head_lr=settings.head_lr,
-        layer_decay=settings.layer_decay,
-        lr_schedule=settings.lr_schedule.name,
-        warmup=settings.lr_schedule.warmup,
-        max_steps=phase.max_steps,
-        log_every=settings.log_every,
-        token_budget=settings.token_budget,
-        recompute=_recompute(phase, model, trainer["precision"]),
-    )
+    module = training_module(phase, model, needs_gradcache(phase, model, trainer["precision"]))
     data = PhaseData(
         phase.batches,
         start=step * settings.accumulation,
         total=phase.max_steps * settings.accumulation,
         num_workers=num_workers,
     )
-    fit = pl.Trainer(
-        **{**trainer, "strategy": strategy_of(trainer["strategy"])},
+    fit = phase_trainer(
+        phase,
+        trainer,
         max_steps=phase.max_steps,
-        max_epochs=1,
-        accumulate_grad_batches=settings.accumulation,
-        gradient_clip_val=settings.gradient_clip,
         logger=[MetricsFile(folder / "metrics.csv", step), *loggers(step)] if rank == 0 else False,
         callbacks=callbacks,
         enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        log_every_n_steps=settings.log_every,
         default_root_dir=folder,
     )
     fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
@@ -214,8 +196,67 @@ def _over_processes(fit: pl.Trainer, counted: list[float]) -> list[float]:
     return summed
 
 
-def _recompute(phase: PreparedPhase, model: ColBERT, precision: str) -> bool:
-    """``phases.<name>.recompute``; ``auto`` estimates the activations of the first micro-batch."""
+def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> StudentModule:
+    """What trains a student as a phase wants it.
+
+    Args:
+        phase: how to train.
+        model: what to train.
+        recompute: what :func:`needs_gradcache` said.
+    """
+    settings = phase.settings
+    return StudentModule(
+        model,
+        phase.objective,
+        optimizer=phase.optimizer,
+        head_lr=settings.head_lr,
+        layer_decay=settings.layer_decay,
+        lr_schedule=settings.lr_schedule.name,
+        warmup=settings.lr_schedule.warmup,
+        max_steps=phase.max_steps,
+        log_every=settings.log_every,
+        token_budget=settings.token_budget,
+        recompute=recompute,
+    )
+
+
+def phase_trainer(
+    phase: PreparedPhase, trainer: Mapping[str, Any], *, max_steps: int, **others: Any
+) -> pl.Trainer:
+    """Lightning's Trainer as a phase wants it.
+
+    Args:
+        phase: how to train.
+        trainer: its arguments accelerator, devices, strategy, precision, deterministic.
+        max_steps: optimizer steps to take.
+        others: more of its arguments: loggers, callbacks, what it shows.
+    """
+    settings = phase.settings
+    return pl.Trainer(
+        **{
+            **trainer,
+            "strategy": strategy_of(trainer["strategy"]),
+            "accumulate_grad_batches": settings.accumulation,
+            "gradient_clip_val": settings.gradient_clip,
+            "log_every_n_steps": settings.log_every,
+            **others,
+        },
+        max_steps=max_steps,
+        max_epochs=1,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def needs_gradcache(phase: PreparedPhase, model: ColBERT, precision: str) -> bool:
+    """``phases.<name>.recompute``; ``auto`` estimates the activations of the first micro-batch.
+
+    Args:
+        phase: how to train.
+        model: what to train.
+        precision: Lightning's name.
+    """
     if phase.settings.recompute != "auto":
         return bool(phase.settings.recompute)
     batch = phase.batches[0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from colbert_lab.errors import InputError
 from colbert_lab.student.student import pick_device
 
+ONEDNN_CACHE = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -48,10 +51,16 @@ def _cpu_has_bf16() -> bool:
 
 
 def prepare_torch(threads: int | None) -> None:
-    """Process-wide settings: CPU threads, and denormal numbers flushed to zero.
+    """Process-wide settings: CPU threads, denormal numbers flushed to zero, a small cache of oneDNN's primitives.
+
+    oneDNN keeps the last 1,024 primitives, each for matrices of one size, with memory that they work in. Micro-batches
+    are hardly ever of the same size, so that resident memory grew by 0.1 GiB a step (4.9 GiB after 20 steps of the
+    default distillation, still growing). With 32 of them it stays at 3 GiB and a step takes as long. oneDNN reads the
+    setting at its first use; one that is in the environment is left as it is.
 
     Softmax gradients at low temperatures go denormal, which slows CPU matrix products by 4 to 5 times.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    os.environ.setdefault(*ONEDNN_CACHE)

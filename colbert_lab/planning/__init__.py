@@ -1,0 +1,1 @@
+"""Predict what a run will take, from a few measured steps."""

@@ -1,0 +1,139 @@
+"""Peak memory of a phase from a few measured micro-batches; what does not fit is refused before it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from colbert_lab.planning.counting import Size
+from colbert_lab.planning.fits import Work, fit_rates
+from colbert_lab.planning.memory import refusal, resident
+from colbert_lab.planning.steps import Measured
+from colbert_lab.student.colbert import ColBERT
+from colbert_lab.training.memory import activation_bytes
+from colbert_lab.training.prepare import PreparedPhase
+
+COPIES = 3  # of embeddings: themselves, their gradients, and what is being added to these
+BLOCK = 24_000  # bytes of a block of scores in the graph (measured: 21 KB)
+SCORES = 3  # float32 matrices of all queries by all documents: scores, their softmax, their gradients
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Predicted peak memory while a phase trains.
+
+    Attributes:
+        bytes: resident.
+        device: on the device; None on a CPU.
+    """
+
+    bytes: int
+    device: int | None
+
+
+def predict(measured: Measured, largest: Size, dim: int) -> Peak:
+    """The peak of a phase.
+
+    Args:
+        measured: of the phase.
+        largest: its largest micro-batch.
+        dim: of an embedding.
+    """
+    steps = measured.steps
+    sizes = [step.size for step in steps]
+    peaks = _at(sizes, [step.peak for step in steps], largest, dim, measured)
+    if any(step.device_peak is None for step in steps):
+        return Peak(peaks, None)
+    # What is on a device is not in the host's memory as well.
+    device = _at(sizes, [step.device_peak or 0 for step in steps], largest, dim, measured)
+    return Peak(max(step.peak for step in steps), device)
+
+
+def _at(sizes: Sequence[Size], peaks: Sequence[int], largest: Size, dim: int, measured: Measured) -> int:
+    known = max(peaks)
+    if measured.whole:
+        return known
+    before = max(sizes, key=lambda size: size.padded)
+    if measured.recompute:
+        # One chunk's activations whatever the batch; embeddings and scores grow.
+        more = COPIES * 4 * dim * (largest.padded - before.padded)
+        pairs = largest.queries * largest.documents - before.queries * before.documents
+        blocks = largest.blocks - before.blocks if measured.scored_whole else 0
+        return int(known + max(0, more) + max(0, SCORES * 4 * pairs) + max(0, BLOCK * blocks))
+    return max(known, int(along(sizes, peaks, largest.padded)))
+
+
+def along(sizes: Sequence[Size], peaks: Sequence[float], padded: int) -> float:
+    """Bytes at a number of padded tokens, on the line through measured peaks."""
+    rates = fit_rates([Work(size.padded, 0.0) for size in sizes], peaks)
+    return rates.of(Work(padded, 0.0))
+
+
+@dataclass
+class Guard:
+    """Stops a measurement before a micro-batch that will not fit.
+
+    Attributes:
+        phase: that is measured.
+        model: its network.
+        recompute: whether activations are computed again.
+        room: bytes there are where the student computes; None where that cannot be told.
+        low_precision: whether the encoder runs in 16 bits.
+        done: sizes and peaks so far, without the first one.
+        first: whether none was measured.
+    """
+
+    phase: PreparedPhase
+    model: ColBERT
+    recompute: bool
+    room: int | None
+    low_precision: bool
+    done: list[tuple[Size, int]] = field(default_factory=list)
+    first: bool = True
+
+    def note(self, size: Size, peak: int) -> None:
+        """Remember a measured micro-batch; the first one still lacks the optimizer's state."""
+        if not self.first:
+            self.done.append((size, peak))
+        self.first = False
+
+    def check(self, size: Size) -> None:
+        """Whether a micro-batch will fit.
+
+        Raises:
+            InputError: it will not.
+        """
+        if self.room is None:
+            return
+        budget = self.phase.settings.token_budget
+        tokens = min(size.padded, budget) if self.recompute else size.padded
+        # Without attention's own part: no step can take less.
+        needed = activation_bytes(self.model.backbone.config, tokens, 0, self.low_precision) + resident()
+        if len(self.done) > 1:
+            sizes, peaks = zip(*self.done, strict=True)
+            needed = max(needed, int(along(sizes, peaks, size.padded)))
+        self.refuse(needed, size)
+
+    def refuse(self, needed: int, size: Size) -> None:
+        """Stop where so many bytes are too many.
+
+        Raises:
+            InputError: they are.
+        """
+        if self.room is None or needed <= self.room:
+            return
+        name, settings = f"phases.{self.phase.name}", self.phase.settings
+        smaller = (
+            f"lower {name}.batch_size (now {settings.batch_size}; raise accumulation for the same optimizer step) or "
+            f"{name}.document_length"
+        )
+        if not self.recompute:
+            key = f"{name}.recompute"
+            advice = f"set {key}=true to compute activations again chunk by chunk, or {smaller}"
+        else:
+            key = f"{name}.token_budget"
+            advice = (
+                f"lower {key} (now {settings.token_budget}), which bounds a chunk's activations, or {smaller}"
+            )
+        what = f"a micro-batch of {size.padded:,} padded tokens"
+        raise refusal(what, needed, self.room, key, advice)
