@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.errors import InputError, some_ids
-from colbert_lab.measuring import check_measures
+from colbert_lab.evaluating import check_measures
 from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.metrics.protocol import student_for
 from colbert_lab.retrieval.variants import SearchSettings

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from colbert_lab.atomic import write_text
 from colbert_lab.encoding import count_processes
 from colbert_lab.errors import InputError
+from colbert_lab.evaluating import build_evaluator, split_while_training, systems_beside
 from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import start_logging
-from colbert_lab.measuring import build_evaluator, split_while_training, systems_beside
 from colbert_lab.planning.planner import Limits, Planner, Training
 from colbert_lab.planning.table import Plan, PlannedPhase, plan_json, plan_table
 from colbert_lab.results.environment import hardware_label

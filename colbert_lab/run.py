@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from colbert_lab.atomic import write_text
 from colbert_lab.encoding import count_processes, encode_together
 from colbert_lab.errors import InputError
+from colbert_lab.evaluating import build_evaluator
 from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
-from colbert_lab.measuring import Measuring, build_evaluator, factors
+from colbert_lab.measuring import Measuring, factors
 from colbert_lab.metrics.evaluator import Evaluator
 from colbert_lab.mirroring import curve_loggers, end, track, tracking_of
 from colbert_lab.results.environment import describe

@@ -30,6 +30,7 @@ ORDER = [
     "mteb_search",
     "settings",
     "searching",
+    "evaluating",
     "measuring",
     "mirroring",
     "encoding",
@@ -91,7 +92,7 @@ def test_only_the_entry_and_the_phase_see_the_config() -> None:
     seeing = {"__main__.py", "run.py", "measuring.py", "searching.py", "inputs.py", "phase.py"}
     seeing |= {"prepare.py", "comparing.py", "audit_task.py", "tasks.py", "mine_task.py", "score_task.py"}
     seeing |= {"explain_task.py", "convert_task.py", "push_task.py", "arguments.py", "runs_task.py"}
-    seeing |= {"rereading.py", "sweeping.py", "cell_process.py", "plan_task.py"}
+    seeing |= {"evaluating.py", "rereading.py", "sweeping.py", "cell_process.py", "plan_task.py"}
     for path in FILES:
         if path.name not in seeing and path.parent.name != "settings":
             assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (
