@@ -34,50 +34,32 @@ def maxsim_blocked(
     Raises:
         ValueError: a document has no scoring token.
     """
-    shapes = [(len(chunk.mask_NL), chunk.mask_NL.shape[1]) for chunk in documents]
-    n_queries, n_documents = block_sizes(queries.emb_NLD.shape[1], shapes, block_values)
-    emb_blocks, mask_blocks = queries.emb_NLD.split(n_queries), queries.mask_NL.split(n_queries)
-    blocks = [
-        Embeddings(emb, mask)
-        for chunk in documents
-        for emb, mask in zip(chunk.emb_NLD.split(n_documents), chunk.mask_NL.split(n_documents), strict=True)
-    ]
-    one_block = len(blocks) == len(emb_blocks) == 1
-    rows = []
-    for emb, mask in zip(emb_blocks, mask_blocks, strict=True):
-        some = Embeddings(emb, mask)
-        if one_block or not torch.is_grad_enabled():
-            scores = [maxsim(some, block) for block in blocks]
-        else:
-            scores = [
-                checkpoint(
-                    _score,
-                    emb,
-                    mask,
-                    block.emb_NLD,
-                    block.mask_NL,
-                    use_reentrant=False,
-                    preserve_rng_state=False,
-                )
-                for block in blocks
-            ]
-        rows.append(torch.cat(scores, dim=1))
-    return torch.cat(rows)
+    columns = []
+    for chunk in documents:
+        rows, width = chunk.mask_NL.shape
+        n_queries, n_documents = block_sizes(queries.emb_NLD.shape[1], rows, width, block_values)
+        some = list(zip(queries.emb_NLD.split(n_queries), queries.mask_NL.split(n_queries), strict=True))
+        blocks = zip(chunk.emb_NLD.split(n_documents), chunk.mask_NL.split(n_documents), strict=True)
+        again = torch.is_grad_enabled() and (len(documents) > 1 or len(some) > 1 or n_documents < rows)
+        columns += [
+            torch.cat([_recomputed(*each, *block) if again else _score(*each, *block) for each in some])
+            for block in blocks
+        ]
+    return torch.cat(columns, dim=1)
 
 
-def block_sizes(
-    query_width: int, documents: Sequence[tuple[int, int]], block_values: int = BLOCK_VALUES
-) -> tuple[int, int]:
-    """Queries and documents of a block.
+def block_sizes(query_width: int, rows: int, width: int, block_values: int = BLOCK_VALUES) -> tuple[int, int]:
+    """Queries and documents of a block of one chunk.
 
     Args:
         query_width: padded tokens of a query.
-        documents: rows and width of each chunk.
+        rows: documents of the chunk.
+        width: their padded tokens.
         block_values: see :func:`maxsim_blocked`.
     """
-    per_query = query_width * max(width for _, width in documents)
-    n_documents = max(1, min(block_values // per_query, max(rows for rows, _ in documents)))
-    return max(1, block_values // (per_query * n_documents)), n_documents
+    per_pair = query_width * width
+    n_documents = max(1, min(block_values // per_pair, rows))
+    return max(1, block_values // (per_pair * n_documents)), n_documents
 
 
 def count_blocks(queries: tuple[int, int], documents: Sequence[tuple[int, int]]) -> int:
@@ -87,8 +69,17 @@ def count_blocks(queries: tuple[int, int], documents: Sequence[tuple[int, int]])
         queries: rows and width.
         documents: of each chunk.
     """
-    n_queries, n_documents = block_sizes(queries[1], documents)
-    return math.ceil(queries[0] / n_queries) * sum(math.ceil(rows / n_documents) for rows, _ in documents)
+    found = 0
+    for rows, width in documents:
+        n_queries, n_documents = block_sizes(queries[1], rows, width)
+        found += math.ceil(queries[0] / n_queries) * math.ceil(rows / n_documents)
+    return found
+
+
+def _recomputed(q_emb: Tensor, q_mask: Tensor, d_emb: Tensor, d_mask: Tensor) -> Tensor:
+    scores = checkpoint(_score, q_emb, q_mask, d_emb, d_mask, use_reentrant=False, preserve_rng_state=False)
+    assert isinstance(scores, Tensor)
+    return scores
 
 
 def _score(q_emb: Tensor, q_mask: Tensor, d_emb: Tensor, d_mask: Tensor) -> Tensor:
