@@ -55,10 +55,10 @@ def prepare_torch(threads: int | None) -> None:
     """Process-wide settings: CPU threads, denormal numbers flushed to zero, small caches of oneDNN's primitives.
 
     oneDNN and torch keep the last 1,024 primitives each, one for matrices of one size, with memory that they work in.
-    Micro-batches are hardly ever of the same size, so that resident memory grew by 0.1 GiB a step (4.9 GiB after 20 steps
-    of the default distillation, still growing). With small caches it stays below 3 GiB there, stays flat from the fourth
-    step of GradCache at 256 pairs on (2.5 GiB, 2.8 and growing without), and steps take as long. Both are read at the
-    first use; what is in the environment is left as it is.
+    Micro-batches are hardly ever of the same size, so that resident memory grew by 0.1 GiB a step (4.9 GiB after 20
+    steps of the default distillation, still growing). With small caches it stays flat (GradCache at 256 pairs: 2.4 GiB
+    from the fourth step on, 2.8 with oneDNN's cache alone made small), steps take as long, and losses are the same to
+    the last digit. Both are read at the first use; what is in the environment is left as it is.
 
     Softmax gradients at low temperatures go denormal, which slows CPU matrix products by 4 to 5 times.
     """
