@@ -19,7 +19,7 @@ from colbert_lab.explain.terminal import print_explanation
 from colbert_lab.inputs import configured_student
 from colbert_lab.logs import start_logging
 from colbert_lab.results.identity import protocol_hash
-from colbert_lab.results.run_directory import check_writable
+from colbert_lab.results.run_directory import check_writable, output_file
 from colbert_lab.retrieval.corpus import student_fingerprint
 from colbert_lab.settings import checked
 from colbert_lab.student.student import Student, pick_device
@@ -53,7 +53,9 @@ def execute(cfg: DictConfig) -> None:
         raise InputError(f"explain.top={settings.top}: must be at least 1")
     if settings.heatmap < 0:
         raise InputError(f"explain.heatmap={settings.heatmap}: must be at least 0, which leaves it out")
-    given = _out(cfg)
+    given = output_file(cfg.out, (ENDING,))
+    if given is None:
+        check_writable(Path(cfg.output_dir).expanduser())
     prepare_torch(cfg.trainer.threads)
     student, called, notes = _student(cfg, overrides)
     explanation = explain(student, query, document)
@@ -105,20 +107,6 @@ def _check_read(overrides: Sequence[str], checkpoint: bool) -> None:
             raise InputError(
                 f"{key}: has no effect on task=explain with student.checkpoint, which brings its own; leave it out"
             )
-
-
-def _out(cfg: DictConfig) -> Path | None:
-    """The file that was asked for, before any work is done."""
-    if cfg.out is None:
-        check_writable(Path(cfg.output_dir).expanduser())
-        return None
-    out = Path(cfg.out).expanduser()
-    if out.suffix.lower() != ENDING:
-        raise InputError(f"out={out}: must be a file that ends in {ENDING}")
-    if out.is_dir():
-        raise InputError(f"out={out}: is a folder; choose another file")
-    check_writable(out.parent, "out")
-    return out
 
 
 def _student(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Student, str, list[str]]:

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,25 @@ from colbert_lab.planning.table import Plan, PlannedPhase, plan_json, plan_table
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash
 from colbert_lab.results.layout import print_tables, to_markdown
-from colbert_lab.results.lineage import find_phase
 from colbert_lab.results.records import read_records
-from colbert_lab.results.run_directory import RunDirectory, check_writable, known_run
+from colbert_lab.results.run_directory import RunDirectory, known_run, output_file
 from colbert_lab.retrieval.variants import SearchSettings
-from colbert_lab.run import check_schedule, parent_identity, phase_identity
+from colbert_lab.scheduling import (
+    check_schedule,
+    done_phase,
+    parent_identity,
+    phase_identity,
+    trainer_arguments,
+)
 from colbert_lab.settings import checked
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, pick_device
 from colbert_lab.training.checkpoints import resume_point
-from colbert_lab.training.phase import finished_phase
 from colbert_lab.training.precision import pick_precision, prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
 
 log = logging.getLogger("colbert_lab")
 ENDINGS = (".md", ".json")
-TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
 
 
 def execute(cfg: DictConfig) -> None:
@@ -58,7 +62,7 @@ def execute(cfg: DictConfig) -> None:
     cfg = checked(cfg)
     check_schedule(cfg)
     _check_values(cfg.plan)
-    out = _out(cfg.out)
+    out = output_file(cfg.out, ENDINGS)
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     if not cfg.progress:
         os.environ["TQDM_DISABLE"] = "1"
@@ -107,15 +111,7 @@ def _plan(
     results = directory.path / "results.jsonl"
     records = read_records(results) if results.is_file() else []
     planner = Planner(
-        Limits(
-            steps=settings.steps,
-            tokens=settings.tokens,
-            batches=settings.batches,
-            texts=settings.texts,
-            encode=settings.encode,
-            queries=settings.queries,
-            memory=settings.memory,
-        ),
+        Limits(**settings),
         evaluator,
         {(record.system, record.phase, record.split, record.variant) for record in records},
         device=pick_device(cfg.trainer.accelerator),
@@ -137,7 +133,7 @@ def _plan(
     for name, phase in inputs.phases.items():
         state = states[name]
         asked = Student(inputs.student.model, phase.tokenizer)
-        phases.append(planner.phase(phase, asked, state, {key: cfg.trainer[key] for key in TRAINER}, cut))
+        phases.append(planner.phase(phase, asked, state, trainer_arguments(cfg), cut))
         kept = (
             load_student(state.student, cfg.student.attention)
             if state.student is not None and cfg.evaluation.keep_embeddings
@@ -146,7 +142,7 @@ def _plan(
         evaluations.append(planner.evaluation(name, asked, kept))
     if cfg.trainer.num_workers:
         notes.append("Reading happens beside training (trainer.num_workers), and is not counted.")
-        phases = [PlannedPhase(**{**vars(phase), "seconds_reading": 0.0}) for phase in phases]
+        phases = [replace(phase, seconds_reading=0.0) for phase in phases]
     return Plan(
         run=str(directory.path),
         finished=False,
@@ -163,19 +159,11 @@ def _plan(
 def _state(cfg: DictConfig, phase: PreparedPhase, directory: RunDirectory, identity: str) -> Training:
     """How much of a phase is left to train."""
     folder = directory.path / phase.name
-    done = finished_phase(folder)
+    done = done_phase(cfg, folder, identity)
     if done is not None:
-        if done.phase_hash != identity:
-            raise InputError(
-                f"{folder}: was trained on other data or by other code than this command would use; reuse=false trains "
-                "anew"
-            )
-        return Training("finished here", phase.max_steps, folder / "student")
-    known = find_phase(Path(cfg.output_dir), identity) if cfg.reuse and not folder.exists() else None
-    if known is not None:
-        outcome = finished_phase(known)
-        origin = known.parent.name if outcome is None else outcome.reused_from or known.parent.name
-        return Training(f"reused from {origin}", phase.max_steps, known / "student")
+        origin = done.outcome.reused_from or done.folder.parent.name
+        state = "finished here" if done.here else f"reused from {origin}"
+        return Training(state, phase.max_steps, done.folder / "student")
     resume = resume_point(folder / "checkpoints")
     if resume is None or resume.step == 0:
         return Training("to train", 0, None)
@@ -191,19 +179,6 @@ def _check_values(settings: DictConfig) -> None:
                 raise InputError(f"plan.memory={value}: must be above 0 (GiB); null is what is free here")
         elif value < least:
             raise InputError(f"plan.{key}={value}: must be at least {least}")
-
-
-def _out(given: str | None) -> Path | None:
-    """The file that was asked for, before any work is done."""
-    if given is None:
-        return None
-    out = Path(given).expanduser()
-    if out.suffix not in ENDINGS:
-        raise InputError(f"out={out}: must be a file that ends in {' or '.join(ENDINGS)}")
-    if out.is_dir():
-        raise InputError(f"out={out}: is a folder; choose another file")
-    check_writable(out.parent, "out")
-    return out
 
 
 def _existing(path: Path) -> Path:

@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.atomic import write_text
 from colbert_lab.encoding import count_processes, encode_together
-from colbert_lab.errors import InputError
 from colbert_lab.evaluating import build_evaluator
 from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
@@ -23,25 +22,29 @@ from colbert_lab.metrics.evaluator import Evaluator
 from colbert_lab.mirroring import curve_loggers, end, track, tracking_of
 from colbert_lab.results.environment import describe
 from colbert_lab.results.headline import headline
-from colbert_lab.results.identity import asked_hash, config_hash, phase_hash
+from colbert_lab.results.identity import asked_hash, config_hash
 from colbert_lab.results.layout import print_tables
-from colbert_lab.results.lineage import adopt_phase, find_phase
+from colbert_lab.results.lineage import adopt_phase
 from colbert_lab.results.run_directory import RunDirectory, find_run
 from colbert_lab.results.tables import run_tables
 from colbert_lab.results.tracking import Tracking, resolve_mode
 from colbert_lab.results.wandb_phase import TrackedPhase
+from colbert_lab.scheduling import (
+    check_schedule,
+    done_phase,
+    parent_identity,
+    phase_identity,
+    trainer_arguments,
+)
 from colbert_lab.settings import checked
-from colbert_lab.student.formats.known import folder_digest, folder_of
 from colbert_lab.student.formats.own import load_student
 from colbert_lab.student.student import Student, count_parameters, pick_device
 from colbert_lab.sweeping import current_cell, note_run
-from colbert_lab.training.phase import CODE_VERSION, PhaseOutcome, finished_phase, train_phase
+from colbert_lab.training.phase import PhaseOutcome, finished_phase, train_phase
 from colbert_lab.training.precision import pick_precision, prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
 
 log = logging.getLogger("colbert_lab")
-# Settings of a phase that do not change the student at its end; its data counts by content.
-NOT_PHASE = ("data", "evaluate_every", "checkpoint_every", "log_every", "recompute")
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -196,27 +199,19 @@ def _phase(
         The folder to load its student from, and what it did.
     """
     folder = directory.path / phase.name
-    done = finished_phase(folder)
+    done = done_phase(cfg, folder, identity)
     if done is not None:
-        if done.phase_hash != identity:
-            raise InputError(
-                f"{folder}: was trained on other data or by other code than this command would use; reuse=false trains "
-                "anew"
-            )
-        log.info("%s: finished before, not trained again", phase.name)
-        tracked.curves(folder / "metrics.csv")
-        return folder, done
-    known = find_phase(Path(cfg.output_dir), identity) if cfg.reuse and not folder.exists() else None
-    if known is not None:
-        if measuring is not None:
-            adopt_phase(known, folder)
-            log.info("%s: reused from %s (reuse=false trains it anew)", phase.name, known)
-            known = folder
-            tracked.curves(folder / "metrics.csv")
-        # The other processes do not wait for the adoption: they read where it comes from.
-        done = finished_phase(known)
-        assert done is not None
-        return known, done
+        if done.here:
+            log.info("%s: finished before, not trained again", phase.name)
+        elif measuring is not None:
+            # The other processes do not wait for the adoption: they read where it comes from.
+            adopt_phase(done.folder, folder)
+            log.info("%s: reused from %s (reuse=false trains it anew)", phase.name, done.folder)
+        tracked.curves(done.folder / "metrics.csv")
+        found = done.folder if measuring is None else folder
+        outcome = finished_phase(found)
+        assert outcome is not None
+        return found, outcome
     if measuring is not None:
         log.info(
             "%s: %d steps of %d x %d queries",
@@ -225,12 +220,11 @@ def _phase(
             phase.settings.batch_size,
             phase.settings.accumulation,
         )
-    keys = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
-    _, done = train_phase(
+    _, outcome = train_phase(
         phase,
         student.model,
         folder,
-        trainer={key: cfg.trainer[key] for key in keys},
+        trainer=trainer_arguments(cfg),
         num_workers=cfg.trainer.num_workers,
         phase_hash=identity,
         seed=cfg.seed,
@@ -238,61 +232,7 @@ def _phase(
         evaluate=measuring.while_training() if measuring is not None else None,
         progress=cfg.progress,
     )
-    return folder, done
-
-
-def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase, parent: str) -> str:
-    """Hash of everything that decides the student at the end of a phase.
-
-    Args:
-        cfg: the config.
-        config: the same as plain values.
-        phase: the prepared phase.
-        parent: identity of the student it starts from.
-    """
-    plain = {key: value for key, value in config["phases"][phase.name].items() if key not in NOT_PHASE}
-    plain |= {
-        "name": phase.name,  # decides the order of the data
-        "rules": phase.tokenizer.rules.to_dict(),
-        "weights": phase.batches.sampler.weights,
-        "precision": cfg.trainer.precision,
-        "dropout": cfg.student.dropout,
-    }
-    return phase_hash(plain, cfg.seed, phase.data_fingerprint, parent, CODE_VERSION)
-
-
-def parent_identity(cfg: DictConfig) -> str:
-    """Identity of the student before the first phase: its settings, or the weights of its checkpoint."""
-    if cfg.student.checkpoint is not None:
-        digest = folder_digest(folder_of(cfg.student.checkpoint))
-        changed = {key: cfg.student[key] for key in ("output", "pooling", "dim", "bias", "widen")}
-        changed["head"] = OmegaConf.to_container(cfg.student.head)
-        # Without another output the checkpoint's head stays, and these settings are not read.
-        read = changed if cfg.student.output is not None else {"widen": cfg.student.widen}
-        return json.dumps([digest, read])
-    plain = OmegaConf.to_container(cfg.student) | OmegaConf.to_container(cfg.prompts)  # type: ignore[operator]
-    return json.dumps(plain, sort_keys=True)
-
-
-def check_schedule(cfg: DictConfig) -> None:
-    """Whether the schedule names phases that are there.
-
-    Raises:
-        InputError: it does not.
-    """
-    if cfg.task != "train":
-        return
-    if not cfg.schedule:
-        raise InputError(
-            "schedule: nothing to train; choose +experiment=NAME (see --help), or set schedule=[phase]"
-        )
-    unknown = [name for name in cfg.schedule if name not in cfg.phases]
-    if unknown:
-        raise InputError(
-            f"schedule: no phase slot named {unknown[0]}; there are {', '.join(cfg.phases) or 'none'}"
-        )
-    if len(set(cfg.schedule)) != len(cfg.schedule):
-        raise InputError("schedule: a phase is listed twice; give the second run of it a slot of its own")
+    return folder, outcome
 
 
 def _headline(cfg: DictConfig, directory: RunDirectory) -> float | None:

@@ -18,7 +18,7 @@ from colbert_lab.results.ledger import read_ledger
 from colbert_lab.results.ledger_columns import Columns
 from colbert_lab.results.ledger_query import Query, select
 from colbert_lab.results.ledger_table import ledger_csv, ledger_json, ledger_table
-from colbert_lab.results.run_directory import check_writable
+from colbert_lab.results.run_directory import output_file
 from colbert_lab.results.tracking import Tracking, check_tags, connected_mode
 from colbert_lab.settings import checked
 
@@ -44,7 +44,7 @@ def execute(cfg: DictConfig) -> None:
     cfg = checked(cfg)
     tracking = _tracking(target, cfg)
     settings = cfg.ledger
-    out = _out(cfg.out)
+    out = output_file(cfg.out, ENDINGS)
     folder = Path(cfg.output_dir).expanduser()
     query = Query(
         names=_list(settings.name, "name"),
@@ -111,19 +111,6 @@ def _check_read(overrides: Sequence[str]) -> None:
             if key in ("seed", "experiment"):
                 instead = f"choose runs with ledger.where={key}=..."
             raise InputError(f"{key}: has no effect on task=runs; {instead}")
-
-
-def _out(given: str | None) -> Path | None:
-    """The file that was asked for, before any work is done."""
-    if given is None:
-        return None
-    out = Path(given).expanduser()
-    if out.suffix.lower() not in ENDINGS:
-        raise InputError(f"out={out}: must be a file that ends in {', '.join(ENDINGS)}")
-    if out.is_dir():
-        raise InputError(f"out={out}: is a folder; choose another file")
-    check_writable(out.parent, "out")
-    return out
 
 
 def _list(value: Any, key: str) -> list[str]:

@@ -14,7 +14,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +196,27 @@ def check_writable(folder: Path, key: str = "output_dir") -> None:
         raise InputError(
             f"{key}: cannot write to {folder} ({error.strerror}); choose another with {key}=DIR"
         ) from error
+
+
+def output_file(given: str | None, endings: Sequence[str]) -> Path | None:
+    """The file that ``out`` names, checked before any work is done; None where it names none.
+
+    Args:
+        given: the setting.
+        endings: what it may end in.
+
+    Raises:
+        InputError: another ending, a folder, or a place that cannot be written to.
+    """
+    if given is None:
+        return None
+    out = Path(given).expanduser()
+    if out.suffix.lower() not in endings:
+        raise InputError(f"out={out}: must be a file that ends in {', '.join(endings)}")
+    if out.is_dir():
+        raise InputError(f"out={out}: is a folder; choose another file")
+    check_writable(out.parent, "out")
+    return out
 
 
 @contextmanager
