@@ -79,7 +79,7 @@ def test_peak_of_gradcache_grows_with_embeddings_and_scores() -> None:
     steps = [step(8000, 1.0, 2 * 10**9, queries=100)]
     part = Measured(steps[0], steps, 0.0, 0.0, whole=False, recompute=True)
     largest = size(80_000, queries=1000, documents=1000)
-    more = 2 * 4 * 128 * 72_000 + 3 * 4 * (1_000_000 - 6400)
+    more = 4 * 4 * 128 * 72_000 + 3 * 4 * (1_000_000 - 6400)
     assert predict(part, largest, 128).bytes == 2 * 10**9 + more
 
 
