@@ -17,9 +17,11 @@ from colbert_lab.evaluating import check_measures
 from colbert_lab.metrics.evaluator import FirstStage
 from colbert_lab.metrics.protocol import student_for
 from colbert_lab.retrieval.variants import SearchSettings
+from colbert_lab.scoring.backends import pick_maxsim
+from colbert_lab.scoring.blocked import maxsim_blocked
 from colbert_lab.searching import check_splits, first_stage_of, search_settings
 from colbert_lab.student.formats.known import load_checkpoint
-from colbert_lab.student.student import Student, build_student, widened, with_output
+from colbert_lab.student.student import Student, build_student, pick_device, widened, with_output
 from colbert_lab.text.contamination import overlapping_queries
 from colbert_lab.text.hub_splits import Layout
 from colbert_lab.text.hub_tables import Table
@@ -83,7 +85,9 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
     data: dict[str, Any] = {}
     phases: dict[str, PreparedPhase] = {}
     tokenizer = student.tokenizer
-    for name in cfg.schedule if cfg.task == "train" else ():
+    training = cfg.schedule if cfg.task == "train" else ()
+    all_pairs = pick_maxsim(cfg.trainer.maxsim, pick_device(cfg.trainer.accelerator))
+    for name in training:
         if cfg.phases[name].data is None:
             raise InputError(f"phases.{name}.data: no data; set data=..., or data@phases.{name}.data=...")
         data[name] = hydra.utils.instantiate(cfg.phases[name].data, _convert_="all")
@@ -98,10 +102,18 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
             allow_prompt_mismatch=cfg.allow_prompt_mismatch,
             world=processes(cfg),
             weights=data[name].weights,
+            all_pairs=all_pairs,
         )
         check_groups(phases[name], student.model)
         tokenizer = phases[name].tokenizer
+    if training and all_pairs is not maxsim_blocked and not any(map(_contrasts, phases.values())):
+        log.warning("trainer.maxsim=%s has no effect: no phase is contrastive", cfg.trainer.maxsim)
     return Inputs(student, splits, phases, data, search, first_stage)
+
+
+def _contrasts(phase: PreparedPhase) -> bool:
+    """Whether a phase scores every query against every document of its batch."""
+    return phase.objective.contrastive_weight > 0
 
 
 def split_requests(cfg: DictConfig) -> dict[str, SplitRequest]:

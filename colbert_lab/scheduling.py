@@ -84,6 +84,7 @@ def phase_identity(cfg: DictConfig, config: dict[str, Any], phase: PreparedPhase
         "weights": phase.batches.sampler.weights,
         "precision": cfg.trainer.precision,
         "dropout": cfg.student.dropout,
+        "maxsim": cfg.trainer.maxsim,
     }
     return phase_hash(plain, cfg.seed, phase.data_fingerprint, parent, CODE_VERSION)
 

@@ -92,7 +92,7 @@ class _AllPairs(torch.autograd.Function):
         with torch.autocast(emb_BQD.device.type, enabled=False):
             for chunk, mask in zip(chunks, ctx.masks, strict=True):
                 places_NW = scoring_places(mask)
-                gradient_NLD = torch.zeros_like(chunk)
+                gradient_NLD = torch.zeros_like(chunk, memory_format=torch.contiguous_format)
                 for first, last in _parts(len(chunk), _columns(ctx.block_values) // places_NW.shape[1]):
                     places = places_NW[first:last]
                     some_NWD = _take(chunk[first:last], places)
@@ -110,8 +110,11 @@ class _AllPairs(torch.autograd.Function):
                         added[mask_bQ] = flat @ some_NWD.view(-1, some_NWD.shape[-1])
                         query_gradient_BQD.index_add_(0, rows, added)
                         some_gradient.view(-1, some_NWD.shape[-1]).addmm_(flat.T, q_TD)
-                    index = places.unsqueeze(-1).expand_as(some_gradient)
-                    gradient_NLD[first:last].scatter_add_(1, index, some_gradient)
+                    width = chunk.shape[1]
+                    rows_of = torch.arange(first, last, device=places.device).unsqueeze(1) * width + places
+                    gradient_NLD.view(-1, chunk.shape[-1]).index_add_(
+                        0, rows_of.flatten(), some_gradient.flatten(0, 1)
+                    )
                 gradients.append(gradient_NLD)
                 start += len(chunk)
         return None, None, None, query_gradient_BQD, *gradients

@@ -96,3 +96,4 @@ class TrainerSettings:
     num_workers: int = MISSING
     threads: int | None = MISSING
     deterministic: bool = MISSING
+    maxsim: str = MISSING

@@ -13,6 +13,7 @@ from torchmetrics.retrieval import RetrievalMRR
 
 from colbert_lab.objectives.contrastive import ignored
 from colbert_lab.objectives.mix import Mix
+from colbert_lab.scoring.backends import AllPairs
 from colbert_lab.scoring.blocked import maxsim_blocked
 from colbert_lab.scoring.gather import gather_documents
 from colbert_lab.scoring.maxsim import maxsim_lists
@@ -41,6 +42,7 @@ class StudentModule(pl.LightningModule):
         recompute: compute each chunk's activations again in the backward pass (GradCache).
         head_lr: see :func:`colbert_lab.training.optim.make_optimizer`.
         layer_decay: see there.
+        all_pairs: scores every query against every document.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class StudentModule(pl.LightningModule):
         recompute: bool,
         head_lr: float | None = None,
         layer_decay: float | None = None,
+        all_pairs: AllPairs = maxsim_blocked,
     ) -> None:
         super().__init__()
         self.model = model
@@ -64,6 +67,7 @@ class StudentModule(pl.LightningModule):
         self.optimizer_factory = optimizer
         self.head_lr = head_lr
         self.layer_decay = layer_decay
+        self.all_pairs = all_pairs
         self.lr_schedule = lr_schedule
         self.warmup = warmup
         self.max_steps = max_steps
@@ -112,7 +116,7 @@ class StudentModule(pl.LightningModule):
         settings = self.objective.contrastive
         everything, keys_N, first = gather_documents(chunks, batch.keys_N)
         rows_BK = batch.rows_BK + first
-        scores_BN = maxsim_blocked(queries, everything)
+        scores_BN = self.all_pairs(queries, everything)
         ignore_BN = ignored(
             keys_N,
             rows_BK,

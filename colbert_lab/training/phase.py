@@ -30,7 +30,7 @@ from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.training.strategy import strategy_of
 
 log = logging.getLogger(__name__)
-CODE_VERSION = "2"  # raise when the same settings would train another student
+CODE_VERSION = "3"  # raise when the same settings would train another student
 DONE_FILE = "phase.json"
 
 
@@ -217,6 +217,7 @@ def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> St
         log_every=settings.log_every,
         token_budget=settings.token_budget,
         recompute=recompute,
+        all_pairs=phase.all_pairs,
     )
 
 

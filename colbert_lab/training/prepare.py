@@ -15,6 +15,8 @@ from colbert_lab.errors import InputError
 from colbert_lab.objectives.contrastive import Contrastive
 from colbert_lab.objectives.distillation import FLAT, ONE_HOT, Distillation, Side, normalised_entropy
 from colbert_lab.objectives.mix import Mix
+from colbert_lab.scoring.backends import AllPairs
+from colbert_lab.scoring.blocked import maxsim_blocked
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.tokens.tokenizer import StudentTokenizer
@@ -44,6 +46,7 @@ class PreparedPhase:
         entropy: mean normalised teacher entropy; None without distillation.
         prompt_mismatch: the parent's prompts, when they differ and that was allowed.
         truncation: by role, how many texts are cut.
+        all_pairs: scores every query of a batch against every document.
     """
 
     name: str
@@ -56,6 +59,7 @@ class PreparedPhase:
     entropy: float | None
     prompt_mismatch: dict[str, str] | None
     truncation: dict[str, Truncation]
+    all_pairs: AllPairs = maxsim_blocked
 
     @property
     def data_fingerprint(self) -> str:
@@ -74,6 +78,7 @@ def prepare_phase(
     allow_prompt_mismatch: bool,
     world: int = 1,
     weights: Sequence[float] | None = None,
+    all_pairs: AllPairs = maxsim_blocked,
 ) -> PreparedPhase:
     """Check a phase.
 
@@ -87,6 +92,7 @@ def prepare_phase(
         allow_prompt_mismatch: go on although the phase's prompts differ from its parent's.
         world: number of processes.
         weights: relative frequency of the sources; None for proportional to size.
+        all_pairs: see :class:`PreparedPhase`.
 
     Raises:
         InputError: a setting or the data cannot be worked with.
@@ -126,7 +132,17 @@ def prepare_phase(
         check_teacher(name, batches, entropy, allow_flat_teacher)
     audit = audit_truncation(name, batches)
     return PreparedPhase(
-        name, settings, tokenizer, batches, objective, optimizer, max_steps, entropy, mismatch, audit
+        name,
+        settings,
+        tokenizer,
+        batches,
+        objective,
+        optimizer,
+        max_steps,
+        entropy,
+        mismatch,
+        audit,
+        all_pairs,
     )
 
 
