@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from colbert_lab.planning.counting import Counted, Size, size_of
-from colbert_lab.planning.fits import Rates, fit_rates, spread
+from colbert_lab.planning.fits import Rates, evenly, fit_rates
 from colbert_lab.scoring.gather import process_number
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.student.encode import autocast
@@ -180,7 +180,7 @@ def choose(batches: MicroBatches, counted: Counted, steps: int, most: int) -> Ch
     sizes = counted.sizes
     order = sorted(range(len(sizes)), key=lambda n: sizes[n].padded)
     if sizes[order[-1]].padded <= most or batches.batch_size <= batches.world:
-        chosen = [(batches, counted.numbers[n]) for n in spread(order, steps)]
+        chosen = [(batches, counted.numbers[n]) for n in evenly(order, steps)]
         return Choice([chosen[len(chosen) // 2], *chosen], True)
     share = most / counted.mean("padded")
     large = max(1, int(batches.batch_size * share) // batches.world) * batches.world
