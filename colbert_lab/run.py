@@ -20,6 +20,7 @@ from colbert_lab.logs import logged_to, process_rank, start_logging
 from colbert_lab.measuring import Measuring, factors
 from colbert_lab.metrics.evaluator import Evaluator
 from colbert_lab.mirroring import curve_loggers, end, track, tracking_of
+from colbert_lab.results.cost import cost_of
 from colbert_lab.results.environment import describe
 from colbert_lab.results.headline import headline
 from colbert_lab.results.identity import asked_hash, config_hash
@@ -232,6 +233,8 @@ def _phase(
         evaluate=measuring.while_training() if measuring is not None else None,
         progress=cfg.progress,
     )
+    if measuring is not None:
+        log.info("%s: %s", phase.name, cost_of(asdict(outcome)).told())
     return folder, outcome
 
 

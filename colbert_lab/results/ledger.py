@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.cost import PhaseCost, cost_of
+from colbert_lab.results.cost import PhaseCost, cost_of, device_hours
 from colbert_lab.results.identity import SHORT
 from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.run_directory import STATUS_FILE, executing
@@ -120,7 +120,7 @@ class Entry:
     @property
     def device_hours(self) -> float | None:
         """Training time of the run itself, over all devices."""
-        return None if self.processes is None else self.seconds_train * self.processes / 3600
+        return None if self.processes is None else device_hours(self.seconds_train, self.processes)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
