@@ -20,7 +20,14 @@ from colbert_lab.results.lineage import adopt_ranking, find_baseline
 from colbert_lab.results.means import complete_means, mean_records, split_weights
 from colbert_lab.results.protocol_file import add_protocol
 from colbert_lab.results.rankings import ranking_path, write_ranking
-from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
+from colbert_lab.results.records import (
+    RECORDS_FILE,
+    SCHEMA_VERSION,
+    Record,
+    append_records,
+    read_records,
+    rewrite_records,
+)
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.split_file import write_splits
 from colbert_lab.results.tables import run_tables
@@ -79,7 +86,7 @@ class Measuring:
         self.hash = config_hash(config)
         self.factors = factors(overrides)
         self.evaluator = evaluator
-        self.results_file = self.path / "results.jsonl"
+        self.results_file = self.path / RECORDS_FILE
         self.records = self._whole_records()
         every = split_weights(cfg.evaluation.means, list(splits), cfg.evaluation.splits)
         self.means = complete_means(every, splits)
