@@ -255,6 +255,8 @@ def test_cells_with_several_processes_are_commands_of_their_own(
     assert statuses(tmp_path) == ["finished"]
     (run,) = read_ledger(tmp_path / "toy")
     assert run.processes == 2
+    assert (tmp_path / "toy" / "sweeps" / "n_way=4").resolve() == run.path
+    assert json.loads((run.path / "status.json").read_text())["run"]["tags"] == ["sweep:toy", "n_way=4"]
     table = (tmp_path / "toy" / "sweeps" / "table.md").read_text()
     assert f"{run.values['dev/ndcg@10'].after:.4f}" in table
     assert "n_way=40: phases.distill.n_way=40" in table
