@@ -75,6 +75,11 @@ class Sweep(Callback):
         self.folder: Path | None = None
         self.swept: tuple[str, ...] = ()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process of a launcher: warnings of Python go to run.log alone, as in the sweep's own."""
+        logging.captureWarnings(True)
+        self.__dict__.update(state)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Make the folder of the cells' files; a launcher that is not installed ends the command here.
 

@@ -232,6 +232,7 @@ def test_joblib_runs_cells_at_the_same_time(tiny_bert: Path, toy: Path, tmp_path
     assert statuses(tmp_path) == ["finished"] * 2
     assert "2 of 4 cells finished" in outcome.stdout
     assert "[n_way=4,seed=1] before on " in outcome.stderr
+    assert "Warning" not in outcome.stderr  # of Python: they are in run.log
     runs = read_ledger(tmp_path / "toy")
     assert len({json.loads((run.path / "status.json").read_text())["pid"] for run in runs}) == 2
     assert (tmp_path / "toy" / "latest" / "results.jsonl").is_file()
