@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.arguments import quoted
 from colbert_lab.errors import InputError
-from colbert_lab.sweeping import current_cell, end_sweep, reset_sweep, run_cell
+from colbert_lab.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
 from colbert_lab.tasks import execute
 
 PACKAGE = Path(__file__).resolve().parent
@@ -30,7 +30,7 @@ WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _run(cfg: DictConfig) -> float | None:
-    if current_cell() is not None:
+    if in_sweep():
         return run_cell(cfg, _execute)
     try:
         return _execute(cfg)

@@ -17,6 +17,8 @@ from colbert_lab.errors import InputError
 
 STARTED_OUTSIDE = ("LOCAL_RANK", "SLURM_PROCID")
 """Set where SLURM or torchrun started all processes already."""
+CELL = "COLBERT_LAB_CELL"
+"""Tells such a process which cell it is."""
 BAD_INPUT = 2
 ERROR = "error: "
 
@@ -47,8 +49,17 @@ def cell_command(arguments: Sequence[str], overrides: Sequence[str]) -> list[str
     return [sys.executable, "-m", "colbert_lab", *options, *hydras, "hydra.mode=RUN"]
 
 
-def run_alone(command: Sequence[str]) -> None:
+def told_cell() -> str | None:
+    """What the sweep told this process of the cell that it is; None where it is none."""
+    return os.environ.get(CELL)
+
+
+def run_alone(command: Sequence[str], cell: str) -> None:
     """Run a command, and pass on what it prints.
+
+    Args:
+        command: what :func:`cell_command` returned.
+        cell: what the command is told of the cell that it is, see :func:`told_cell`.
 
     Raises:
         InputError: it ended with exit status 2; the message is its own.
@@ -57,6 +68,7 @@ def run_alone(command: Sequence[str]) -> None:
     last = ""
     # The command line sets it for itself; in a child it would ask for tracebacks.
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    environment[CELL] = cell
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
     ) as process:

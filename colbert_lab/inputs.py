@@ -23,11 +23,12 @@ from colbert_lab.searching import check_splits, first_stage_of, search_settings
 from colbert_lab.student.formats.known import load_checkpoint
 from colbert_lab.student.student import Student, build_student, pick_device, widened, with_output
 from colbert_lab.text.contamination import overlapping_queries
+from colbert_lab.text.examples import Examples
 from colbert_lab.text.hub_splits import Layout
 from colbert_lab.text.hub_tables import Table
 from colbert_lab.text.splits import SplitRequest, load_splits
 from colbert_lab.training.prepare import PreparedPhase, check_groups, prepare_phase
-from colbert_lab.types import Examples, Split
+from colbert_lab.types import Split
 
 log = logging.getLogger(__name__)
 UNKNOWN_DOCUMENTS = ("error", "drop")

@@ -14,13 +14,20 @@ from colbert_lab.atomic import write_text
 from colbert_lab.evaluating import build_evaluator, split_while_training, systems_beside
 from colbert_lab.metrics.evaluator import EXACT, Evaluator, Result
 from colbert_lab.results.environment import hardware_label
-from colbert_lab.results.identity import config_hash, protocol_hash
+from colbert_lab.results.identity import config_hash, factors, protocol_hash
 from colbert_lab.results.layout import Table, to_markdown
 from colbert_lab.results.lineage import adopt_ranking, find_baseline
 from colbert_lab.results.means import complete_means, mean_records, split_weights
 from colbert_lab.results.protocol_file import add_protocol
 from colbert_lab.results.rankings import ranking_path, write_ranking
-from colbert_lab.results.records import SCHEMA_VERSION, Record, append_records, read_records, rewrite_records
+from colbert_lab.results.records import (
+    RECORDS_FILE,
+    SCHEMA_VERSION,
+    Record,
+    append_records,
+    read_records,
+    rewrite_records,
+)
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.split_file import write_splits
 from colbert_lab.results.tables import run_tables
@@ -31,21 +38,6 @@ from colbert_lab.teachers.rank_split import rank_split
 from colbert_lab.types import Split, Variant
 
 log = logging.getLogger(__name__)
-# Overrides that do not make a run another experiment, so they are no factors.
-NOT_FACTORS = (
-    "seed",
-    "name",
-    "output_dir",
-    "cache_dir",
-    "reuse",
-    "progress",
-    "task",
-    "tracking",
-    "runs",
-    "compare",
-    "plan",
-    "out",
-)
 
 
 class Measuring:
@@ -79,7 +71,7 @@ class Measuring:
         self.hash = config_hash(config)
         self.factors = factors(overrides)
         self.evaluator = evaluator
-        self.results_file = self.path / "results.jsonl"
+        self.results_file = self.path / RECORDS_FILE
         self.records = self._whole_records()
         every = split_weights(cfg.evaluation.means, list(splits), cfg.evaluation.splits)
         self.means = complete_means(every, splits)
@@ -285,12 +277,6 @@ class Measuring:
         tables = run_tables(self.path)
         write_text(self.path / "table.md", to_markdown(tables))
         return tables
-
-
-def factors(overrides: Sequence[str]) -> dict[str, str]:
-    """The overrides that make a run what it is, as ``{key: value}``."""
-    pairs = (override.lstrip("+~").partition("=") for override in overrides)
-    return {key: value for key, _, value in pairs if key.split(".")[0].split("@")[0] not in NOT_FACTORS}
 
 
 def _group(record: Record) -> tuple[str, ...]:

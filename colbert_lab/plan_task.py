@@ -25,7 +25,7 @@ from colbert_lab.planning.table import Plan, PlannedPhase, plan_json, plan_table
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash
 from colbert_lab.results.layout import print_tables, to_markdown
-from colbert_lab.results.records import read_records
+from colbert_lab.results.records import RECORDS_FILE, read_records
 from colbert_lab.results.run_directory import RunDirectory, known_run, output_file
 from colbert_lab.retrieval.variants import SearchSettings
 from colbert_lab.scheduling import (
@@ -108,7 +108,7 @@ def _plan(
     settings, processes = cfg.plan, count_processes(cfg.trainer)
     evaluator = build_evaluator(cfg, inputs.splits, inputs.search, inputs.first_stage, processes)
     beside = systems_beside(cfg, list(inputs.data.values()))
-    results = directory.path / "results.jsonl"
+    results = directory.path / RECORDS_FILE
     records = read_records(results) if results.is_file() else []
     planner = Planner(
         Limits(**settings),

@@ -17,12 +17,13 @@ from colbert_lab.encoding import count_processes, encode_together
 from colbert_lab.evaluating import build_evaluator
 from colbert_lab.inputs import Inputs, load_inputs
 from colbert_lab.logs import logged_to, process_rank, start_logging
-from colbert_lab.measuring import Measuring, factors
+from colbert_lab.measuring import Measuring
 from colbert_lab.metrics.evaluator import Evaluator
 from colbert_lab.mirroring import curve_loggers, end, track, tracking_of
+from colbert_lab.results.cost import cost_of
 from colbert_lab.results.environment import describe
 from colbert_lab.results.headline import headline
-from colbert_lab.results.identity import asked_hash, config_hash
+from colbert_lab.results.identity import asked_hash, config_hash, factors
 from colbert_lab.results.layout import print_tables
 from colbert_lab.results.lineage import adopt_phase
 from colbert_lab.results.run_directory import RunDirectory, find_run
@@ -232,6 +233,8 @@ def _phase(
         evaluate=measuring.while_training() if measuring is not None else None,
         progress=cfg.progress,
     )
+    if measuring is not None:
+        log.info("%s: %s", phase.name, cost_of(asdict(outcome)).told())
     return folder, outcome
 
 

@@ -78,7 +78,9 @@ def execute(cfg: DictConfig) -> None:
         from colbert_lab.results.rebuild import rebuild
 
         written, lost = rebuild(entries, tracking, cfg.progress)
-        log.info("W&B (%s): %d W&B runs of %d runs are written", tracking.mode, written, len(entries))
+        log.info(
+            "W&B (%s): W&B runs written, one a phase: %d; of runs: %d", tracking.mode, written, len(entries)
+        )
         if lost:
             raise InputError(
                 f"to=wandb: {lost} of {written + lost} W&B runs could not be written, see above; the same command "

@@ -40,9 +40,9 @@ from colbert_lab.teachers.score_folder import (
 )
 from colbert_lab.teachers.sources import Source
 from colbert_lab.teachers.to_score import ToScore, check_texts, has_lists, lists_of, retrieved, texts_of
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.training.precision import pick_precision, prepare_torch
-from colbert_lab.types import ScoredLists
 
 log = logging.getLogger("colbert_lab")
 VERSION = 1  # raise when the same settings would give other scores

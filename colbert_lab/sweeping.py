@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab import logs
 from colbert_lab.atomic import write_text
-from colbert_lab.cell_process import cell_command, needs_process, run_alone
+from colbert_lab.cell_process import cell_command, needs_process, run_alone, told_cell
 from colbert_lab.errors import InputError
 from colbert_lab.results.headline import headline
 from colbert_lab.results.identity import asked_hash
@@ -39,6 +39,8 @@ from colbert_lab.results.sweep_table import (
     FINISHED,
     STOPPED,
     Cell,
+    cell_from_text,
+    cell_text,
     read_cells,
     sweep_table,
     write_cell,
@@ -73,6 +75,11 @@ class Sweep(Callback):
         self.folder: Path | None = None
         self.swept: tuple[str, ...] = ()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process of a launcher: warnings of Python go to run.log alone, as in the sweep's own."""
+        logging.captureWarnings(True)
+        self.__dict__.update(state)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Make the folder of the cells' files; a launcher that is not installed ends the command here.
 
@@ -95,6 +102,8 @@ class Sweep(Callback):
         """Say which cell this process executes now; outside a sweep there is none."""
         _state.folder, _state.cell = self.folder, None
         if self.folder is None:
+            told = told_cell()
+            _state.cell = None if told is None else cell_from_text(told)
             return
         pairs = [str(each).lstrip("+").partition("=") for each in config.hydra.overrides.task]
         chosen = [pair for pair in pairs if pair[0] in self.swept] or pairs
@@ -133,8 +142,13 @@ def swept_keys(config: DictConfig) -> tuple[str, ...]:
 
 
 def current_cell() -> Cell | None:
-    """The cell that this process executes; None outside a sweep."""
+    """The cell that this process executes, or is (see :mod:`colbert_lab.cell_process`); None outside a sweep."""
     return _state.cell
+
+
+def in_sweep() -> bool:
+    """Whether this process executes a cell of a sweep, and writes down what becomes of it."""
+    return _state.folder is not None
 
 
 def note_run(path: Path) -> None:
@@ -169,7 +183,8 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
             status = BEFORE
         elif needs_process(cfg):
             overrides = HydraConfig.get().overrides
-            run_alone(cell_command(sys.argv[1:], [*overrides.task, *overrides.hydra]))
+            command = cell_command(sys.argv[1:], [*overrides.task, *overrides.hydra])
+            run_alone(command, cell_text(_state.cell))
             known = finished_before(cfg)
         else:
             value = execute(cfg)

@@ -12,7 +12,7 @@ import pytest
 import colbert_lab
 
 PACKAGE = Path(colbert_lab.__file__).parent
-FREE = {"errors", "atomic", "chosen", "types", "parts"}  # anyone may import these
+FREE = {"errors", "atomic", "types", "parts"}  # anyone may import these
 ORDER = [
     "text",
     "tokens",

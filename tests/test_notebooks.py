@@ -37,6 +37,12 @@ def sweep(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return outputs
 
 
+def copied(outputs: Path, folder: Path) -> Path:
+    """The sweep in another folder, to be changed there."""
+    shutil.copytree(outputs / "toy", folder / "toy", symlinks=True)
+    return folder
+
+
 def read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)
 
@@ -107,6 +113,22 @@ def test_the_ablation_table_runs_over_a_real_sweep(sweep: Path, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("kernel_path")
+def test_the_ablation_table_does_without_values_measured_while_training(sweep: Path, tmp_path: Path) -> None:
+    outputs = copied(sweep, tmp_path / "outputs")
+    for file in outputs.glob("toy/*-s?/distill/metrics.csv"):
+        lines = file.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if "dev_small/" not in line]
+        assert len(kept) < len(lines)
+        file.write_text("".join(kept))
+    ours = {"outputs": f"Path({str(outputs)!r})", "name": "'toy'"}
+    notebook = executed("ablation_table.ipynb", ours, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert "- no nDCG@10 was measured while training (phases.<name>.evaluate_every sets how often)" in text
+    assert re.search(r"lr=0\.\d+ against lr=0\.\d+: (higher|lower|unclear), ", text)
+    assert len(shown(notebook, "image/png")) == 1
+
+
+@pytest.mark.usefixtures("kernel_path")
 def test_quality_against_cost_runs_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
     before = changed_at(sweep)
     ours = {"outputs": f"Path({str(sweep)!r})", "names": "['toy']", "cost": "'tokens'"}
@@ -121,20 +143,26 @@ def test_quality_against_cost_runs_over_a_real_sweep(sweep: Path, tmp_path: Path
     assert changed_at(sweep) == before
 
 
-@pytest.mark.usefixtures("kernel_path")
-def test_wins_and_losses_run_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
-    before = changed_at(sweep / "toy")
+def wins_and_losses(outputs: Path, folder: Path) -> tuple[Any, str]:
+    """The notebook over the two learning rates, and the text that it displays."""
     ours = {
-        "outputs": f"Path({str(sweep)!r})",
+        "outputs": f"Path({str(outputs)!r})",
         "names": "['toy']",
         "student": "{'lr': '0.01'}",
         "reference": "{'lr': '0.0001'}",
     }
-    notebook = executed("wins_losses.ipynb", ours, tmp_path)
+    notebook = executed("wins_losses.ipynb", ours, folder)
     text = "\n".join(shown(notebook, "text/markdown"))
+    assert "| **largest wins of A** |" in text
+    return notebook, text
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_wins_and_losses_run_over_a_real_sweep(sweep: Path, tmp_path: Path) -> None:
+    before = changed_at(sweep / "toy")
+    notebook, text = wins_and_losses(sweep, tmp_path)
     assert re.search(r"A wins \d+ queries \(\d", text)
     assert "Texts and judgments of test are those that were measured." in text
-    assert "| **largest wins of A** |" in text
     rows = [line for line in text.splitlines() if line.startswith("| **score** | ")]
     assert len(rows) == len(re.findall(r"(?m)^## The largest (?:win|loss) of A$", text)) > 0
     assert len(shown(notebook, "image/png")) == 1
@@ -143,20 +171,11 @@ def test_wins_and_losses_run_over_a_real_sweep(sweep: Path, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("kernel_path")
 def test_wins_and_losses_do_without_a_text_that_is_gone(sweep: Path, tmp_path: Path) -> None:
-    outputs = tmp_path / "outputs"
-    shutil.copytree(sweep / "toy", outputs / "toy", symlinks=True)
+    outputs = copied(sweep, tmp_path / "outputs")
     for config in outputs.glob("toy/*-s?/config.yaml"):
         config.write_text(re.sub(r"(?m)^(\s+path:) /.*$", rf"\1 {tmp_path / 'gone'}", config.read_text()))
-    ours = {
-        "outputs": f"Path({str(outputs)!r})",
-        "names": "['toy']",
-        "student": "{'lr': '0.01'}",
-        "reference": "{'lr': '0.0001'}",
-    }
-    notebook = executed("wins_losses.ipynb", ours, tmp_path)
-    text = "\n".join(shown(notebook, "text/markdown"))
+    _, text = wins_and_losses(outputs, tmp_path)
     assert "Without texts and judgments: " in text
-    assert "| **largest wins of A** |" in text
     assert "Not shown: no tokens without the texts." in text
 
 

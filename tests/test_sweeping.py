@@ -232,6 +232,7 @@ def test_joblib_runs_cells_at_the_same_time(tiny_bert: Path, toy: Path, tmp_path
     assert statuses(tmp_path) == ["finished"] * 2
     assert "2 of 4 cells finished" in outcome.stdout
     assert "[n_way=4,seed=1] before on " in outcome.stderr
+    assert "Warning" not in outcome.stderr  # of Python: they are in run.log
     runs = read_ledger(tmp_path / "toy")
     assert len({json.loads((run.path / "status.json").read_text())["pid"] for run in runs}) == 2
     assert (tmp_path / "toy" / "latest" / "results.jsonl").is_file()
@@ -255,6 +256,8 @@ def test_cells_with_several_processes_are_commands_of_their_own(
     assert statuses(tmp_path) == ["finished"]
     (run,) = read_ledger(tmp_path / "toy")
     assert run.processes == 2
+    assert (tmp_path / "toy" / "sweeps" / "n_way=4").resolve() == run.path
+    assert json.loads((run.path / "status.json").read_text())["run"]["tags"] == ["sweep:toy", "n_way=4"]
     table = (tmp_path / "toy" / "sweeps" / "table.md").read_text()
     assert f"{run.values['dev/ndcg@10'].after:.4f}" in table
     assert "n_way=40: phases.distill.n_way=40" in table

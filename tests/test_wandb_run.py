@@ -186,7 +186,7 @@ def test_runs_are_rebuilt_from_disk(sweep: tuple[Path, Outcome], tmp_path: Path)
         (run / "wandb").rename(tmp_path / f"live-{lr}")
     done = command("task=runs", f"output_dir={outputs}", "to=wandb", "tracking=offline", "progress=false")
     assert done.status == 0, done.err
-    assert "W&B (offline): 4 W&B runs of 2 runs are written" in done.err
+    assert "W&B (offline): W&B runs written, one a phase: 4; of runs: 2" in done.err
     for lr, run in live.items():
         before, files = expected[lr]
         after = phases(run)

@@ -18,8 +18,9 @@ from colbert_lab.metrics.protocol import RULES
 from colbert_lab.objectives.distillation import Side
 from colbert_lab.text.beir import HELD_OUT
 from colbert_lab.text.contamination import overlapping_queries
+from colbert_lab.text.examples import Examples, ScoredLists
 from colbert_lab.tokens.tokenizer import StudentTokenizer
-from colbert_lab.types import Examples, ScoredLists, Split
+from colbert_lab.types import Split
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from colbert_lab.objectives.distillation import (
     log_distribution,
     normalised_entropy,
 )
-from colbert_lab.types import ScoredLists
+from colbert_lab.text.examples import ScoredLists
 
 TOP, UNIFORM = 0.99, 0.99  # a list above: one document has nearly everything; all have nearly the same
 BINS = 20

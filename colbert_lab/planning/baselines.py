@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colbert_lab.planning.fits import spread
+from colbert_lab.planning.fits import evenly
 from colbert_lab.retrieval.exact import tie_ranks, top_k
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Index, Scorer
 from colbert_lab.text.collection import build_corpus
@@ -88,7 +88,7 @@ class BaselineCosts:
 def _measure(scorer: Scorer, split: Split) -> SystemRate:
     corpus = split.corpus
     order = sorted(range(len(corpus)), key=lambda row: len(corpus.texts[row]))
-    few, some = _part(corpus, spread(order, FEW)), _part(corpus, _windows(order))
+    few, some = _part(corpus, evenly(order, FEW)), _part(corpus, _windows(order))
     queries = list(split.queries.values())[:QUERIES_AT_ONCE]
     begun = time.perf_counter()
     small = scorer.index(few)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colbert_lab.planning.fits import Rates, Work, fit_rates, spread
+from colbert_lab.planning.fits import Rates, Work, evenly, fit_rates
 from colbert_lab.retrieval.exact import tie_ranks
 from colbert_lab.retrieval.modes import Indexes
 from colbert_lab.retrieval.store import TokenStore, in_memory
@@ -118,7 +118,7 @@ def measure_encoding(
         tick: called after each.
     """
     order = list(range(len(count.batches)))[::-1]
-    chosen = spread(order, batches)
+    chosen = evenly(order, batches)
     works, seconds, rows, parts = [], [], [], []
     for number in [chosen[len(chosen) // 2], *chosen]:
         mine = [count.rows[n] for n in count.batches[number]]

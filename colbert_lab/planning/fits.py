@@ -70,7 +70,7 @@ def fit_rates(works: Sequence[Work], taken: Sequence[float], per_cell: float = 0
     return Rates(fixed, per_token, per_area, per_cell)
 
 
-def spread(order: Sequence[int], n: int) -> list[int]:
+def evenly(order: Sequence[int], n: int) -> list[int]:
     """Up to ``n`` of some things, evenly over their order, the first and the last included.
 
     Args:

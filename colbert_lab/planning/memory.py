@@ -1,4 +1,4 @@
-"""How much memory is used at most, how much there is, and what to change where it does not suffice."""
+"""How much memory is used, how much there is, and what to change where it does not suffice."""
 
 from __future__ import annotations
 
@@ -8,48 +8,15 @@ from pathlib import Path
 import torch
 
 from colbert_lab.errors import InputError
-from colbert_lab.training.memory import (
-    GIB,
-    STATUS,
-    free_bytes,
-    peak_bytes,
-    peak_device_bytes,
-    reset_peak,
-)
+from colbert_lab.training.memory import GIB, STATUS, free_bytes, peak_bytes, system_bytes
 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-class Meter:
-    """The most memory that this process held since :meth:`reset`: resident, and on the device.
-
-    Args:
-        device: where the student computes.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def reset(self) -> None:
-        """Begin anew."""
-        reset_peak(self.device)
-
-    def peak(self) -> int:
-        """Resident bytes."""
-        return peak_bytes()
-
-    def device_peak(self) -> int | None:
-        """Bytes of tensors on the device; None on a CPU."""
-        return peak_device_bytes(self.device)
-
-
 def resident() -> int:
     """Bytes that this process holds now; where the system does not tell, the most that it has held."""
-    if STATUS.is_file():
-        for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return peak_bytes()
+    held = system_bytes(STATUS, "VmRSS")
+    return peak_bytes() if held is None else held
 
 
 def room(device: torch.device, limit: float | None) -> int | None:

@@ -15,13 +15,13 @@ from colbert_lab.metrics.evaluator import EXACT, Evaluator
 from colbert_lab.planning.baselines import BaselineCosts, members_of
 from colbert_lab.planning.counting import Size, count
 from colbert_lab.planning.evaluation import EvaluationCost, EvaluationCosts
-from colbert_lab.planning.memory import Meter, refusal, resident, room
+from colbert_lab.planning.memory import refusal, resident, room
 from colbert_lab.planning.peaks import Guard, predict
 from colbert_lab.planning.steps import choose, measure
 from colbert_lab.planning.table import PlannedEvaluation, PlannedPhase
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.scorer import Scorer
-from colbert_lab.training.memory import GIB
+from colbert_lab.training.memory import GIB, peak_bytes, reset_peak
 from colbert_lab.training.phase import needs_gradcache
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.types import Variant
@@ -91,7 +91,6 @@ class Planner:
         self.nodes = nodes
         self.seed = seed
         self.disk = disk
-        self.meter = Meter(device)
         self.room = room(device, limits.memory)
         self.notes: list[str] = []
         self.bar: Any = None
@@ -172,9 +171,9 @@ class Planner:
         """
         if self.costs.encoded is None:
             student.model.to(self.device)
-            self.meter.reset()
+            reset_peak(self.device)
             self.costs.measure(student)
-            self._searching = self.meter.peak()
+            self._searching = peak_bytes()
         wanted = self._missing("student", name, self.evaluator.search.variants)
         every = len(self.evaluator.splits) * len(self.evaluator.search.variants)
         done = every - sum(map(len, wanted.values()))
@@ -232,7 +231,7 @@ class Planner:
 
         measured = measure(
             phase, student.model, choice, trainer,
-            seed=self.seed, meter=self.meter, disk=self.disk, before=guard.check, after=tick, recompute=recompute,
+            seed=self.seed, device=self.device, disk=self.disk, before=guard.check, after=tick, recompute=recompute,
         )  # fmt: skip
         peak = predict(measured, largest, student.model.dim)
         guard.refuse(peak.bytes if peak.device is None else peak.device, largest)

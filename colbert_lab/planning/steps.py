@@ -15,13 +15,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from colbert_lab.planning.counting import Counted, Size, size_of
-from colbert_lab.planning.fits import Rates, fit_rates, spread
-from colbert_lab.planning.memory import Meter
+from colbert_lab.planning.fits import Rates, evenly, fit_rates
 from colbert_lab.scoring.gather import process_number
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.student.encode import autocast
 from colbert_lab.training.callbacks import RandomState
 from colbert_lab.training.data import Batch, MicroBatches
+from colbert_lab.training.memory import peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.phase import phase_trainer, training_module
 from colbert_lab.training.prepare import PreparedPhase
@@ -115,23 +115,23 @@ class Clock(pl.Callback):
     """Times micro-batches and takes their memory.
 
     Args:
-        meter: of memory.
+        device: where the student computes.
         before: called with the size of each before it is computed; may raise.
         after: called with the size and the peak of each.
     """
 
     def __init__(
-        self, meter: Meter, before: Callable[[Size], None], after: Callable[[Size, int], None]
+        self, device: torch.device, before: Callable[[Size], None], after: Callable[[Size, int], None]
     ) -> None:
-        self.meter = meter
+        self.device = device
         self.before = before
         self.after = after
         self.steps: list[Step] = []
         self._begun = self._optimizing = 0.0
 
     def _now(self) -> float:
-        if self.meter.device.type == "cuda":
-            torch.cuda.synchronize(self.meter.device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def on_train_batch_start(
@@ -139,7 +139,7 @@ class Clock(pl.Callback):
     ) -> None:
         """Start the clock."""
         self.before(size_of(batch))
-        self.meter.reset()
+        reset_peak(self.device)
         self._begun = self._now()
 
     def on_before_optimizer_step(self, *_: Any) -> None:
@@ -155,9 +155,9 @@ class Clock(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Stop the clock."""
-        now, meter = self._now(), self.meter
+        now = self._now()
         seconds, optimizer = now - self._begun, now - self._optimizing
-        done = Step(size_of(batch), seconds, optimizer, meter.peak(), meter.device_peak())
+        done = Step(size_of(batch), seconds, optimizer, peak_bytes(), peak_device_bytes(self.device))
         self.steps.append(done)
         self.after(done.size, done.peak if done.device_peak is None else done.device_peak)
 
@@ -178,7 +178,7 @@ def choose(batches: MicroBatches, counted: Counted, steps: int, most: int) -> Ch
     sizes = counted.sizes
     order = sorted(range(len(sizes)), key=lambda n: sizes[n].padded)
     if sizes[order[-1]].padded <= most or batches.batch_size <= batches.world:
-        chosen = [(batches, counted.numbers[n]) for n in spread(order, steps)]
+        chosen = [(batches, counted.numbers[n]) for n in evenly(order, steps)]
         return Choice([chosen[len(chosen) // 2], *chosen], True)
     share = most / counted.mean("padded")
     large = max(1, int(batches.batch_size * share) // batches.world) * batches.world
@@ -195,7 +195,7 @@ def measure(
     trainer: Mapping[str, Any],
     *,
     seed: int,
-    meter: Meter,
+    device: torch.device,
     disk: Path,
     before: Callable[[Size], None],
     after: Callable[[Size, int], None],
@@ -209,7 +209,7 @@ def measure(
         choice: micro-batches.
         trainer: arguments of Lightning's Trainer.
         seed: the run's seed.
-        meter: of memory.
+        device: where the student computes.
         disk: an existing folder on the disk that checkpoints go to.
         before: called with the size of each micro-batch before it is computed; may raise.
         after: called with the size and the peak memory of each.
@@ -217,7 +217,7 @@ def measure(
     """
     pl.seed_everything(seed + process_number(), verbose=False)
     module = training_module(phase, model, recompute)
-    clock = Clock(meter, before, after)
+    clock = Clock(device, before, after)
     fit = phase_trainer(
         phase,
         {**trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"},
@@ -234,7 +234,7 @@ def measure(
     per_cell = 0.0
     if not choice.whole and phase.objective.contrastive_weight > 0:
         batches, k = choice.batches[-1]
-        batch = batches[k].to(meter.device)
+        batch = batches[k].to(device)
         per_cell = _scoring(module, batch, trainer["precision"]) / size_of(batch).cells
     del fit, module
     model.cpu()

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from colbert_lab.results.cost import device_hours
 from colbert_lab.results.layout import Table
 
 GIB = 2**30
@@ -128,7 +129,7 @@ class Plan:
     @property
     def device_hours(self) -> float:
         """Hours of the run times its processes."""
-        return self.seconds * self.processes / 3600
+        return device_hours(self.seconds, self.processes)
 
     @property
     def peak(self) -> int | None:

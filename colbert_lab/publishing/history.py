@@ -15,7 +15,7 @@ import yaml
 from colbert_lab.errors import InputError
 from colbert_lab.publishing.names import PACKAGE, Names
 from colbert_lab.results.lineage import PHASE_FILE
-from colbert_lab.results.records import Record, read_records
+from colbert_lab.results.records import RECORDS_FILE, Record, read_records
 from colbert_lab.results.run_directory import STATUS_FILE
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class History:
     def records(self) -> tuple[Record, ...]:
         """What was measured, without the students of later phases."""
         known = ("before", "evaluate", *self.outcomes)
-        found = read_records(self.run_dir / "results.jsonl")
+        found = read_records(self.run_dir / RECORDS_FILE)
         return tuple(record for record in found if record.system != STUDENT or record.phase in known)
 
     @cached_property

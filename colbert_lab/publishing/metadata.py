@@ -12,8 +12,8 @@ from colbert_lab.metrics.measures import measure_title
 from colbert_lab.publishing.history import History
 from colbert_lab.publishing.layouts import LIBRARIES, OURS
 from colbert_lab.publishing.recipe import hub_ids
-from colbert_lab.results.records import Record
-from colbert_lab.results.rows import EXACT, split_details
+from colbert_lab.results.records import EXACT, Record
+from colbert_lab.results.rows import split_details
 
 TASK = ("information-retrieval", "Information Retrieval")
 DATA_KEYS = ("path", "documents")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,64 @@ class PhaseCost:
     @property
     def device_hours(self) -> float | None:
         """Hours of training, times devices."""
-        return None if self.devices is None else self.seconds * self.devices / 3600
+        return None if self.devices is None else device_hours(self.seconds, self.devices)
+
+    @property
+    def possible(self) -> float | None:
+        """Floating-point operations that the devices could have done in that time."""
+        if self.matmul_rate is None or self.devices is None:
+            return None
+        return self.seconds * self.devices * self.matmul_rate
 
     @property
     def mfu(self) -> float | None:
-        """Model FLOPs utilisation: the share of ``matmul_rate`` that the encoder's arithmetic reached."""
-        if self.flops is None or self.matmul_rate is None or self.devices is None or self.seconds <= 0:
-            return None
-        return self.flops / (self.seconds * self.devices * self.matmul_rate)
+        """See :func:`mfu`."""
+        return mfu([self])
+
+    @property
+    def peak(self) -> int | None:
+        """Most memory that was in use, of the GPU where there is one."""
+        return self.peak_device_bytes or self.peak_memory_bytes
+
+    def told(self) -> str:
+        """What the phase took, as a line of a log; what an older file does not say is left out."""
+        seconds = max(self.seconds, 1e-9)
+        parts = [f"{self.steps:,} steps in {self.seconds:.0f} s"]
+        if self.devices is not None:
+            parts.append(f"{self.tokens / seconds / self.devices:,.0f} tokens a second and device")
+        if self.flops is not None:
+            parts.append(f"{self.flops / 1e12:,.2f} TFLOP")
+        share = self.mfu
+        if share is not None and self.matmul_rate is not None:
+            rate = self.matmul_rate / 1e12
+            parts.append(f"{share:.1%} of the {rate:.2f} TFLOP/s of a large matrix product (MFU)")
+        if self.peak is not None:
+            parts.append(
+                f"peak memory {self.peak / 2**30:.2f} GiB{' of the GPU' if self.peak_device_bytes else ''}"
+            )
+        return ", ".join(parts)
+
+
+def device_hours(seconds: float, devices: int) -> float:
+    """Hours of some devices together."""
+    return seconds * devices / 3600
+
+
+def mfu(costs: Sequence[PhaseCost]) -> float | None:
+    """Model FLOPs utilisation of some phases: the encoder's arithmetic as a share of what the devices could have done.
+
+    Returns:
+        None where a part of that is not known, or took no time.
+    """
+    flops = total(cost.flops for cost in costs)
+    possible = total(cost.possible for cost in costs)
+    return flops / possible if flops is not None and possible else None
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum; None where there is nothing to add, or one part is not known."""
+    known = list(values)
+    return None if not known or None in known else float(sum(value for value in known if value is not None))
 
 
 NEWER = ("devices", "flops", "matmul_rate", "peak_memory_bytes", "peak_device_bytes")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from colbert_lab.results.records import read_records
-from colbert_lab.types import Variant
+from colbert_lab.results.records import EXACT, RECORDS_FILE, read_records
 
 
 def headline(path: Path, wanted: str, phase: str) -> float | None:
@@ -21,7 +20,7 @@ def headline(path: Path, wanted: str, phase: str) -> float | None:
     split, _, measure = wanted.rpartition("/")
     found = {
         record.variant: record.value
-        for record in reversed(read_records(path / "results.jsonl"))
+        for record in reversed(read_records(path / RECORDS_FILE))
         if (record.system, record.phase, record.split, record.measure) == ("student", phase, split, measure)
     }
-    return found.get(Variant().label, next(reversed(found.values()), None))
+    return found.get(EXACT, next(reversed(found.values()), None))

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOT_IDENTITY = (
@@ -40,6 +40,22 @@ NOT_IDENTITY = (
 many processes load data, how much memory they use, what the other tasks read. The seed is apart because runs of
 one config differ by it alone (it is in the run id). Device and precision stay in: they change numbers. The task
 stays in: two tasks are two runs."""
+
+NOT_FACTORS = (
+    "seed",
+    "name",
+    "output_dir",
+    "cache_dir",
+    "reuse",
+    "progress",
+    "task",
+    "tracking",
+    "runs",
+    "compare",
+    "plan",
+    "out",
+)
+"""First parts of the keys of overrides that do not make a run another experiment."""
 
 SHORT = 10
 """Hexadecimal digits of a shortened hash: among 10,000 configs, a collision has a chance of 5 in 100,000."""
@@ -94,6 +110,16 @@ def asked_hash(config: Mapping[str, Any]) -> str:
     """
     where = [socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")]
     return _sha256(canonical_json([config_hash(config), where]))
+
+
+def factors(overrides: Sequence[str]) -> dict[str, str]:
+    """The overrides that make a run what it is, as ``{key: value}``; those of ``NOT_FACTORS`` are left out.
+
+    Args:
+        overrides: as given on the command line.
+    """
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs if key.split(".")[0].split("@")[0] not in NOT_FACTORS}
 
 
 def run_id(config_hash: str, seed: int, repeat: int = 1) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.cost import PhaseCost, cost_of
+from colbert_lab.results.cost import PhaseCost, cost_of, device_hours
 from colbert_lab.results.identity import SHORT
 from colbert_lab.results.lineage import PHASE_FILE
+from colbert_lab.results.records import RECORDS_FILE
 from colbert_lab.results.run_directory import STATUS_FILE, executing
 from colbert_lab.results.run_files import read_config, read_object, read_results
 
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 
 FINISHED, FAILED, RUNNING, KILLED, UNKNOWN = "finished", "failed", "running", "killed", "unknown"
 STATUSES = (FINISHED, FAILED, RUNNING, KILLED, UNKNOWN)
-RESULTS = "results.jsonl"
 UNTRAINED = ("before", "evaluate")
 """Phase names, in the records, of a student that the run did not train."""
 DEEPEST = 4  # folders below the one that is looked into: a name with slashes, and the run
@@ -120,7 +120,7 @@ class Entry:
     @property
     def device_hours(self) -> float | None:
         """Training time of the run itself, over all devices."""
-        return None if self.processes is None else self.seconds_train * self.processes / 3600
+        return None if self.processes is None else device_hours(self.seconds_train, self.processes)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -161,7 +161,7 @@ def _find(folder: Path, name: str = "", depth: int = 0) -> Iterator[tuple[Path, 
     except OSError as problem:
         log.warning("%s is skipped, it cannot be read: %s", folder, problem.strerror)
         return
-    if {STATUS_FILE, RESULTS} & {each.name for each in inside}:
+    if {STATUS_FILE, RECORDS_FILE} & {each.name for each in inside}:
         yield folder, os.path.dirname(name) or folder.absolute().parent.name  # noqa: PTH120
     elif depth < DEEPEST:
         for each in below:
@@ -172,7 +172,7 @@ def _read(path: Path, name: str) -> Entry:
     status = read_object(path / STATUS_FILE)
     about = status.get("run")
     about = about if isinstance(about, dict) else {}
-    students = [record for record in read_results(path / RESULTS) if record["system"] == "student"]
+    students = [record for record in read_results(path / RECORDS_FILE) if record["system"] == "student"]
     last = students[-1] if students else {}
     environment = {} if last else read_object(path / "environment.json", needed=False)
     phases = [phase for phase in dict.fromkeys(r.get("phase") for r in students) if phase]
@@ -254,7 +254,7 @@ def _headline(path: Path) -> str | None:
 def _last_sign(path: Path) -> float | None:
     """When the run's files were last written to."""
     times = []
-    for name in (STATUS_FILE, RESULTS, "run.log"):
+    for name in (STATUS_FILE, RECORDS_FILE, "run.log"):
         try:
             times.append((path / name).stat().st_mtime)
         except OSError:

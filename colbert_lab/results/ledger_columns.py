@@ -10,6 +10,7 @@ from typing import Any
 
 from colbert_lab.errors import InputError
 from colbert_lab.results.configurations import DEFAULT
+from colbert_lab.results.cost import mfu, total
 from colbert_lab.results.identity import SHORT
 from colbert_lab.results.ledger import RUNNING, Entry, Measured
 
@@ -146,9 +147,9 @@ class Columns:
         yield _duration("seconds_train", "training", lambda entry: entry.seconds_train)
         yield _duration("seconds_reused", "reused", lambda entry: entry.seconds_reused)
         yield _numbers("device_hours", "device hours", lambda entry: entry.device_hours, "{:.3f}")
-        yield _numbers("tokens", "tokens", lambda entry: _sum(c.tokens for c in entry.own_costs), "{:,.0f}")
+        yield _numbers("tokens", "tokens", lambda entry: total(c.tokens for c in entry.own_costs), "{:,.0f}")
         yield _numbers("tflop", "TFLOP", _tflop, "{:,.1f}")
-        yield _numbers("mfu", "MFU", _mfu, "{:.1%}")
+        yield _numbers("mfu", "MFU", lambda entry: mfu(entry.own_costs), "{:.1%}")
         yield _numbers("memory_gib", "memory, GiB", _memory, "{:.2f}")
         yield Column("commit", "commit", lambda entry: entry.commit, _commit)
         yield _plain("dirty", "changed code", lambda entry: _text(entry.dirty))
@@ -166,30 +167,14 @@ class Columns:
         yield _plain("path", "path", lambda entry: str(entry.path))
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
-    """None where there is nothing to add, or one part is not known."""
-    known = list(values)
-    return None if not known or None in known else float(sum(value for value in known if value is not None))
-
-
 def _tflop(entry: Entry) -> float | None:
-    flops = _sum(cost.flops for cost in entry.own_costs)
+    flops = total(cost.flops for cost in entry.own_costs)
     return None if flops is None else flops / 1e12
-
-
-def _mfu(entry: Entry) -> float | None:
-    """Of all phases together: the arithmetic that was done as a share of what the devices could have done."""
-    flops = _sum(cost.flops for cost in entry.own_costs)
-    possible = _sum(
-        cost.matmul_rate and cost.devices and cost.seconds * cost.devices * cost.matmul_rate
-        for cost in entry.own_costs
-    )
-    return flops / possible if flops is not None and possible else None
 
 
 def _memory(entry: Entry) -> float | None:
     """The highest of its phases, of the GPU where there is one."""
-    peaks = [cost.peak_device_bytes or cost.peak_memory_bytes for cost in entry.own_costs]
+    peaks = [cost.peak for cost in entry.own_costs]
     return max((peak for peak in peaks if peak is not None), default=0) / 2**30 or None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from colbert_lab.atomic import atomic_folder, atomic_path
 from colbert_lab.results.rankings import ranking_path
-from colbert_lab.results.records import Record, read_records
+from colbert_lab.results.records import RECORDS_FILE, Record, read_records
 
 PHASE_FILE = "phase.json"
 KEPT = ("student", "metrics.csv")
@@ -75,7 +75,7 @@ def find_baseline(
     """
     if environment["dirty"]:
         return None
-    for path in sorted(own.parent.glob("*/results.jsonl")):
+    for path in sorted(own.parent.glob(f"*/{RECORDS_FILE}")):
         run = path.parent
         if run.is_symlink() or run == own or not _same_place(run, environment):
             continue

@@ -15,7 +15,7 @@ from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.metrics.randomisation import smallest_detectable
 from colbert_lab.metrics.significance import Interval
 from colbert_lab.results.rankings import ranking_path, read_per_query
-from colbert_lab.results.records import Record
+from colbert_lab.results.records import EXACT, Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +140,7 @@ def _sum(values: Iterable[Any]) -> Any:
 
 
 def read_mean(
-    run_dir: Path, system: str, phase: str, weights: Mapping[str, float], variant: str = "exact"
+    run_dir: Path, system: str, phase: str, weights: Mapping[str, float], variant: str = EXACT
 ) -> tuple[PerQuery, Strata]:
     """The per-query values behind a mean, end to end.
 

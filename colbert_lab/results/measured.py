@@ -13,10 +13,10 @@ from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.results.configurations import Configuration
 from colbert_lab.results.means import Strata, macro_mean, read_mean
 from colbert_lab.results.protocol_file import read_protocols
-from colbert_lab.results.rankings import ranking_path, read_per_query
+from colbert_lab.results.rankings import SAME, ranking_path, read_per_query
 from colbert_lab.results.records import Record
 from colbert_lab.results.rows import split_details
-from colbert_lab.results.runs import BEFORE, SAME, Run
+from colbert_lab.results.runs import BEFORE, Run
 
 if TYPE_CHECKING:
     import numpy as np

@@ -37,7 +37,6 @@ def phase_table(
         done = json.loads(found[name].read_text(encoding="utf-8"))
         cost = cost_of(done)
         reused, hours, mfu = cost.reused_from, cost.device_hours, cost.mfu
-        memory = cost.peak_device_bytes or cost.peak_memory_bytes
         rows.append(
             (
                 name,
@@ -51,7 +50,7 @@ def phase_table(
                 NONE if hours is None else f"{hours:.4f}",
                 NONE if cost.flops is None else f"{cost.flops / 1e12:,.2f}",
                 NONE if mfu is None else f"{mfu:.1%}",
-                NONE if memory is None else f"{memory / 2**30:.2f}",
+                NONE if cost.peak is None else f"{cost.peak / 2**30:.2f}",
             )
         )
         if done.get("prompt_mismatch"):

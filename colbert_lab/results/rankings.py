@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 from colbert_lab.atomic import atomic_path
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
+from colbert_lab.results.records import EXACT
 from colbert_lab.types import Ranking
 
 if TYPE_CHECKING:
     import numpy as np
 
 RANKING_COLUMNS = ("query_id", "document_ids", "scores")
+SAME = 1e-9
+"""A recorded mean and the mean of the per-query file are the same number up to this."""
 _METADATA = b"colbert_lab"
 
 
-def ranking_path(run_dir: Path, system: str, phase: str, split: str, variant: str = "exact") -> Path:
+def ranking_path(run_dir: Path, system: str, phase: str, split: str, variant: str = EXACT) -> Path:
     """Where a run keeps a ranking.
 
     Args:
@@ -33,7 +36,7 @@ def ranking_path(run_dir: Path, system: str, phase: str, split: str, variant: st
         ``baselines/rankings/<split>.<system>.parquet``.
     """
     if system == "student":
-        name = split if variant == "exact" else f"{split}.{variant}"
+        name = split if variant == EXACT else f"{split}.{variant}"
         return run_dir / phase / "rankings" / f"{name}.parquet"
     return run_dir / "baselines" / "rankings" / f"{split}.{system}.parquet"
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.errors import InputError
-from colbert_lab.results.records import TIMES, Record
+from colbert_lab.results.records import RECORDS_FILE, TIMES, Record
 from colbert_lab.results.run_directory import STATUS_FILE
 from colbert_lab.results.run_files import read_results
-from colbert_lab.results.wandb_phase import RECORDS_FILE
 
 log = logging.getLogger(__name__)
 ONLINE = "wandb:"

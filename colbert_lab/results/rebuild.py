@@ -9,12 +9,12 @@ from typing import Any
 
 from colbert_lab.results.ledger import RUNNING, Entry
 from colbert_lab.results.lineage import PHASE_FILE
-from colbert_lab.results.records import Record
+from colbert_lab.results.records import RECORDS_FILE, Record
 from colbert_lab.results.run_directory import STATUS_FILE
 from colbert_lab.results.run_files import read_object, read_results
 from colbert_lab.results.tables import run_tables
 from colbert_lab.results.tracking import Tracking, guarded, short_tag
-from colbert_lab.results.wandb_phase import RECORDS_FILE, open_phase
+from colbert_lab.results.wandb_phase import open_phase
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning; new fields alone do not need it."""
 
+RECORDS_FILE = "results.jsonl"
+"""Of a run, in its folder and among the own files of its W&B runs."""
+
+EXACT = Variant().label
+"""How exact search of float32 embeddings is called in records."""
+
 TIMES = ("run_id", "seconds_train", "seconds_eval", "seconds_index", "seconds_search", "time")
 """Fields in which two executions of the same run may differ."""
 

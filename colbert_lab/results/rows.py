@@ -12,8 +12,8 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.metrics.significance import Interval, bootstrap_interval
 from colbert_lab.results.means import Strata, macro_interval, macro_mean, read_mean
-from colbert_lab.results.rankings import ranking_path, read_per_query
-from colbert_lab.results.records import Record
+from colbert_lab.results.rankings import SAME, ranking_path, read_per_query
+from colbert_lab.results.records import EXACT, Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,7 @@ SYSTEMS = ("bm25", "dense", "teacher", "student")
 SYSTEM_TITLES = {"bm25": "BM25"}
 DEV_NAMES = ("dev", "validation", "valid", "heldout")
 HEADLINE = "ndcg@10"
-EXACT = "exact"
 LEVEL = 0.95
-SAME = 1e-9
-"""A recorded mean and the mean of the per-query file are the same number up to this."""
 
 
 @dataclass(frozen=True)

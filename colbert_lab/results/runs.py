@@ -15,17 +15,14 @@ from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import PerQuery
 from colbert_lab.results.cost import PhaseCost, read_cost
 from colbert_lab.results.identity import SHORT
-from colbert_lab.results.rankings import ranking_path, read_per_query
-from colbert_lab.results.records import Record, read_records
+from colbert_lab.results.rankings import SAME, ranking_path, read_per_query
+from colbert_lab.results.records import EXACT, RECORDS_FILE, Record, read_records
 from colbert_lab.results.run_directory import STATUS_FILE, RunDirectory, executing
 
 log = logging.getLogger(__name__)
 
 BEFORE = "before"
-EXACT = "exact"
 """Phase name of the untrained student in the records."""
-SAME = 1e-9
-"""A recorded mean and the mean of the per-query file are the same number up to this."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +222,7 @@ def _status(path: Path) -> str:
 
 
 def _read(path: Path) -> Run | None:
-    records = read_records(path / "results.jsonl")
+    records = read_records(path / RECORDS_FILE)
     students = [record for record in records if record.system == "student"]
     if not students:
         return None

@@ -9,8 +9,9 @@ from colbert_lab.errors import InputError
 from colbert_lab.results.layout import Table
 from colbert_lab.results.lineage import PHASE_FILE
 from colbert_lab.results.rankings import ranking_path, read_ranking
+from colbert_lab.results.records import EXACT
 from colbert_lab.results.run_files import read_object
-from colbert_lab.results.runs import BEFORE, EXACT, Run
+from colbert_lab.results.runs import BEFORE, Run
 from colbert_lab.types import Split
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 from colbert_lab.metrics.measures import measure_title
 from colbert_lab.results.layout import Table
-from colbert_lab.results.records import Record
-from colbert_lab.results.rows import EXACT, HEADLINE, LEVEL, difference, difference_cell, rows_of, title_of
+from colbert_lab.results.records import EXACT, Record
+from colbert_lab.results.rows import HEADLINE, LEVEL, difference, difference_cell, rows_of, title_of
 
 
 def search_table(run_dir: Path, split: str, records: list[Record], details: dict[str, Any]) -> Table:

@@ -60,19 +60,35 @@ class Cell:
         return ",".join(f"{name}={value}" for name, value in self.named) or str(self.number)
 
 
+def cell_text(cell: Cell) -> str:
+    """A cell as one line, for a file or another process."""
+    return json.dumps(asdict(cell))
+
+
+def cell_from_text(text: str) -> Cell:
+    """What :func:`cell_text` returned, as a cell; fields of another version are left out.
+
+    Raises:
+        ValueError: it is damaged.
+        TypeError: a field is missing.
+    """
+    found, known = json.loads(text), {each.name for each in fields(Cell)}
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return Cell(**{key: value for key, value in found.items() if key in known})
+
+
 def write_cell(folder: Path, cell: Cell) -> None:
     """Write what is known of a cell; processes of one sweep write one file each."""
-    write_text(folder / f"{cell.number:05d}.json", json.dumps(asdict(cell)) + "\n")
+    write_text(folder / f"{cell.number:05d}.json", cell_text(cell) + "\n")
 
 
 def read_cells(folder: Path) -> list[Cell]:
     """The cells that :func:`write_cell` wrote, in their order; damaged files are skipped with a warning."""
-    known = {each.name for each in fields(Cell)}
     cells = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            cells.append(Cell(**{key: value for key, value in found.items() if key in known}))
+            cells.append(cell_from_text(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as problem:
             log.warning("%s is skipped, it cannot be read: %s", path, problem)
     return cells

@@ -10,10 +10,9 @@ from colbert_lab.metrics.measures import measure_title
 from colbert_lab.metrics.significance import Interval
 from colbert_lab.results.layout import Table, print_tables, to_markdown
 from colbert_lab.results.phase_table import phase_table
-from colbert_lab.results.records import Record, read_records
+from colbert_lab.results.records import EXACT, RECORDS_FILE, Record, read_records
 from colbert_lab.results.rows import (
     DEV_NAMES,
-    EXACT,
     HEADLINE,
     LEVEL,
     Row,
@@ -46,7 +45,7 @@ def run_tables(run_dir: Path, phases: Collection[str] | None = None) -> list[Tab
     """
     records = [
         record
-        for record in read_records(run_dir / "results.jsonl")
+        for record in read_records(run_dir / RECORDS_FILE)
         if phases is None or record.system != "student" or record.phase in phases
     ]
     known = split_details(run_dir)

@@ -6,8 +6,8 @@ import hashlib
 import logging
 import os
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -231,6 +231,7 @@ def open_run(
         run.define_metric("*", step_metric=STEP, step_sync=True)
         return run
 
+    opened: wandb.Run | None = None
     with guarded(f"the run of {phase}"):
         try:
             run = init(tracking.mode)
@@ -241,8 +242,8 @@ def open_run(
             wandb.teardown()  # its process still holds the id of the run that it could not open
             run = init("offline")
         log.info("W&B (%s): %s", "offline" if run.offline else "online", run.dir if run.offline else run.url)
-        return run
-    return None
+        opened = run
+    return opened
 
 
 def _without_waiting(run: Any) -> None:
@@ -260,28 +261,22 @@ def sync_command(run: wandb.Run) -> str:
     return f"wandb sync {folder}" if run.offline else f"wandb sync --include-online {folder}"
 
 
-class guarded:  # noqa: N801
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
     """Log what W&B could not do instead of raising it: it mirrors what is on disk, and must not end a run.
+
+    Interrupts are raised all the same.
 
     Args:
         what: what is sent, for the message.
     """
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> None:
-        """Nothing."""
-
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, *_: object) -> bool:
-        """Take errors, but no interrupts."""
-        if not isinstance(problem, Exception):
-            return False
+    try:
+        yield
+    except Exception as problem:
         log.warning(
             "W&B does not have all of %s (%s: %s); the run on disk is whole, and `task=runs to=wandb` sends it",
-            self.what, type(problem).__name__, one_line(problem),
+            what, type(problem).__name__, one_line(problem),
         )  # fmt: skip
-        return True
 
 
 def one_line(problem: Exception) -> str:

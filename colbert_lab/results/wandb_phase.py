@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from colbert_lab.atomic import write_text
 from colbert_lab.results.layout import Table
 from colbert_lab.results.lineage import PHASE_FILE
-from colbert_lab.results.records import Record
+from colbert_lab.results.records import EXACT, RECORDS_FILE, Record
 from colbert_lab.results.run_files import read_object
 from colbert_lab.results.tracking import STEP, Tracking, guarded, open_run, sync_command
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     import wandb
 
 log = logging.getLogger(__name__)
-RECORDS_FILE = "results.jsonl"
-"""In the W&B run's own files: the run's records, as on disk."""
-EXACT = "exact"
 NUMBERS = ("system", "phase", "split", "search", "measure", "value")
 
 

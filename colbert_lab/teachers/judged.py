@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 from colbert_lab.errors import InputError
 from colbert_lab.teachers.sources import Source
 from colbert_lab.text.collection import build_corpus, build_split
+from colbert_lab.text.examples import Examples
 from colbert_lab.text.triples import DOCUMENT, ID, QUERY, Triples
-from colbert_lab.types import Examples, Split
+from colbert_lab.types import Split
 
 
 @runtime_checkable

@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 from colbert_lab.atomic import one_maker
 from colbert_lab.teachers.list_candidates import Candidates
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, indexed
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
-from colbert_lab.types import Corpus, ScoredLists
+from colbert_lab.types import Corpus
 
 log = logging.getLogger(__name__)
 BUILD_VERSION = "1"  # raise when the same settings would give other lists

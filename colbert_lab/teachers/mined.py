@@ -14,10 +14,10 @@ import pyarrow as pa
 from colbert_lab.errors import InputError, some_ids
 from colbert_lab.teachers.mining import Miner
 from colbert_lab.text.collection import build_corpus
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.scored_lists import write_scored_lists
 from colbert_lab.text.triple_files import write_triples
-from colbert_lab.types import ScoredLists
 
 SHORT = ("keep", "drop", "error")
 OUTPUTS = ("triples", "lists")

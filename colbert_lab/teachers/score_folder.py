@@ -22,9 +22,10 @@ from colbert_lab.teachers.list_scorer import PairScorer, score_lists
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.teachers.to_score import ToScore
 from colbert_lab.text.collection import build_corpus
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.text.scored_lists import write_scored_lists
-from colbert_lab.types import Corpus, ScoredLists
+from colbert_lab.types import Corpus
 
 FACTS = "teacher.json"
 SECONDS = b"seconds"

@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 from colbert_lab.errors import InputError
 from colbert_lab.teachers.lists import build_scored_lists
 from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.text.examples import Examples, ScoredLists
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.scored_lists import read_scored_lists
-from colbert_lab.types import Examples, ScoredLists, Split
+from colbert_lab.types import Split
 
 
 class Source(Protocol):

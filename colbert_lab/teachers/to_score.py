@@ -16,9 +16,10 @@ from colbert_lab.teachers.sources import InstalledDocsLists, ScoredListFiles, So
 from colbert_lab.teachers.triple_sources import InstalledDocsTriples, TripleFiles
 from colbert_lab.text.beir import load_beir_corpus, load_beir_queries
 from colbert_lab.text.collection import build_corpus
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.text.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples
-from colbert_lab.types import Corpus, ScoredLists
+from colbert_lab.types import Corpus
 
 
 @dataclass(frozen=True, eq=False)

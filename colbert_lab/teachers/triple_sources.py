@@ -12,11 +12,12 @@ from colbert_lab.teachers.negatives import mine_triples, pairs_of
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.teachers.sources import Source
 from colbert_lab.text.beir import load_beir
+from colbert_lab.text.examples import Examples
 from colbert_lab.text.hub_triples import load_triples
 from colbert_lab.text.id_triples import read_id_triples
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.parted_triples import PartedTriples, load_parted
-from colbert_lab.types import Examples, Split
+from colbert_lab.types import Split
 
 ROUNDING = 1e-3  # what shares that are written with few digits may miss 1 by
 

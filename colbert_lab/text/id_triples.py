@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from colbert_lab.atomic import atomic_folder
-from colbert_lab.chosen import Chosen
 from colbert_lab.errors import InputError, some_ids
+from colbert_lab.text.chosen import Chosen
+from colbert_lab.text.examples import Example
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.text.jsonl import parse_json
 from colbert_lab.text.lines import read_lines
@@ -20,7 +21,7 @@ from colbert_lab.text.list_layouts import ListFolder
 from colbert_lab.text.list_rows import as_id
 from colbert_lab.text.list_store import META, open_texts
 from colbert_lab.text.mapped import ENDS, ArrayColumn, TextColumn, write_texts
-from colbert_lab.types import Corpus, Example
+from colbert_lab.types import Corpus
 
 KEY = "data.triples"
 VERSION = "1"  # of the files; raise when they change

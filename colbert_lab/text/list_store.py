@@ -15,11 +15,12 @@ import numpy as np
 
 from colbert_lab.atomic import atomic_folder
 from colbert_lab.errors import InputError, some_ids
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.text.list_problems import Problems
 from colbert_lab.text.list_rows import ListRow
 from colbert_lab.text.mapped import ArrayColumn, TextColumn, write_arrays, write_texts
-from colbert_lab.types import Corpus, ScoredLists
+from colbert_lab.types import Corpus
 
 VERSION = "1"  # of the files; raise when they change
 META = "meta.json"

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from colbert_lab.atomic import atomic_folder
 from colbert_lab.errors import InputError
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.list_layouts import list_layout
 from colbert_lab.text.list_store import open_lists, open_texts
-from colbert_lab.types import ScoredLists
 
 CONFIGS = ("train", "queries", "documents")
 _log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colbert_lab.errors import InputError, some_ids
+from colbert_lab.text.examples import Example
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
-from colbert_lab.types import Example
 
 QUERY, DOCUMENT, NEGATIVE, ID = "query", "document", "negative", "query_id"
 BLOCK = 10_000

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from colbert_lab.errors import InputError
 from colbert_lab.objectives.mix import Mix
+from colbert_lab.text.examples import Examples
 from colbert_lab.tokens.tokenizer import TokenRules
-from colbert_lab.types import Examples
 
 log = logging.getLogger(__name__)
 

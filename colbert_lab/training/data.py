@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from colbert_lab.errors import InputError
+from colbert_lab.text.examples import Example, Examples
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.tokens.tokenizer import NoScoringTokenError, StudentTokenizer, length_sorted_batches
 from colbert_lab.training.sampler import SourceSampler
-from colbert_lab.types import Example, Examples, Role, Tokens
+from colbert_lab.types import Role, Tokens
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import torch
 log = logging.getLogger(__name__)
 SHARE = 0.5  # of the free memory that activations may take
 GIB = 2**30
-STATUS = Path("/proc/self/status")
+STATUS, MACHINE = Path("/proc/self/status"), Path("/proc/meminfo")
+"""Of this process, and of the machine."""
 
 
 def activation_bytes(config: Any, padded_tokens: int, longest: int, low_precision: bool) -> int:
@@ -37,11 +38,21 @@ def free_bytes(device: torch.device) -> int | None:
     """Free memory of the device, or None where it cannot be told."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if device.type == "cpu" and meminfo.is_file():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+    return system_bytes(MACHINE, "MemAvailable") if device.type == "cpu" else None
+
+
+def system_bytes(file: Path, field: str) -> int | None:
+    """A size that Linux tells in KiB, in bytes; None on other systems.
+
+    Args:
+        file: ``STATUS`` or ``MACHINE``.
+        field: such as ``VmRSS``, see proc(5).
+    """
+    if not file.is_file():
+        return None
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
     return None
 
 
@@ -84,10 +95,9 @@ def reset_peak(device: torch.device) -> None:
 
 def peak_bytes() -> int:
     """Highest resident memory of this process since :func:`reset_peak`."""
-    if STATUS.is_file():
-        for line in STATUS.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    highest = system_bytes(STATUS, "VmHWM")
+    if highest is not None:
+        return highest
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)  # bytes on macOS, KiB elsewhere
 

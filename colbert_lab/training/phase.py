@@ -23,7 +23,7 @@ from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Poin
 from colbert_lab.training.checkpoints import checkpoint_callback, resume_point
 from colbert_lab.training.cost import EncoderFlops, matmul_rate
 from colbert_lab.training.data import PhaseData
-from colbert_lab.training.memory import GIB, activation_bytes, needs_recompute
+from colbert_lab.training.memory import activation_bytes, needs_recompute
 from colbert_lab.training.metrics_file import MetricsFile
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.prepare import PreparedPhase
@@ -162,7 +162,6 @@ def train_phase(
         prompt_mismatch=phase.prompt_mismatch,
         truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
     )
-    log.info("%s: %s", name, _told(outcome))
     student = Student(model.cpu(), phase.tokenizer)
     if fit.is_global_zero:
         save_student(student, folder / "student")
@@ -170,21 +169,6 @@ def train_phase(
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     fit.strategy.barrier("student saved")
     return student, outcome
-
-
-def _told(done: PhaseOutcome) -> str:
-    """What a phase took, in a line of the log."""
-    assert done.devices is not None
-    assert done.flops is not None
-    assert done.matmul_rate is not None
-    assert done.peak_memory_bytes is not None
-    seconds = max(done.seconds, 1e-9) * done.devices
-    share = done.flops / seconds / done.matmul_rate
-    return (
-        f"{done.steps} steps in {done.seconds:.0f} s, {done.tokens / seconds:,.0f} tokens a second and device, "
-        f"{done.flops / 1e12:,.2f} TFLOP, {share:.1%} of the {done.matmul_rate / 1e12:.2f} TFLOP/s of a large matrix "
-        f"product (MFU), peak memory {done.peak_memory_bytes / GIB:.2f} GiB"
-    )
 
 
 def _over_processes(fit: pl.Trainer, counted: list[float]) -> list[float]:

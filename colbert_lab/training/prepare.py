@@ -18,13 +18,14 @@ from colbert_lab.objectives.mix import Mix
 from colbert_lab.scoring.backends import AllPairs
 from colbert_lab.scoring.blocked import maxsim_blocked
 from colbert_lab.student.colbert import ColBERT
+from colbert_lab.text.examples import Examples
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.tokens.tokenizer import StudentTokenizer
 from colbert_lab.tokens.truncation import Truncation, truncation
 from colbert_lab.training.checks import check_data, check_prompts
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory, warmup_steps
-from colbert_lab.types import Examples, Role
+from colbert_lab.types import Role
 
 log = logging.getLogger(__name__)
 SAMPLE = 1000  # rows that are looked at before training

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from colbert_lab.text.collection import build_corpus, build_split
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.triples import Triples, make_triples, table_of
-from colbert_lab.types import ScoredLists, Split
+from colbert_lab.types import Split
 
 
 def triples(

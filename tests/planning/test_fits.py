@@ -10,7 +10,7 @@ import pytest
 
 from colbert_lab.errors import InputError
 from colbert_lab.planning.counting import Counted, Size
-from colbert_lab.planning.fits import Work, fit_rates, spread
+from colbert_lab.planning.fits import Work, evenly, fit_rates
 from colbert_lab.planning.peaks import Guard, along, predict
 from colbert_lab.planning.steps import Measured, Step
 from colbert_lab.planning.table import duration
@@ -50,9 +50,9 @@ def test_what_was_measured_apart_is_taken_off() -> None:
     assert rates.of(Work(100, 0, 10_000)) == pytest.approx(200 + 30_000)
 
 
-def test_spread_has_both_ends() -> None:
-    assert spread(range(100), 3) == [0, 50, 99]
-    assert spread(range(2), 5) == [0, 1]
+def test_evenly_has_both_ends() -> None:
+    assert evenly(range(100), 3) == [0, 50, 99]
+    assert evenly(range(2), 5) == [0, 1]
 
 
 def test_a_phase_is_the_sum_of_its_micro_batches() -> None:

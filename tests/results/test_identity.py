@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from colbert_lab.results.identity import canonical_json, config_hash, phase_hash, protocol_hash, run_id
+from colbert_lab.results.identity import (
+    canonical_json,
+    config_hash,
+    factors,
+    phase_hash,
+    protocol_hash,
+    run_id,
+)
 
 CONFIG: dict[str, Any] = {
     "task": "train",
@@ -120,3 +127,27 @@ def test_protocol_hash() -> None:
     assert protocol_hash({"depth": 100, "mode": "exact"}) == protocol_hash({"mode": "exact", "depth": 100})
     assert protocol_hash({"depth": 100}) != protocol_hash({"depth": 10})
     assert len(protocol_hash({})) == 10
+
+
+def test_what_says_where_and_how_is_no_factor() -> None:
+    given = [
+        "seed=1",
+        "name=x",
+        "+experiment=kd",
+        "tracking.mode=off",
+        "tracking=off",
+        "phases.distill.optimizer.lr=1e-4",
+    ]
+    given += [
+        "phases.distill.optimizer.lr=1e-4",
+        "teacher@data.teacher=bm25",
+        "~baselines",
+        "phases.distill.seed=3",
+    ]
+    assert factors(given) == {
+        "experiment": "kd",
+        "phases.distill.optimizer.lr": "1e-4",
+        "teacher@data.teacher": "bm25",
+        "baselines": "",
+        "phases.distill.seed": "3",
+    }

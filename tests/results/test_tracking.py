@@ -15,6 +15,7 @@ from colbert_lab.results.records import Record
 from colbert_lab.results.tracking import (
     Tracking,
     check_tags,
+    guarded,
     open_run,
     resolve_mode,
     short_tag,
@@ -217,3 +218,15 @@ def test_a_netrc_without_a_key_for_wandb_is_no_login(content: str, tmp_path: Pat
 def test_a_netrc_that_cannot_be_read_is_no_login(tmp_path: Path) -> None:
     (tmp_path / "home" / ".netrc").mkdir()
     assert resolve_mode("auto") == "offline"
+
+
+def fail(problem: BaseException) -> None:
+    raise problem
+
+
+def test_an_error_of_wandb_is_a_warning_and_an_interrupt_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+    with guarded("the curve"):
+        fail(ConnectionError("\n gone away\nat once"))
+    assert "does not have all of the curve (ConnectionError: gone away)" in caplog.text
+    with pytest.raises(KeyboardInterrupt), guarded("the curve"):
+        fail(KeyboardInterrupt())

@@ -13,7 +13,8 @@ from colbert_lab.teachers import lists as subject
 from colbert_lab.teachers.ensemble import Ensemble
 from colbert_lab.teachers.lists import build_scored_lists, describe
 from colbert_lab.teachers.scorer import indexed, rank
-from colbert_lab.types import Corpus, ScoredLists
+from colbert_lab.text.examples import ScoredLists
+from colbert_lab.types import Corpus
 from tests.teachers.support import Given, Hashed, HashedIndex, make_corpus
 
 CORPUS = make_corpus(40)

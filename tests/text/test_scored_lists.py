@@ -15,8 +15,8 @@ import pytest
 
 from colbert_lab.errors import InputError
 from colbert_lab.text import list_store
+from colbert_lab.text.examples import ScoredLists
 from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
-from colbert_lab.types import ScoredLists
 
 Read = Callable[..., ScoredLists]
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from colbert_lab.types import Corpus, ScoredLists
+from colbert_lab.text.examples import ScoredLists
+from colbert_lab.types import Corpus
 from tests.conftest import sentences
 
 TRAINER: dict[str, Any] = {

@@ -1,0 +1,51 @@
+"""What is set for the whole process before torch computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from colbert_lab.training.precision import prepare_torch
+
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    kept, threads = {name: os.environ.get(name) for name in CACHES}, torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    for name, value in kept.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def test_caches_of_primitives_are_small() -> None:
+    for name in CACHES:
+        os.environ.pop(name, None)
+    prepare_torch(None)
+    assert all(1 <= int(os.environ[name]) <= 64 for name in CACHES)
+
+
+def test_what_the_environment_says_of_them_is_left() -> None:
+    os.environ |= {CACHES[0]: "7", CACHES[1]: "1024"}
+    prepare_torch(None)
+    assert [os.environ[name] for name in CACHES] == ["7", "1024"]
+
+
+def test_threads_are_set_where_they_are_given() -> None:
+    threads = torch.get_num_threads()
+    prepare_torch(None)
+    assert torch.get_num_threads() == threads
+    prepare_torch(threads + 1)
+    assert torch.get_num_threads() == threads + 1
+
+
+def test_denormal_numbers_are_flushed() -> None:
+    prepare_torch(None)
+    smallest = torch.finfo(torch.float32).tiny
+    assert (torch.tensor([smallest, 1.0]) * torch.tensor([0.25, 1.0])).tolist() == [0.0, 1.0]
