@@ -137,7 +137,7 @@ class Certifier:
         batch = micro.batch
         texts = sum(len(chunk.input_ids_NL) for chunk in batch.documents)
         self.made[phase.name] = (
-            f"{self.limits.micro_batches} micro-batches of {len(micro.examples)} queries and about {texts} documents in "
+            f"{self.limits.micro_batches} micro-batches of {len(micro.examples)} queries, about {texts} documents, in "
             f"{len(batch.documents)} chunks of at most {phase.settings.token_budget:,} tokens"
         )
         if micro.dropout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -88,10 +89,12 @@ def work(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[S
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD, timeout=PATIENCE
     )
-    model = load_student(Path(folder) / "student", attention).model.eval()
+    model = load_student(Path(folder) / "student", attention).model
     for number, task in enumerate(tasks):
-        module = training_module(task.phase, model, task.recompute).eval()
-        loss = DistributedDataParallel(_Step(module))(task.shares[rank])
+        # What once was data-parallel keeps its hooks: every task has a copy of its own.
+        module = training_module(task.phase, copy.deepcopy(model), task.recompute).eval()
+        step = DistributedDataParallel(_Step(module))  # reduces gradients for as long as it lives
+        loss = step(task.shares[rank])
         loss.backward()
         mean = loss.detach() / WORLD
         dist.all_reduce(mean)
@@ -100,9 +103,8 @@ def work(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[S
             plain = {name.removeprefix("model."): value.contiguous() for name, value in found.items()}
             save_file(plain, Path(folder) / f"{number}.safetensors")
             (Path(folder) / f"{number}.json").write_text(json.dumps(float(mean)), encoding="utf-8")
-        module.zero_grad(set_to_none=True)
-    # Freeing a gloo group joins its thread while holding the interpreter's lock, which that thread may be waiting for to
-    # free its last piece of work (torch 2.13): leave without freeing anything.
+    # Freeing a gloo group joins its thread while holding the interpreter's lock, which that thread may be waiting for
+    # to free its last piece of work (torch 2.13): leave without freeing anything.
     dist.barrier()
     os._exit(0)
 
@@ -134,8 +136,8 @@ def two_processes(
         except ProcessException as error:
             lines = str(error).strip().splitlines()
             raise InputError(
-                f"certify.checks: gathering: two processes cannot work together here ({lines[-1]}); leave gathering out "
-                "of certify.checks if this machine trains with one process"
+                f"certify.checks: gathering: two processes cannot work together here ({lines[-1]}); leave gathering "
+                "out if this machine trains with one process"
             ) from error
 
         def read(number: int) -> Step:
