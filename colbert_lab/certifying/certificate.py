@@ -27,7 +27,7 @@ class Finding:
 
     Attributes:
         phase: name of the slot.
-        check: its name, with what was compared where that is not all.
+        check: its name.
         what: which numbers.
         difference: the largest over the micro-batches.
         tolerance: what it may be.
@@ -76,7 +76,6 @@ class Certificate:
 def refusal(certificate: Certificate) -> str:
     """What failed first, and which setting to change, in one line."""
     first = certificate.failed[0]
-    check = first.check.partition(":")[0].partition(",")[0].split()[0]
     allowed = (
         "has to be the same bits"
         if first.setting is None
@@ -86,7 +85,7 @@ def refusal(certificate: Certificate) -> str:
     more = f"; {others} more line{'s' if others > 1 else ''} failed" if others else ""
     return (
         f"phases.{first.phase}: {first.check}: {first.what} differs by {number(first.difference)} and {allowed}; "
-        f"{ADVICE[check].format(phase=first.phase)}{more}"
+        f"{ADVICE[first.check].format(phase=first.phase)}{more}"
     )
 
 

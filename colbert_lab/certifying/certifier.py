@@ -12,8 +12,9 @@ from tqdm.auto import tqdm
 
 from colbert_lab.certifying.as_trained import FULL, Step, cut_phase, train_step
 from colbert_lab.certifying.certificate import Finding
-from colbert_lab.certifying.checks import ALONE, Difference, MicroBatch, gathering, largest
+from colbert_lab.certifying.checks import ALONE, Difference, gathering, largest
 from colbert_lab.certifying.gathering import Shared, shared, two_processes
+from colbert_lab.certifying.micro_batch import MicroBatch
 from colbert_lab.certifying.reference import Reference
 from colbert_lab.errors import InputError
 from colbert_lab.student.student import Student
@@ -76,6 +77,8 @@ class Certifier:
         if "precision" in checks and self.precision == FULL:
             checks.remove("precision")
             self._note(f"precision: trainer.precision={FULL} is what others are compared with.")
+        elif "precision" in checks:
+            self._note(f"precision: trainer.precision={self.precision} against {FULL}.")
         together = "gathering" in self.limits.checks
         if not checks and not together:
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,9 +23,8 @@ from colbert_lab.certifying.differences import (
     token_cosines,
     worst,
 )
-from colbert_lab.certifying.reference import Reference, Truth, plain_maxsim
-from colbert_lab.student.colbert import ColBERT
-from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.certifying.micro_batch import MicroBatch
+from colbert_lab.certifying.reference import plain_maxsim
 from colbert_lab.types import Embeddings
 
 BLOCKS = 8  # that a micro-batch is scored in at least
@@ -37,7 +36,7 @@ class Difference:
     """One comparison.
 
     Attributes:
-        check: its name, with what was compared where that is not all.
+        check: its name.
         what: which numbers.
         value: how far they are apart at most.
         tolerance: key below ``certify.tolerance``; None where they have to be the same bits.
@@ -47,85 +46,6 @@ class Difference:
     what: str
     value: float
     tolerance: str | None
-
-
-class MicroBatch:
-    """A micro-batch of a phase, and what the checks compute of it; each thing once.
-
-    Args:
-        phase: as :func:`~colbert_lab.certifying.as_trained.cut_phase` made it.
-        k: number of the micro-batch.
-        model: the student's network.
-        reference: the same, computed the plain way.
-        precision: what the config trains in, Lightning's name.
-        recompute: whether the phase computes activations again.
-    """
-
-    def __init__(
-        self,
-        phase: PreparedPhase,
-        k: int,
-        model: ColBERT,
-        reference: Reference,
-        precision: str,
-        recompute: bool,
-    ) -> None:
-        self.phase = phase
-        self.k = k
-        self.model = model
-        self.reference = reference
-        self.precision = precision
-        self.recompute = recompute
-        self.examples = phase.batches.examples(k)
-        self.batch = phase.batches[k].to(next(model.parameters()).device)
-        self.matrix = as_trained.uses_matrix(phase.objective)
-        self.lists = phase.objective.distillation_weight > 0
-        self._steps: dict[str, Step] = {}
-
-    @cached_property
-    def dropout(self) -> bool:
-        """Whether training draws random numbers."""
-        return as_trained.dropout_matters(self.phase, self.model, self.batch)
-
-    @cached_property
-    def embedded(self) -> Embedded:
-        """In float32."""
-        return self.embed(FULL)
-
-    @cached_property
-    def truth(self) -> Truth:
-        """The plain way."""
-        near = self.embedded.texts(self.batch, self.examples)
-        return self.reference.truth(self.examples, self.phase.tokenizer, self.phase.objective, near)
-
-    def embed(self, precision: str) -> Embedded:
-        """As training does it."""
-        return as_trained.embed(self.model, self.batch, self.phase.settings.token_budget, precision)
-
-    def step(self, precision: str) -> Step:
-        """As training does it, without dropout."""
-        if precision not in self._steps:
-            self._steps[precision] = self.step_with(precision, self.recompute)
-        return self._steps[precision]
-
-    def step_with(self, precision: str, recompute: bool, dropout_seed: int | None = None) -> Step:
-        """A step anew, with or without recomputation and dropout."""
-        return as_trained.train_step(
-            self.phase, self.model, self.batch, precision, recompute=recompute, dropout_seed=dropout_seed
-        )
-
-    def scores(self, embedded: Embedded) -> list[Tensor]:
-        """The scores that the objective asks for: lists, everything against everything, or both."""
-        found = [as_trained.list_scores(embedded, self.batch)] if self.lists else []
-        if self.matrix:
-            found.append(as_trained.matrix_scores(embedded, self.batch, self.examples))
-        return found
-
-    @property
-    def true_scores(self) -> list[Tensor]:
-        """The same of the reference."""
-        found = [self.truth.lists] if self.lists else []
-        return found if self.truth.matrix is None else [*found, self.truth.matrix]
 
 
 def chunking(micro: MicroBatch) -> Iterator[Difference]:
@@ -141,23 +61,23 @@ def chunking(micro: MicroBatch) -> Iterator[Difference]:
     yield from _steps(name, micro.step(FULL), Step(micro.truth.loss, micro.truth.gradients), "float32")
 
 
-def _steps(name: str, ours: Step, theirs: Step, group: str) -> Iterator[Difference]:
-    yield Difference(name, "loss", loss_difference(ours.loss, theirs.loss), f"{group}.loss")
+def _steps(name: str, ours: Step, theirs: Step, group: str, of: str = "") -> Iterator[Difference]:
+    yield Difference(name, f"{of}loss", loss_difference(ours.loss, theirs.loss), f"{group}.loss")
     apart, turned = gradient_difference(ours.gradients, theirs.gradients)
-    yield Difference(name, "gradient", apart, f"{group}.gradient")
-    yield Difference(name, "gradient: 1 - cosine", turned, f"{group}.cosine")
+    yield Difference(name, f"{of}gradient", apart, f"{group}.gradient")
+    yield Difference(name, f"{of}gradient: 1 - cosine", turned, f"{group}.cosine")
 
 
 def recomputation(micro: MicroBatch) -> Iterator[Difference]:
     """Activations computed again against kept ones, in the precision of the config: the same bits."""
     own, other = micro.step(micro.precision), micro.step_with(micro.precision, not micro.recompute)
-    steps = {"recomputation": (own, other)}
+    name, steps = "recomputation", {"": (own, other)}
     if micro.dropout:
         again, kept = (micro.step_with(micro.precision, each, DROPOUT_SEED) for each in (True, False))
-        steps["recomputation, dropout"] = again, kept
-    for name, (again, kept) in steps.items():
-        yield Difference(name, "loss", float(again.loss != kept.loss), None)
-        yield Difference(name, "gradient: other bits", same_bits(again.gradients, kept.gradients), None)
+        steps["dropout: "] = again, kept
+    for of, (again, kept) in steps.items():
+        yield Difference(name, f"{of}loss", float(again.loss != kept.loss), None)
+        yield Difference(name, f"{of}gradient: other bits", same_bits(again.gradients, kept.gradients), None)
 
 
 def maxsim(micro: MicroBatch) -> Iterator[Difference]:
@@ -171,12 +91,12 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
     per_pair = micro.embedded.queries.mask_NL.numel() * sum(c.mask_NL.numel() for c in micro.embedded.chunks)
     ways: dict[str, tuple[Callable[[Embedded], Tensor], list[list[int]]]] = {}
     if micro.lists:
-        ways["maxsim of lists"] = partial(as_trained.list_scores, batch=micro.batch), rows
+        ways["lists"] = partial(as_trained.list_scores, batch=micro.batch), rows
     everything = [list(range(len(names)))] * len(micro.examples)
     blocked = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples)
-    ways["maxsim in one block"] = blocked, everything
-    ways["maxsim in blocks"] = partial(blocked, block_values=max(1, per_pair // BLOCKS)), everything
-    for name, (way, wanted) in ways.items():
+    ways["one block"] = blocked, everything
+    ways["blocks"] = partial(blocked, block_values=max(1, per_pair // BLOCKS)), everything
+    for of, (way, wanted) in ways.items():
         embedded = _leaves(micro.embedded)
         scores = way(embedded)
         weights = (
@@ -193,11 +113,13 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
             ]
         )
         (plain * weights.to(dtype)).sum().backward()
-        yield Difference(name, "scores", relative(scores.detach(), plain.detach()), "float32.scores")
+        yield Difference(
+            "maxsim", f"{of}: scores", relative(scores.detach(), plain.detach()), "float32.scores"
+        )
         places = as_trained.columns(micro.batch, micro.examples)
         yield Difference(
-            name,
-            "gradient",
+            "maxsim",
+            f"{of}: gradient",
             gradient_difference(
                 _gradients(embedded, places), {**_numbered("q", plain_q), **_numbered("d", plain_d)}
             )[0],
@@ -261,13 +183,13 @@ def attention(micro: MicroBatch) -> Iterator[Difference]:
         pairs = [(b[text], a[text]) for a, b in zip(plain_texts, texts, strict=True) for text in a]
         apart = largest_difference([a for a, _ in pairs], [b for _, b in pairs])
         if group == "float32":
-            yield Difference(f"attention: {name}", "embeddings", apart, "float32.embeddings")
-        yield from _steps(f"attention: {name}", ours, plain, group)
+            yield Difference("attention", f"{name}: embeddings", apart, "float32.embeddings")
+        yield from _steps("attention", ours, plain, group, f"{name}: ")
 
 
 def precision(micro: MicroBatch) -> Iterator[Difference]:
     """The precision of the config against float32."""
-    name, group = f"precision: {micro.precision}", "precision"
+    name = group = "precision"
     embedded = micro.embed(micro.precision)
     ours, full = (each.texts(micro.batch, micro.examples) for each in (embedded, micro.embedded))
     pairs = [(a[text], b[text]) for a, b in zip(ours, full, strict=True) for text in b]

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from colbert_lab.certifying.as_trained import cut_phase
-from colbert_lab.certifying.checks import Difference, MicroBatch
+from colbert_lab.certifying.checks import Difference
+from colbert_lab.certifying.micro_batch import MicroBatch
 from colbert_lab.certifying.reference import Reference
 from colbert_lab.student.student import Student, build_student
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase

@@ -20,7 +20,7 @@ from colbert_lab.certifying.checks import CHECKS
 from colbert_lab.results.layout import to_markdown
 
 GOOD = Finding("distill", "chunking", "loss", 1e-7, 1e-5, "float32.loss")
-BITS = Finding("distill", "recomputation, dropout", "gradient: other bits", 0.25, 0.0, None)
+BITS = Finding("distill", "recomputation", "dropout: gradient: other bits", 0.25, 0.0, None)
 
 
 def certificate(*findings: Finding) -> Certificate:
@@ -38,17 +38,17 @@ def test_every_check_has_advice() -> None:
             replace(GOOD, difference=2e-5),
             ("phases.distill: chunking: loss", "2.0e-05", "float32.loss", "token_budget=1"),
         ),
-        (BITS, ("recomputation, dropout", "same bits", "phases.distill.recompute=false")),
+        (BITS, ("recomputation: dropout: gradient", "same bits", "phases.distill.recompute=false")),
         (
-            Finding("a", "maxsim in blocks", "scores", math.nan, 1.0, "float32.scores"),
-            ("phases.a: maxsim in blocks", "not a number", "trainer.accelerator=cpu"),
+            Finding("a", "maxsim", "blocks: scores", math.nan, 1.0, "float32.scores"),
+            ("phases.a: maxsim: blocks: scores", "not a number", "trainer.accelerator=cpu"),
         ),
         (
-            Finding("a", "attention: sdpa", "gradient", math.inf, 1.0, "float32.gradient"),
-            ("attention: sdpa", "inf", "student.attention=eager"),
+            Finding("a", "attention", "sdpa: gradient", math.inf, 1.0, "float32.gradient"),
+            ("attention", "sdpa: inf", "student.attention=eager"),
         ),
         (
-            Finding("a", "precision: bf16-mixed", "order", 1, 0.1, "precision.order"),
+            Finding("a", "precision", "order", 1, 0.1, "precision.order"),
             ("trainer.precision=32-true",),
         ),
         (Finding("a", "gathering", "loss", 1, 0.1, "float32.loss"), ("trainer.devices=1",)),
@@ -71,7 +71,7 @@ def test_json_and_table() -> None:
     assert read["findings"][2]["difference"] is None
     table = certificate_table(whole)
     assert table.rows[0] == ("distill", "", "", "", "")
-    assert table.rows[2] == ("  recomputation, dropout", "gradient: other bits", "2.5e-01", "same bits", "NO")
+    assert table.rows[2] == ("  recomputation", "dropout: gradient: other bits", "2.5e-01", "same bits", "NO")
     assert table.verdicts == ("2 of 3 differences are beyond their tolerance.",)
     assert "| distill |" in to_markdown([table])
     assert certificate_table(certificate(GOOD)).verdicts == (

@@ -50,7 +50,7 @@ def test_nothing_is_changed(
     assert len(micro.batch.documents) > 1
     found = [each for name in EXACT for each in ALONE[name](micro)]
     assert not beyond(found)
-    assert ("recomputation, dropout" in {each.check for each in found}) == micro.dropout
+    assert ("dropout: loss" in {each.what for each in found}) == micro.dropout
     assert micro.dropout == (
         student.get("dropout") != 0 and made_of.model.backbone.config.hidden_dropout_prob > 0
     )
@@ -157,17 +157,17 @@ FAULTS: list[tuple[Fault, str, set[tuple[str, str]]]] = [
         gradients_are_doubled,
         "maxsim",
         {
-            ("maxsim of lists", "gradient"),
-            ("maxsim in one block", "gradient"),
-            ("maxsim in blocks", "gradient"),
+            ("maxsim", "lists: gradient"),
+            ("maxsim", "one block: gradient"),
+            ("maxsim", "blocks: gradient"),
         },
     ),
-    (masks_are_ignored, "maxsim", {("maxsim of lists", "scores"), ("maxsim in blocks", "scores")}),
-    (dropout_is_drawn_anew, "recomputation", {("recomputation, dropout", "gradient: other bits")}),
+    (masks_are_ignored, "maxsim", {("maxsim", "lists: scores"), ("maxsim", "blocks: scores")}),
+    (dropout_is_drawn_anew, "recomputation", {("recomputation", "dropout: gradient: other bits")}),
     (
         one_attention_is_wrong,
         "attention",
-        {("attention: sdpa", "embeddings"), ("attention: sdpa", "gradient")},
+        {("attention", "sdpa: embeddings"), ("attention", "sdpa: gradient")},
     ),
 ]
 
