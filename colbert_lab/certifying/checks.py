@@ -99,10 +99,8 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
     for of, (way, wanted) in ways.items():
         embedded = _leaves(micro.embedded)
         scores = way(embedded)
-        weights = (
-            torch.linspace(0.1, 1.0, scores.numel(), dtype=torch.float64).view(scores.shape).to(scores.device)
-        )
-        (scores * weights.to(scores.dtype)).sum().backward()
+        weights = torch.linspace(0.1, 1.0, scores.numel(), device=scores.device).view(scores.shape)
+        (scores * weights).sum().backward()
         dtype = micro.reference.dtype
         plain_q = [queries[e.query].to(dtype, copy=True).requires_grad_() for e in micro.examples]
         plain_d = [documents[text].to(dtype, copy=True).requires_grad_() for text in names]

@@ -13,7 +13,8 @@ def relative(ours: Tensor, truth: Tensor) -> float:
     """Largest difference as a share of the largest true value; infinite where the shapes differ."""
     if ours.shape != truth.shape:
         return math.inf
-    return _share(float((ours.double() - truth.double()).abs().max()), float(truth.double().abs().max()))
+    apart = _wide(ours) - _wide(truth)
+    return _share(float(apart.abs().max()), float(truth.abs().max()))
 
 
 def loss_difference(ours: float, truth: float) -> float:
@@ -33,7 +34,7 @@ def gradient_difference(ours: Mapping[str, Tensor], truth: Mapping[str, Tensor])
     """
     apart = norm = own = product = 0.0
     for name in ours.keys() | truth.keys():
-        a, b = (side[name].double() if name in side else None for side in (ours, truth))
+        a, b = (_wide(side[name]) if name in side else None for side in (ours, truth))
         if a is not None:
             own += float(a.square().sum())
         if b is not None:
@@ -64,7 +65,7 @@ def token_cosines(ours: Sequence[Tensor], truth: Sequence[Tensor]) -> tuple[floa
     """
     if [text.shape for text in ours] != [text.shape for text in truth]:
         return math.inf, math.inf
-    a, b = torch.cat(list(ours)).double(), torch.cat(list(truth)).double()
+    a, b = _wide(torch.cat(list(ours))), _wide(torch.cat(list(truth)))
     away = 1 - torch.nn.functional.cosine_similarity(a, b, dim=-1)
     return float(away.max()), float(away.mean())
 
@@ -73,7 +74,7 @@ def largest_difference(ours: Sequence[Tensor], truth: Sequence[Tensor]) -> float
     """Largest distance of a token's vector from the true one (these have length 1), over texts [L, D]."""
     if [text.shape for text in ours] != [text.shape for text in truth]:
         return math.inf
-    apart = [float((a.double() - b.double()).norm(dim=-1).max()) for a, b in zip(ours, truth, strict=True)]
+    apart = [float((_wide(a) - _wide(b)).norm(dim=-1).max()) for a, b in zip(ours, truth, strict=True)]
     return worst(apart)
 
 
@@ -95,6 +96,11 @@ def swapped(ours: Tensor, truth: Tensor) -> float:
 def worst(values: Sequence[float]) -> float:
     """The largest; not a number where one of them is not."""
     return math.nan if any(math.isnan(value) for value in values) else max(values)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none."""
+    return values.cpu().double() if values.device.type == "mps" else values.double()
 
 
 def _share(part: float, whole: float) -> float:

@@ -97,7 +97,6 @@ class Reference:
         tokenizer: StudentTokenizer,
         objective: Mix,
         near: tuple[Texts, Texts] | None = None,
-        progress: Callable[[], None] = lambda: None,
     ) -> Truth:
         """Embeddings, scores, loss and gradients of a micro-batch.
 
@@ -108,7 +107,6 @@ class Reference:
             near: embeddings of queries and documents as another way computed them. Where two document tokens are as
                 good as equal for a query token, the gradient goes to the one that is best there: either is a
                 gradient of the maximum.
-            progress: called after each text.
         """
         tokens: dict[tuple[Role, str], Tokens] = {}
         for example in examples:
@@ -120,7 +118,6 @@ class Reference:
         with torch.no_grad():
             for key, text_tokens in tokens.items():
                 leaves[key] = self.embed(text_tokens).requires_grad_()
-                progress()
         scores = _Scores(leaves, near)
         log_temperature = None
         if objective.contrastive_weight > 0 and objective.contrastive.learnable:
@@ -132,7 +129,6 @@ class Reference:
         for key, text_tokens in tokens.items():
             if leaves[key].grad is not None:
                 self.embed(text_tokens).backward(leaves[key].grad)
-            progress()
         gradients = {
             name: value.grad for name, value in self.model.named_parameters() if value.grad is not None
         }
@@ -164,8 +160,9 @@ class _Scores:
         if pair not in self.known:
             choice = None
             if self.near is not None:
-                queries, documents = self.near
-                choice = (queries[query].double() @ documents[document].double().T).argmax(dim=1)
+                like = self.leaves["query", query]
+                near_q, near_d = (side[text].to(like) for side, text in zip(self.near, pair, strict=True))
+                choice = (near_q @ near_d.T).argmax(dim=1)
             self.known[pair] = plain_maxsim(
                 self.leaves["query", query], self.leaves["document", document], choice
             )

@@ -45,7 +45,7 @@ def test_every_check_has_advice() -> None:
         ),
         (
             Finding("a", "attention", "sdpa: gradient", math.inf, 1.0, "float32.gradient"),
-            ("attention", "sdpa: inf", "student.attention=eager"),
+            ("attention: sdpa: gradient", "inf", "student.attention=eager"),
         ),
         (
             Finding("a", "precision", "order", 1, 0.1, "precision.order"),

@@ -135,10 +135,10 @@ def dropout_is_drawn_anew(patch: pytest.MonkeyPatch) -> None:
 def one_attention_is_wrong(patch: pytest.MonkeyPatch) -> None:
     original = ALL_ATTENTION_FUNCTIONS["sdpa"]
 
-    def sharper(module: Any, query: Tensor, *others: Any, **settings: Any) -> Any:
-        return original(module, query * 1.001, *others, **settings)
+    def larger(module: Any, query: Tensor, key: Tensor, value: Tensor, *others: Any, **settings: Any) -> Any:
+        return original(module, query, key, 1.01 * value, *others, **settings)
 
-    patch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "sdpa", sharper)
+    patch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "sdpa", larger)
 
 
 def the_loss_is_scaled(patch: pytest.MonkeyPatch) -> None:
