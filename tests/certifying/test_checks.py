@@ -13,8 +13,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from colbert_lab.certifying import as_trained, checks
+from colbert_lab.certifying import as_trained
 from colbert_lab.certifying.checks import ALONE, Difference, largest
+from colbert_lab.certifying.differences import gradient_difference
+from colbert_lab.scoring.blocked import maxsim_blocked
+from colbert_lab.scoring.maxsim import maxsim_lists
 from colbert_lab.student import chunked
 from colbert_lab.student.colbert import ColBERT
 from colbert_lab.tokens.tokenizer import StudentTokenizer
@@ -123,7 +126,7 @@ def masks_are_ignored(patch: pytest.MonkeyPatch) -> None:
     def unmasked(each: Embeddings) -> Embeddings:
         return replace(each, mask_NL=torch.ones_like(each.mask_NL))
 
-    lists, blocked = as_trained.maxsim_lists, as_trained.maxsim_blocked
+    lists, blocked = maxsim_lists, maxsim_blocked
     patch.setattr(as_trained, "maxsim_lists", lambda q, d: lists(q, unmasked(d)))
     patch.setattr(as_trained, "maxsim_blocked", lambda q, d, **k: blocked(q, [unmasked(c) for c in d], **k))
 
@@ -273,4 +276,4 @@ def test_float16_is_scaled_as_lightning_scales_it(
     )
     scaled = micro.step("16-mixed")
     assert scales == [2.0**16, 2.0**15, 2.0**14]
-    assert checks.gradient_difference(scaled.gradients, full.gradients)[0] < 1e-5
+    assert gradient_difference(scaled.gradients, full.gradients)[0] < 1e-5
