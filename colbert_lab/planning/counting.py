@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from colbert_lab.planning.fits import Work
-from colbert_lab.scoring.blocked import count_blocks
 from colbert_lab.training.data import Batch, MicroBatches
 from colbert_lab.training.prepare import PreparedPhase
 
@@ -27,7 +26,6 @@ class Size:
         padded: with padding.
         area: see :class:`~colbert_lab.planning.fits.Work`.
         cells: see there.
-        blocks: in which queries and documents are scored, where all are scored against all.
     """
 
     queries: int
@@ -36,7 +34,6 @@ class Size:
     padded: int
     area: int
     cells: int
-    blocks: int = 0
 
     def work(self, scored_whole: bool) -> Work:
         """What it takes; ``scored_whole`` where every query is scored against every document."""
@@ -86,9 +83,6 @@ def size_of(batch: Batch) -> Size:
         padded=batch.n_padded,
         area=sum(chunk.numel() * chunk.shape[1] for chunk in (queries, *documents)),
         cells=queries.numel() * padded,
-        blocks=count_blocks(
-            (len(queries), queries.shape[1]), [(len(chunk), chunk.shape[1]) for chunk in documents]
-        ),
     )
 
 

@@ -58,7 +58,6 @@ class Measured:
         saving: seconds of one checkpoint.
         whole: whether these are the phase's own micro-batches; otherwise smaller ones of the same data.
         recompute: whether activations are computed again in the backward pass.
-        scored_whole: whether every query is scored against every document of its batch.
     """
 
     first: Step
@@ -67,7 +66,6 @@ class Measured:
     saving: float
     whole: bool
     recompute: bool
-    scored_whole: bool = False
 
     def rates(self) -> Rates:
         """Seconds of a micro-batch by its size."""
@@ -240,8 +238,7 @@ def measure(
         per_cell = _scoring(module, batch, trainer["precision"]) / size_of(batch).cells
     del fit, module
     model.cpu()
-    whole = phase.objective.contrastive_weight > 0
-    return Measured(first, steps, per_cell, saving, choice.whole, recompute, whole)
+    return Measured(first, steps, per_cell, saving, choice.whole, recompute)
 
 
 def _saving(fit: pl.Trainer, disk: Path) -> float:
@@ -262,7 +259,8 @@ def _scoring(module: StudentModule, batch: Batch, precision: str) -> float:
 
     def embedded(tokens: Tokens) -> Embeddings:
         shape = (*tokens.input_ids_NL.shape, dim)
-        return Embeddings(torch.randn(shape, device=device, requires_grad=True), tokens.score_mask_NL)
+        unit = torch.nn.functional.normalize(torch.randn(shape, device=device), dim=-1)
+        return Embeddings(unit.requires_grad_(), tokens.score_mask_NL)
 
     queries, chunks = embedded(batch.queries), [embedded(chunk) for chunk in batch.documents]
     seconds = []

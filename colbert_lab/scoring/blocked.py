@@ -1,86 +1,177 @@
-"""MaxSim of a whole batch in blocks: no similarity matrix and no argmax is kept between forward and backward."""
+"""MaxSim of a whole batch with a backward pass of its own: nothing as large as all similarities is ever kept.
+
+The forward pass needs the largest similarity of each pair of query token and document, not its place. The backward
+pass computes the similarities again, and only of queries whose score of a document has a gradient: at low temperatures
+the softmax of InfoNCE is exactly zero in float32 for most pairs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
-from colbert_lab.scoring.maxsim import maxsim
+from colbert_lab.scoring.maxsim import check_scoring
 from colbert_lab.types import Embeddings
 
-BLOCK_VALUES = 8_388_608  # token similarities of a block: 32 MiB in float32
+BLOCK_VALUES = {"cpu": 4_194_304, "cuda": 67_108_864}
+"""Token similarities of a block: 16 MiB in float32 on a CPU, where more gains nothing; a GPU wants larger matrices."""
 
 
 def maxsim_blocked(
-    queries: Embeddings, documents: Sequence[Embeddings], block_values: int = BLOCK_VALUES
+    queries: Embeddings, documents: Sequence[Embeddings], block_values: int | None = None
 ) -> Tensor:
     """Score every query against every document of every chunk.
 
-    Each block of queries and documents is scored by :func:`colbert_lab.scoring.maxsim.maxsim`, and scored again in the
-    backward pass, so memory beyond the embeddings is a few times ``block_values`` whatever the batch.
+    The same as :func:`colbert_lab.scoring.maxsim.maxsim` of all of them, with memory beyond the embeddings, their
+    gradients and the scores of a few blocks. Where several tokens of a document are equally close to a query token,
+    they share its gradient (as in ``torch.amax``).
 
     Args:
         queries: B queries, embeddings [B, Q, D].
         documents: chunks of documents, embeddings [N_i, L_i, D].
-        block_values: most token similarities of a block (a block holds at least one query and one document).
+        block_values: most token similarities of a block (a block holds at least one query and one document); None for
+            what suits the device.
 
     Returns:
-        Scores [B, sum of N_i], float32.
+        Scores [B, sum of N_i], float32 (float64 for float64 embeddings).
 
     Raises:
         ValueError: a document has no scoring token.
     """
-    columns = []
     for chunk in documents:
-        rows, width = chunk.mask_NL.shape
-        n_queries, n_documents = block_sizes(queries.emb_NLD.shape[1], rows, width, block_values)
-        some = list(zip(queries.emb_NLD.split(n_queries), queries.mask_NL.split(n_queries), strict=True))
-        blocks = zip(chunk.emb_NLD.split(n_documents), chunk.mask_NL.split(n_documents), strict=True)
-        again = torch.is_grad_enabled() and (len(documents) > 1 or len(some) > 1 or n_documents < rows)
-        columns += [
-            torch.cat([_recomputed(*each, *block) if again else _score(*each, *block) for each in some])
-            for block in blocks
-        ]
-    return torch.cat(columns, dim=1)
-
-
-def block_sizes(query_width: int, rows: int, width: int, block_values: int = BLOCK_VALUES) -> tuple[int, int]:
-    """Queries and documents of a block of one chunk.
-
-    Args:
-        query_width: padded tokens of a query.
-        rows: documents of the chunk.
-        width: their padded tokens.
-        block_values: see :func:`maxsim_blocked`.
-    """
-    per_pair = query_width * width
-    n_documents = max(1, min(block_values // per_pair, rows))
-    return max(1, block_values // (per_pair * n_documents)), n_documents
-
-
-def count_blocks(queries: tuple[int, int], documents: Sequence[tuple[int, int]]) -> int:
-    """How many blocks :func:`maxsim_blocked` scores; each is a node of the graph.
-
-    Args:
-        queries: rows and width.
-        documents: of each chunk.
-    """
-    found = 0
-    for rows, width in documents:
-        n_queries, n_documents = block_sizes(queries[1], rows, width)
-        found += math.ceil(queries[0] / n_queries) * math.ceil(rows / n_documents)
-    return found
-
-
-def _recomputed(q_emb: Tensor, q_mask: Tensor, d_emb: Tensor, d_mask: Tensor) -> Tensor:
-    scores = checkpoint(_score, q_emb, q_mask, d_emb, d_mask, use_reentrant=False, preserve_rng_state=False)
-    assert isinstance(scores, Tensor)
+        check_scoring(chunk)
+    if block_values is None:
+        block_values = BLOCK_VALUES.get(queries.emb_NLD.device.type, BLOCK_VALUES["cuda"])
+    masks = [chunk.mask_NL for chunk in documents]
+    embeddings = [chunk.emb_NLD for chunk in documents]
+    scores: Tensor = _AllPairs.apply(  # type: ignore[no-untyped-call]
+        block_values, queries.mask_NL, masks, queries.emb_NLD, *embeddings
+    )
     return scores
 
 
-def _score(q_emb: Tensor, q_mask: Tensor, d_emb: Tensor, d_mask: Tensor) -> Tensor:
-    return maxsim(Embeddings(q_emb, q_mask), Embeddings(d_emb, d_mask))
+class _AllPairs(torch.autograd.Function):
+    """Scores of all queries and documents; the gradient goes to the tokens that were the closest."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, block_values: int, mask_BQ: Tensor, masks: list[Tensor], emb_BQD: Tensor, *chunks: Tensor
+    ) -> Tensor:
+        ctx.block_values, ctx.masks = block_values, masks
+        ctx.save_for_backward(mask_BQ, emb_BQD, *chunks)
+        total = sum(map(len, chunks))
+        scores_BN = emb_BQD.new_empty(
+            len(emb_BQD), total, dtype=torch.promote_types(emb_BQD.dtype, torch.float32)
+        )
+        start = 0
+        with torch.autocast(emb_BQD.device.type, enabled=False):
+            for chunk, mask in zip(chunks, masks, strict=True):
+                places_NW = scoring_places(mask)
+                for first, last in _parts(len(chunk), _columns(block_values) // places_NW.shape[1]):
+                    some_NWD = _take(chunk[first:last], places_NW[first:last])
+                    for rows in _query_parts(mask_BQ, some_NWD, block_values):
+                        best = _similarities(emb_BQD[rows][mask_BQ[rows]], some_NWD).amax(dim=-1)
+                        scores_BN[rows, start + first : start + last] = _sum(
+                            best, mask_BQ[rows], scores_BN.dtype
+                        )
+                start += len(chunk)
+        return scores_BN
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_BN: Tensor) -> tuple[Tensor | None, ...]:
+        mask_BQ, emb_BQD, *chunks = ctx.saved_tensors
+        query_gradient_BQD = torch.zeros_like(emb_BQD)
+        gradients = []
+        start = 0
+        with torch.autocast(emb_BQD.device.type, enabled=False):
+            for chunk, mask in zip(chunks, ctx.masks, strict=True):
+                places_NW = scoring_places(mask)
+                gradient_NLD = torch.zeros_like(chunk)
+                for first, last in _parts(len(chunk), _columns(ctx.block_values) // places_NW.shape[1]):
+                    places = places_NW[first:last]
+                    some_NWD = _take(chunk[first:last], places)
+                    some_gradient = torch.zeros_like(some_NWD)
+                    column = gradient_BN[:, start + first : start + last]
+                    asked = column.any(dim=1).nonzero().flatten()
+                    for part in _query_parts(mask_BQ[asked], some_NWD, ctx.block_values):
+                        rows = asked[part]
+                        mask_bQ = mask_BQ[rows]
+                        q_TD = emb_BQD[rows][mask_bQ]
+                        weights = column[rows].repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(q_TD.dtype)
+                        shares = _shares(_similarities(q_TD, some_NWD), weights)
+                        flat = shares.view(len(q_TD), -1)
+                        added = torch.zeros_like(emb_BQD[rows])
+                        added[mask_bQ] = flat @ some_NWD.view(-1, some_NWD.shape[-1])
+                        query_gradient_BQD.index_add_(0, rows, added)
+                        some_gradient.view(-1, some_NWD.shape[-1]).addmm_(flat.T, q_TD)
+                    index = places.unsqueeze(-1).expand_as(some_gradient)
+                    gradient_NLD[first:last].scatter_add_(1, index, some_gradient)
+                gradients.append(gradient_NLD)
+                start += len(chunk)
+        return None, None, None, query_gradient_BQD, *gradients
+
+
+def scoring_places(mask_NL: Tensor) -> Tensor:
+    """Where the scoring tokens of each document are, to the left and in order.
+
+    Documents with fewer of them than the others are filled up with their first one: it changes no maximum, and nothing
+    has to be masked.
+
+    Args:
+        mask_NL: True where a token scores; at least one a document.
+
+    Returns:
+        Positions [N, W], where W is the most that a document has.
+    """
+    order = torch.argsort(mask_NL.logical_not().to(torch.uint8), dim=1, stable=True)
+    counts = mask_NL.sum(dim=1, keepdim=True)
+    width = int(counts.max())
+    inside = torch.arange(width, device=mask_NL.device) < counts
+    return torch.where(inside, order[:, :width], order[:, :1])
+
+
+def _take(emb_NLD: Tensor, places_NW: Tensor) -> Tensor:
+    return emb_NLD.gather(1, places_NW.unsqueeze(-1).expand(-1, -1, emb_NLD.shape[-1]))
+
+
+def _similarities(q_TD: Tensor, d_NWD: Tensor) -> Tensor:
+    """Of every query token with every document token [T, N, W]."""
+    n, width, dim = d_NWD.shape
+    return (q_TD @ d_NWD.reshape(n * width, dim).T).view(len(q_TD), n, width)
+
+
+def _sum(best_TN: Tensor, mask_bQ: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum over the tokens of each query [b, N]."""
+    padded = best_TN.new_zeros(*mask_bQ.shape, best_TN.shape[1])
+    padded[mask_bQ] = best_TN
+    return padded.sum(dim=1, dtype=dtype)
+
+
+def _shares(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:
+    """Each similarity's share of the gradient; overwrites the similarities."""
+    closest = sim_TNW.eq_(sim_TNW.amax(dim=-1, keepdim=True))
+    return closest.mul_((weights_TN / closest.sum(dim=-1)).unsqueeze(-1))
+
+
+def _parts(n: int, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most ``most`` out of n, at least one each."""
+    step = max(1, most)
+    return ((first, min(first + step, n)) for first in range(0, n, step))
+
+
+def _columns(block_values: int) -> int:
+    """Document tokens of a block: twice as many as query tokens."""
+    return math.isqrt(2 * block_values)
+
+
+def _query_parts(mask_BQ: Tensor, documents_NWD: Tensor, block_values: int) -> Iterator[slice]:
+    """Ranges of queries whose tokens make about a block with the documents."""
+    tokens = max(1, int(mask_BQ.sum()) // max(1, len(mask_BQ)))
+    step = max(1, block_values // (documents_NWD.shape[0] * documents_NWD.shape[1] * tokens))
+    return (slice(first, min(first + step, len(mask_BQ))) for first in range(0, len(mask_BQ), step))

@@ -28,7 +28,7 @@ def maxsim(queries: Embeddings, documents: Embeddings) -> Tensor:
     Raises:
         ValueError: a document has no scoring token.
     """
-    _check(documents)
+    check_scoring(documents)
     B, Q, D = queries.emb_NLD.shape
     N, L, _ = documents.emb_NLD.shape
     with torch.autocast(queries.emb_NLD.device.type, enabled=False):
@@ -50,7 +50,7 @@ def maxsim_lists(queries: Embeddings, documents: Embeddings) -> Tensor:
     Raises:
         ValueError: a document has no scoring token.
     """
-    _check(documents)
+    check_scoring(documents)
     B, Q, D = queries.emb_NLD.shape
     N, L, _ = documents.emb_NLD.shape
     K = N // B
@@ -67,7 +67,12 @@ def _reduce(sim: Tensor, query_mask: Tensor, document_mask: Tensor) -> Tensor:
     return best.masked_fill(~query_mask, 0.0).sum(dim=-1, dtype=torch.promote_types(sim.dtype, torch.float32))
 
 
-def _check(documents: Embeddings) -> None:
+def check_scoring(documents: Embeddings) -> None:
+    """Whether every document has a token that scores.
+
+    Raises:
+        ValueError: one has none.
+    """
     empty = (~documents.mask_NL.any(dim=-1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(f"documents without a scoring token have no MaxSim score: rows {empty[:5]}")

@@ -19,6 +19,7 @@ from colbert_lab.student.architecture import (
     not_built,
     set_dropout,
 )
+from colbert_lab.student.attention import use_matmul_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -84,8 +85,9 @@ def load_backbone(
     Args:
         model: as for :func:`locate`.
         dropout: every dropout rate of the backbone; None keeps the backbone's own.
-        attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``), or
-            ``auto``, see :func:`pick_attention`.
+        attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``),
+            ``matmul`` (:mod:`colbert_lab.student.attention`), or ``auto``: ``sdpa`` with a GPU, ``matmul`` without (or
+            ``eager`` for backbones that have only their own).
         layers: number of first layers to keep, see :func:`keep_first_layers`; None keeps all.
         trust_remote_code: run Python code that comes with the model; off unless asked for.
         key: the config key to name in errors.
@@ -116,7 +118,7 @@ def load_backbone(
             f"{key}={model}: {len(missing)} weights of {type(backbone).__name__} are not in its files "
             f"({', '.join(missing[:3])}); they would be random"
         )
-    return without_pooler(backbone)
+    return _ready(backbone, attention)
 
 
 def random_backbone(
@@ -147,7 +149,7 @@ def random_backbone(
             backbone = AutoModel.from_config(config, attn_implementation=pick_attention(attention))
     except (TypeError, ValueError, AssertionError) as error:
         raise not_built(error) from error
-    return without_pooler(backbone)
+    return _ready(backbone, attention)
 
 
 def backbone_from_config(
@@ -179,18 +181,21 @@ def backbone_from_config(
             raise InputError(
                 f"student.attention={attention}: {str(error).strip().splitlines()[0]}"
             ) from error
-    return without_pooler(model)
+    return _ready(model, attention)
 
 
 def pick_attention(attention: str) -> str:
-    """What ``auto`` means here: ``sdpa`` with a GPU, ``eager`` without.
-
-    On a CPU with bf16, the backward pass of PyTorch 2.13's scaled_dot_product_attention made a MiniLM training
-    step 1.6 times slower than eager attention (3.7 s and 6.0 s, 25,641 tokens, 2 cores of an AMD EPYC).
-    """
+    """What to load a backbone with: for ``auto`` ``sdpa`` with a GPU and ``eager`` without."""
     if attention != "auto":
         return attention
     return "sdpa" if torch.cuda.is_available() else "eager"
+
+
+def _ready(backbone: PreTrainedModel, attention: str) -> PreTrainedModel:
+    """The backbone without pooler and, for ``auto`` without a GPU, with the attention that is fast there."""
+    if attention == "auto" and pick_attention(attention) == "eager":
+        use_matmul_attention(backbone)
+    return without_pooler(backbone)
 
 
 def without_pooler(backbone: PreTrainedModel) -> PreTrainedModel:

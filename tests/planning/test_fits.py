@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ import pytest
 from colbert_lab.errors import InputError
 from colbert_lab.planning.counting import Counted, Size
 from colbert_lab.planning.fits import Work, fit_rates, spread
-from colbert_lab.planning.peaks import BLOCK, Guard, along, predict
+from colbert_lab.planning.peaks import Guard, along, predict
 from colbert_lab.planning.steps import Measured, Step
 from colbert_lab.planning.table import duration
 
@@ -80,10 +79,8 @@ def test_peak_of_gradcache_grows_with_embeddings_and_scores() -> None:
     steps = [step(8000, 1.0, 2 * 10**9, queries=100)]
     part = Measured(steps[0], steps, 0.0, 0.0, whole=False, recompute=True)
     largest = size(80_000, queries=1000, documents=1000)
-    more = 3 * 4 * 128 * 72_000 + 3 * 4 * (1_000_000 - 6400)
+    more = 4 * 4 * 128 * 72_000 + 3 * 4 * (1_000_000 - 6400)
     assert predict(part, largest, 128).bytes == 2 * 10**9 + more
-    scored = replace(part, scored_whole=True)
-    assert predict(scored, replace(largest, blocks=1000), 128).bytes == 2 * 10**9 + more + 1000 * BLOCK
 
 
 def test_a_step_that_will_not_fit_is_not_computed() -> None:

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch import Tensor
 
-from colbert_lab.scoring.blocked import maxsim_blocked
+from colbert_lab.scoring.blocked import maxsim_blocked, scoring_places
 from colbert_lab.scoring.maxsim import maxsim
 from colbert_lab.student.chunked import concatenate
 from colbert_lab.types import Embeddings
@@ -27,6 +28,74 @@ def test_blocks_change_neither_scores_nor_gradients(block_values: int) -> None:
     theirs = torch.autograd.grad((whole * weights).sum(), inputs)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_equal_finite_differences() -> None:
+    queries = random_embeddings(3, 4, 0)
+    chunks = [random_embeddings(2, 5, 1), random_embeddings(3, 4, 2)]
+
+    def score(q: Tensor, *documents: Tensor) -> Tensor:
+        pairs = zip(documents, chunks, strict=True)
+        return maxsim_blocked(
+            Embeddings(q, queries.mask_NL), [Embeddings(d, chunk.mask_NL) for d, chunk in pairs], 20
+        )
+
+    inputs = [each.emb_NLD.detach().double().requires_grad_() for each in (queries, *chunks)]
+    assert torch.autograd.gradcheck(score, inputs)
+
+
+def test_scores_without_gradient_are_left_out() -> None:
+    """At a low temperature most of InfoNCE's gradients are 0; the others must not change."""
+    queries, chunk = random_embeddings(6, 4, 0), random_embeddings(9, 5, 1)
+    weights = torch.randn(6, 9, generator=torch.Generator().manual_seed(3))
+    weights[[0, 2, 3]] = 0.0
+    weights[:, 4] = 0.0
+    inputs = [queries.emb_NLD, chunk.emb_NLD]
+    for block_values in (1, 60, 10**9):
+        blocked = (maxsim_blocked(queries, [chunk], block_values) * weights).sum()
+        whole = (maxsim(queries, chunk) * weights).sum()
+        for ours, theirs in zip(
+            torch.autograd.grad(blocked, inputs), torch.autograd.grad(whole, inputs), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_document_below_zero_keeps_its_real_maximum() -> None:
+    query = Embeddings(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[True]]))
+    documents = Embeddings(
+        torch.tensor([[[0.0, 0.0], [-1.0, 0.0], [-0.6, 0.8]], [[-0.8, 0.6], [9.0, 9.0], [-0.9, 0.1]]]),
+        torch.tensor([[False, True, True], [True, False, True]]),
+    )
+    torch.testing.assert_close(maxsim_blocked(query, [documents]), torch.tensor([[-0.6, -0.8]]))
+
+
+def test_equally_close_tokens_share_the_gradient() -> None:
+    query = Embeddings(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[True]]))
+    same = torch.tensor([[[0.6, 0.8], [0.6, -0.8], [0.0, 1.0], [1.0, 0.0]]]).requires_grad_()
+    document = Embeddings(same, torch.tensor([[True, True, True, False]]))
+    (gradient,) = torch.autograd.grad(maxsim_blocked(query, [document]).sum(), [same])
+    assert gradient[0].tolist() == [[0.5, 0.0], [0.5, 0.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+def test_tokens_that_score_are_moved_to_the_left() -> None:
+    mask = torch.tensor([[False, True, False, True], [True, True, True, False], [False, False, True, False]])
+    assert scoring_places(mask).tolist() == [[1, 3, 1], [0, 1, 2], [2, 2, 2]]
+
+
+def test_a_query_without_scoring_token_scores_zero() -> None:
+    queries = random_embeddings(3, 4, 0)
+    queries.mask_NL[1] = False
+    scores = maxsim_blocked(queries, [random_embeddings(5, 6, 1)])
+    assert scores[1].tolist() == [0.0] * 5
+    (gradient,) = torch.autograd.grad(scores.sum(), [queries.emb_NLD])
+    assert not gradient[1].any()
+
+
+def test_autocast_does_not_lower_the_precision() -> None:
+    queries, chunk = random_embeddings(3, 4, 0), random_embeddings(5, 6, 1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = maxsim_blocked(queries, [chunk])
+    assert torch.equal(lowered, maxsim_blocked(queries, [chunk]))
 
 
 def test_nothing_the_size_of_all_similarities_is_kept() -> None:

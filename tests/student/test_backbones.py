@@ -37,7 +37,7 @@ def settings(kind: str, student_settings: dict[str, Any], tmp_path: Path) -> dic
     }
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "matmul"])
 def test_neither_padding_nor_company_changes_an_embedding(attention: str, settings: dict[str, Any]) -> None:
     student = build_student(**settings | {"attention": attention})
     texts = sentences(12, low=1, high=20)
