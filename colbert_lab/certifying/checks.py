@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,7 @@ from colbert_lab.certifying.differences import (
 )
 from colbert_lab.certifying.micro_batch import MicroBatch
 from colbert_lab.certifying.reference import plain_maxsim
+from colbert_lab.student.attention import NAME as MATMUL
 from colbert_lab.types import Embeddings
 
 BLOCKS = 8  # that a micro-batch is scored in at least
@@ -162,7 +164,8 @@ def attention(micro: MicroBatch) -> Iterator[Difference]:
 
     FlashAttention computes in 16 bits alone: it is compared in the precision of the config.
     """
-    others = {"sdpa": FULL}
+    own = str(micro.model.backbone.config._attn_implementation)
+    others = {name: FULL for name in (own, MATMUL, "sdpa") if name != "eager" and "flash" not in name}
     on_gpu = micro.batch.keys_N.device.type == "cuda"
     if on_gpu and is_flash_attn_2_available() and micro.precision != FULL:
         others["flash_attention_2"] = micro.precision
@@ -170,7 +173,8 @@ def attention(micro: MicroBatch) -> Iterator[Difference]:
         group = "float32" if precision == FULL else "precision"
         found = []
         for implementation in ("eager", name):
-            with as_trained.attention(micro.model, implementation) as there:
+            # Some implementations find out only here what they cannot do.
+            with suppress(NotImplementedError), as_trained.attention(micro.model, implementation) as there:
                 if there:
                     embedded = micro.embed(precision)
                     step = micro.step_with(precision, micro.recompute)

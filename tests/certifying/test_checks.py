@@ -135,6 +135,15 @@ def dropout_is_drawn_anew(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(chunked, "checkpoint", partial(checkpoint, preserve_rng_state=False))
 
 
+def a_mask_is_lost(patch: pytest.MonkeyPatch) -> None:
+    original = ALL_ATTENTION_FUNCTIONS["matmul"]
+
+    def unmasked(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **settings: Any) -> Any:
+        return original(module, query, key, value, None, **settings)
+
+    patch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "matmul", unmasked)
+
+
 def one_attention_is_wrong(patch: pytest.MonkeyPatch) -> None:
     original = ALL_ATTENTION_FUNCTIONS["sdpa"]
 
