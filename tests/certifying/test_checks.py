@@ -177,6 +177,11 @@ FAULTS: list[tuple[Fault, str, set[tuple[str, str]]]] = [
     (masks_are_ignored, "maxsim", {("maxsim", "lists: scores"), ("maxsim", "blocks: scores")}),
     (dropout_is_drawn_anew, "recomputation", {("recomputation", "dropout: gradient: other bits")}),
     (
+        a_mask_is_lost,
+        "attention",
+        {("attention", "matmul: embeddings"), ("attention", "matmul: gradient")},
+    ),
+    (
         one_attention_is_wrong,
         "attention",
         {("attention", "sdpa: embeddings"), ("attention", "sdpa: gradient")},
