@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.arguments import quoted
-from colbert_lab.errors import InputError
+from colbert_lab.errors import CheckFailed, InputError
 from colbert_lab.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
 from colbert_lab.tasks import execute
 
@@ -37,6 +37,8 @@ def _run(cfg: DictConfig) -> float | None:
     except InputError as error:
         # Hydra would print a second line before it passed the error on.
         stop(error)
+    except CheckFailed as error:
+        stop(error, status=1)
 
 
 def _execute(cfg: DictConfig) -> float | None:
@@ -53,7 +55,7 @@ def _execute(cfg: DictConfig) -> float | None:
 def one_line(error: Exception) -> str:
     """A Hydra, OmegaConf or input error as one line that names key and cause."""
     text = str(error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error)
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | CheckFailed):
         return str(error)
     missing = re.search(r"Could not find '(?P<wanted>[^']+)'", str(error))
     if missing:
@@ -67,12 +69,12 @@ def one_line(error: Exception) -> str:
     return "; ".join(dict.fromkeys(line.rstrip(".;") for line in [*outer[:2], *inner[:1]]))
 
 
-def stop(error: Exception) -> NoReturn:
-    """End with one line and exit status 2; with a traceback when the user set HYDRA_FULL_ERROR=1."""
+def stop(error: Exception, status: int = 2) -> NoReturn:
+    """End with one line and an exit status; with a traceback when the user set HYDRA_FULL_ERROR=1."""
     if WANTS_TRACE:
         raise error
     print(f"error: {one_line(error)}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that the user can mend."""
+"""Mistakes that the user can mend, and checks that fail."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,14 @@ class InputError(ValueError):
 
     The message is one line that names the config key, or the file and line, or the ids, and says what to
     do. The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class CheckFailed(Exception):
+    """What was asked to be checked does not hold.
+
+    The message is one line that names what failed and which setting to change. The command line prints it without a
+    traceback and exits with status 1.
     """
 
 

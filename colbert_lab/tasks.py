@@ -21,11 +21,12 @@ TASKS = {
     "explain": "colbert_lab.explain_task:execute",
     "runs": "colbert_lab.runs_task:execute",
     "plan": "colbert_lab.plan_task:execute",
+    "certify": "colbert_lab.certify_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
 USERS = {
     "runs": ("compare",),
-    "out": ("score", "mine", "audit", "convert", "push", "explain", "runs", "plan"),
+    "out": ("score", "mine", "audit", "convert", "push", "explain", "runs", "plan", "certify"),
     "from": ("convert", "push"),
     "to": ("convert", "push", "runs"),
     "repo": ("push",),
@@ -42,6 +43,7 @@ OWN = {
     "explain": "explain",
     "ledger": "runs",
     "plan": "plan",
+    "certify": "certify",
 }
 """Groups of settings, and the task that reads each."""
 

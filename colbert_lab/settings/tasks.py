@@ -125,3 +125,46 @@ class PlanSettings:
     encode: int = MISSING
     queries: int = MISSING
     memory: float | None = MISSING
+
+
+@dataclass
+class Float32ToleranceSettings:
+    """See ``conf/certify``."""
+
+    embeddings: float = MISSING
+    scores: float = MISSING
+    loss: float = MISSING
+    gradient: float = MISSING
+    cosine: float = MISSING
+
+
+@dataclass
+class PrecisionToleranceSettings:
+    """See ``conf/certify``."""
+
+    worst_token: float = MISSING
+    mean_token: float = MISSING
+    scores: float = MISSING
+    order: float = MISSING
+    loss: float = MISSING
+    gradient: float = MISSING
+    cosine: float = MISSING
+
+
+@dataclass
+class CertifyToleranceSettings:
+    """See ``conf/certify``."""
+
+    float32: Float32ToleranceSettings = field(default_factory=Float32ToleranceSettings)
+    precision: PrecisionToleranceSettings = field(default_factory=PrecisionToleranceSettings)
+
+
+@dataclass
+class CertifySettings:
+    """See ``conf/certify``."""
+
+    checks: list[str] = MISSING
+    micro_batches: int = MISSING
+    queries: int = MISSING
+    documents: int = MISSING
+    tolerance: CertifyToleranceSettings = field(default_factory=CertifyToleranceSettings)

@@ -19,6 +19,7 @@ from colbert_lab.settings.phase import PhaseSettings, TrainerSettings
 from colbert_lab.settings.student import PromptSettings, StudentSettings
 from colbert_lab.settings.tasks import (
     AuditSettings,
+    CertifySettings,
     CompareSettings,
     ExplainSettings,
     LedgerSettings,
@@ -76,6 +77,7 @@ class Settings:
     push: PushSettings = field(default_factory=PushSettings)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
+    certify: CertifySettings = field(default_factory=CertifySettings)
 
 
 def checked(cfg: DictConfig) -> DictConfig:
