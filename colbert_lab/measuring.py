@@ -44,6 +44,7 @@ NOT_FACTORS = (
     "runs",
     "compare",
     "plan",
+    "study",
     "out",
 )
 

@@ -3,7 +3,7 @@
     python experiments/study.py run experiments/001_schedules           every run that is not there yet, then the tables
     python experiments/study.py run experiments/006_teachers --collections DIR
     python experiments/study.py collect experiments/001_schedules       rows of the runs that are below outputs/
-    python experiments/study.py table [experiments/001_schedules ...]   the README's generated part and figures, from rows
+    python experiments/study.py table [experiments/001_schedules]   README and figures, from the rows alone
     python experiments/study.py commands experiments/001_schedules      what would be run
 
 A run that is finished is not made again, and one that was killed goes on; a cell that fails stops no other one.
@@ -28,7 +28,7 @@ from colbert_lab.errors import InputError
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.collecting import collect
-from colbert_lab.studies.commands import Places, overrides, preparations
+from colbert_lab.studies.commands import Places, needs_collections, overrides, preparations, shown
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.readme import write_readme
 from colbert_lab.studies.rows import read_rows, with_run, write_rows
@@ -55,11 +55,11 @@ class Runner:
         """The overrides of a run; or why it cannot be made."""
         student = ""
         if cell.student_of:
-            parent = self.study.cells[cell.student_of]
+            parent = self.study.cells[cell.student_of.cell]
             there = self.run_of(parent, seed)
             if there is None:
                 return f"needs the student of {parent.name}, seed {seed}, which is not finished"
-            student = str(there / last_phase(there) / "student")
+            student = str(there / (cell.student_of.phase or last_phase(there)) / "student")
         given = overrides(self.study, cell, seed, self.places, student)
         given += [] if self.places.outputs == "outputs" else [f"output_dir={self.places.outputs}"]
         return [*given, *self.more]
@@ -147,15 +147,21 @@ def run(study: Study, runner: Runner, plan: list[tuple[Cell, int]]) -> int:
 
 def main() -> int:
     """The command line; bad input ends in one line and exit status 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=("run", "collect", "table", "commands"))
     parser.add_argument("studies", nargs="*", type=Path, help="folders of studies; table: all when left out")
     parser.add_argument("--cells", nargs="+", help="these cells alone")
     parser.add_argument("--seeds", nargs="+", type=int, help="these seeds alone")
-    parser.add_argument("--collections", help="folder of collections in BEIR layout, for studies that need one")
+    parser.add_argument(
+        "--collections", help="folder of collections in BEIR layout, for studies that need one"
+    )
     parser.add_argument("--outputs", default="outputs", help="output_dir of the runs")
     parser.add_argument("--tracking", default="off", help="tracking of the runs: off, offline or wandb")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=f"more of {', '.join(NOT_IDENTITY)}")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help=f"more of {', '.join(NOT_IDENTITY)}"
+    )
     given = parser.parse_args()
     try:
         return work(given)
@@ -169,11 +175,15 @@ def main() -> int:
 
 def work(given: argparse.Namespace) -> int:
     """Do what was asked; the exit status."""
-    folders = given.studies or (sorted(p.parent for p in HERE.glob(f"*/{STUDY_FILE}")) if given.action == "table" else [])
+    folders = given.studies or (
+        sorted(p.parent for p in HERE.glob(f"*/{STUDY_FILE}")) if given.action == "table" else []
+    )
     if not folders:
         raise InputError(f"{given.action}: give the folder of a study")
     if other := [each for each in given.set if not each.startswith(NOT_IDENTITY)]:
-        raise InputError(f"--set {other[0]}: would make other runs than the study's; change its study.yaml instead")
+        raise InputError(
+            f"--set {other[0]}: would make other runs than the study's; change its study.yaml instead"
+        )
     failed = 0
     for folder in folders:
         study = read_study(folder)
@@ -188,9 +198,7 @@ def work(given: argparse.Namespace) -> int:
 
 def with_runs(study: Study, given: argparse.Namespace) -> int:
     """Run, collect or show; how many runs could not be made."""
-    texts = [*study.fixed, *(o for cell in study.cells.values() for o in cell.overrides)]
-    texts += [each.command for each in study.prepare]
-    if given.collections is None and any("{collections}" in each for each in texts) and given.action != "commands":
+    if given.collections is None and needs_collections(study) and given.action != "commands":
         raise InputError(f"{study.name} needs collections: give --collections DIR")
     places = Places(given.outputs, *([given.collections] if given.collections else []))
     runner = Runner(study, places, [f"tracking={given.tracking}", *given.set])
@@ -202,8 +210,7 @@ def with_runs(study: Study, given: argparse.Namespace) -> int:
         print(f"{study.name}: {there} of {len(plan)} runs are below {given.outputs}")
         return 0
     for cell, seed in plan:
-        words = overrides(study, cell, seed, places, f"STUDENT_OF_{cell.student_of}")
-        print(shlex.join(["python", "-m", "colbert_lab", *words]))
+        print(shown(study, cell, [seed]))
     return 0
 
 

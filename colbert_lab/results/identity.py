@@ -35,6 +35,7 @@ NOT_IDENTITY = (
     "repo",
     "ledger",
     "plan",
+    "study",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
 many processes load data, how much memory they use, what the other tasks read. The seed is apart because runs of

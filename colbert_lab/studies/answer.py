@@ -81,9 +81,13 @@ def _stage(study: Study, cell: Cell) -> str:
 
 
 def _commands(study: Study, cell: Cell, runs: Sequence[StudyRun]) -> tuple[str, ...]:
+    if cell.student_of is None:
+        return (shown(study, cell, study.seeds_of(cell.name)),)
     made = []
     for seed in study.seeds_of(cell.name):
-        parent = [run for run in runs_of(runs, cell.student_of or "") if run.seed == seed]
-        student = student_folder(study, parent[0].run_id, parent[0].last) if parent else ""
-        made.append(shown(study, cell, seed, student))
+        parent = [run for run in runs_of(runs, cell.student_of.cell) if run.seed == seed]
+        student = (
+            student_folder(study, parent[0].run_id, cell.student_of.phase or parent[0].last) if parent else ""
+        )
+        made.append(shown(study, cell, [seed], student))
     return tuple(made)

@@ -45,12 +45,16 @@ def chain(study: Study, runs: Sequence[StudyRun], run: StudyRun) -> list[Link]:
         run: one of them.
     """
     parent = study.cells[run.cell].student_of
-    before = [each for each in runs_of(runs, parent or "") if each.seed == run.seed]
+    before = [each for each in runs_of(runs, parent.cell if parent else "") if each.seed == run.seed]
     own = [
         Link(name, str(facts["phase_hash"]), cost_of(facts), run.cell)
         for name, facts in run.facts.get("phases", {}).items()
     ]
-    return [*(link for each in before for link in chain(study, runs, each)), *own]
+    behind = [link for each in before for link in chain(study, runs, each)]
+    names = [link.name for link in behind]
+    if parent is not None and parent.phase in names:
+        behind = behind[: names.index(parent.phase) + 1]
+    return [*behind, *own]
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class RecordedRun(Run):
         return None if found is None or measure != self.measure else PerQuery(self.queries, {measure: found})
 
     def cost(self, phase: str) -> PhaseCost | None:
-        """What a phase took; the first one of a student that starts from another cell's counts that one's phases too."""
+        """What a phase took; the first phase after another cell's student counts that one's phases too."""
         return self.costs.get(phase)
 
 

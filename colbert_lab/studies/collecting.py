@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colbert_lab.errors import InputError
 from colbert_lab.results.alike import OF_SPLIT
@@ -16,6 +16,9 @@ from colbert_lab.results.rows import EXACT
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.studies.rows import STUDENT, Key, StudyRun, key_of
 from colbert_lab.studies.study import Cell, Study, Term
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PHASE_FACTS = (
     *("phase_hash", "steps", "seconds", "queries", "tokens", "devices", "flops", "matmul_rate"),
@@ -44,7 +47,8 @@ def collect(study: Study, cell: Cell, seed: int, folder: Path) -> StudyRun:
     if not any(r.measure == study.measure and r.system == STUDENT for r in records):
         raise InputError(f"{folder}: has no {study.measure} of a student on the split {study.split}")
     records = _last(records)
-    values, query_ids = {}, ()
+    values: dict[Key, np.ndarray] = {}
+    query_ids: tuple[str, ...] = ()
     for record in records:
         key = key_of(record)
         if record.measure != study.measure or not _needed(study, cell, key, records):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,19 +55,36 @@ def overrides(study: Study, cell: Cell, seed: int, places: Places, student: str 
     return [*given, f"name={study.name}", f"seed={seed}"]
 
 
-def shown(study: Study, cell: Cell, seed: int, student: str = "") -> str:
-    """One run's command as a reader types it, from the top of the checkout.
+def shown(study: Study, cell: Cell, seeds: Sequence[int], student: str = "") -> str:
+    """A command as a reader types it, from the top of the checkout; with several seeds it is a sweep.
 
     Args:
         study: the study.
         cell: the cell.
-        seed: the seed.
+        seeds: the seeds.
         student: the parent's trained student, for a cell that starts from one.
     """
-    stand_in = f"STUDENT_OF_{cell.student_of}"
-    words = overrides(study, cell, seed, Places(), student or stand_in)
-    program = PROGRAM.replace("python", f"{cell.environment.upper()}_PYTHON" if cell.environment else "python")
+    stand_in = f"STUDENT_OF_{cell.student_of}".replace("/", "_")
+    words = overrides(study, cell, seeds[0], Places(), student or stand_in)
+    if len(seeds) > 1:
+        words = ["-m", *words[:-1], f"seed={','.join(map(str, seeds))}"]
+    program = PROGRAM.replace(
+        "python", f"{cell.environment.upper()}_PYTHON" if cell.environment else "python"
+    )
     return " ".join([program, *map(shlex.quote, words)])
+
+
+def needs_collections(study: Study) -> bool:
+    """Whether a study reads collections that are not embedded."""
+    texts = [*study.fixed, *(each for cell in study.cells.values() for each in cell.overrides)]
+    texts += [each.command for each in study.prepare]
+    return any("{collections}" in text for text in texts)
+
+
+def whole_command(study: Study) -> str:
+    """The command that makes every run of a study."""
+    where = f" --collections {COLLECTIONS}" if needs_collections(study) else ""
+    return f"python experiments/study.py run experiments/{study.name}{where}"
 
 
 def preparations(study: Study, places: Places, python: str = "python") -> list[tuple[Path, list[str]]]:
@@ -81,17 +98,10 @@ def preparations(study: Study, places: Places, python: str = "python") -> list[t
     made = []
     for each in study.prepare:
         words = shlex.split(places.filled(study, each.command))
-        made.append(
-            (Path(places.filled(study, each.makes)), [python if w == "python" else w for w in words])
-        )
+        made.append((Path(places.filled(study, each.makes)), [python if w == "python" else w for w in words]))
     return made
 
 
 def student_folder(study: Study, run_id: str, phase: str, outputs: str = "outputs") -> str:
     """Where a run of the study left its student."""
     return f"{outputs}/{study.name}/{run_id}/{phase}/student"
-
-
-def parents(cells: Mapping[str, Cell]) -> dict[str, str]:
-    """The cell that each cell starts from, where it starts from one."""
-    return {name: cell.student_of for name, cell in cells.items() if cell.student_of}

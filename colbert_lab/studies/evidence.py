@@ -202,8 +202,15 @@ def verdict(found: Sequence[Tested]) -> str:
     n = len(found)
     if not any(each.interval for each in found):
         return f"No verdict yet: none of the {n} claims has the rows that it needs."
-    counts = {word: [str(k) for k, each in enumerate(found, 1) if each.verdict == word] for word in (HOLDS, FAILS, OPEN)}
-    parts = [f"{len(which)} {_verb(word, len(which))} ({', '.join(which)})" for word, which in counts.items() if which]
+    counts = {
+        word: [str(k) for k, each in enumerate(found, 1) if each.verdict == word]
+        for word in (HOLDS, FAILS, OPEN)
+    }
+    parts = [
+        f"{len(which)} {_verb(word, len(which))} ({', '.join(which)})"
+        for word, which in counts.items()
+        if which
+    ]
     return f"Of {n} claims, {'; '.join(parts)}." if n > 1 else f"The claim: {found[0].verdict}."
 
 

@@ -65,7 +65,12 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Tested]) ->
     if cells:
         svg, alt = lineage_svg(study, runs)
         drawn.append(
-            Picture("lineage", "Which phases trained each student; cells that share a phase share its box.", alt, svg)
+            Picture(
+                "lineage",
+                "Which phases trained each student; cells that share a phase share its box.",
+                alt,
+                svg,
+            )
         )
     return drawn
 
@@ -83,13 +88,21 @@ def _differences(study: Study, found: Sequence[Tested]) -> Picture:
         margin = each.claim.margin
         panel.fill_betweenx([y - 0.38, y + 0.38], -margin, margin, color="#DDDDDD", alpha=0.6, linewidth=0)
         panel.errorbar(
-            [i.mean], [y], xerr=[[i.mean - i.low], [i.high - i.mean]], fmt="o", color=COLOURS[0], capsize=4, markersize=8
+            [i.mean],
+            [y],
+            xerr=[[i.mean - i.low], [i.high - i.mean]],
+            fmt="o",
+            color=COLOURS[0],
+            capsize=4,
+            markersize=8,
         )
         seeds = list((each.by_seed or {}).values())
         panel.plot(seeds, [y + 0.22] * len(seeds), "|", color=COLOURS[1], markersize=9, markeredgewidth=1.8)
         told.append(f"claim {number}: {i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}], {each.verdict}")
     panel.set_yticks(
-        range(len(shown) - 1, -1, -1), [f"claim {number}: {each.verdict}" for number, each in shown], fontsize=11
+        range(len(shown) - 1, -1, -1),
+        [f"claim {number}: {each.verdict}" for number, each in shown],
+        fontsize=11,
     )
     panel.set_ylim(-0.6, len(shown) - 0.4)
     panel.set_xlabel(f"difference in {measure_title(study.measure)}", fontsize=11)
@@ -98,7 +111,9 @@ def _differences(study: Study, found: Sequence[Tested]) -> Picture:
         "The tested number of each claim with its 95% interval over queries; ticks: each seed; grey: the smallest "
         "difference that counts."
     )
-    return Picture("differences", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-differences"))
+    return Picture(
+        "differences", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-differences")
+    )
 
 
 def _quality_cost(study: Study, runs: Sequence[StudyRun]) -> list[Picture]:
@@ -139,7 +154,9 @@ def _modes(study: Study, runs: Sequence[StudyRun]) -> Picture:
     panel.set_ylim(-0.6, len(cells) - 0.4)
     panel.set_xlabel(measure_title(study.measure), fontsize=11)
     figure.legend(loc="outside upper center", ncols=min(4, len(study.modes)), frameon=False, fontsize=10)
-    caption = f"{measure_title(study.measure)} of each cell in each search mode, with 95% intervals over queries."
+    caption = (
+        f"{measure_title(study.measure)} of each cell in each search mode, with 95% intervals over queries."
+    )
     return Picture("modes", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-modes"))
 
 

@@ -14,7 +14,11 @@ from colbert_lab.studies.evidence import runs_of
 from colbert_lab.studies.rows import StudyRun
 from colbert_lab.studies.study import Study
 
-BOX, ROW, GAP = 132, 46, 36  # width of a phase, height of a row, space between columns, in units of the picture
+BOX, ROW, GAP = (
+    132,
+    46,
+    36,
+)  # width of a phase, height of a row, space between columns, in units of the picture
 LEAF = 190  # width of a cell's title
 LINE = 25  # characters of a line of it
 
@@ -60,10 +64,8 @@ def lineage(study: Study, runs: Sequence[StudyRun]) -> Node:
 
 def _next(node: Node, links: Sequence[Link]) -> Node:
     mine = tuple(link.identity for link in links)
-    for known, child in node.children.items():
-        if set(mine) <= set(known):
-            break
-    else:
+    child = next((child for known, child in node.children.items() if set(mine) <= set(known)), None)
+    if child is None:
         child = node.children[mine] = Node(links[0].name)
     child.seconds += [link.cost.seconds for link in links]
     return child
@@ -102,9 +104,9 @@ def _lay_out(node: Node, first: float) -> tuple[float, int]:
 def _drawn(node: Node, column: int, first: float = 0.0) -> list[str]:
     x, y = column * (BOX + GAP) + 4, node.row * ROW + 6
     took = f"{statistics.fmean(node.seconds):,.0f} s" if node.seconds else ""
+    fill, edge = ("#E8F1F8", COLOURS[0]) if column else ("#F2F2F2", "#767676")
     parts = [
-        f'<rect x="{x}" y="{y:g}" width="{BOX - 8}" height="{ROW - 10}" rx="5" fill="{"#E8F1F8" if column else "#F2F2F2"}" '
-        f'stroke="{COLOURS[0] if column else "#767676"}"/>\n'
+        f'<rect x="{x}" y="{y:g}" width="{BOX - 8}" height="{ROW - 10}" rx="5" fill="{fill}" stroke="{edge}"/>\n'
         f'<text x="{x + 8}" y="{y + (15 if took else 22):g}" fill="#111111">{escape(node.name)}</text>\n'
     ]
     if took:

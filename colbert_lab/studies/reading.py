@@ -27,14 +27,13 @@ def read_study(folder: Path) -> Study:
         folder: of the study.
 
     Raises:
-        InputError: no such folder, no ``study.yaml`` in it, or something in it is wrong; the message names file and key.
+        InputError: no such folder, no ``study.yaml`` in it, or something in it is wrong; it names file and key.
     """
     path = folder / STUDY_FILE
     if not folder.is_dir():
         there = sorted(each.parent.name for each in folder.parent.glob(f"*/{STUDY_FILE}"))
-        raise InputError(
-            f"study={folder}: no such folder{f'; there are {', '.join(there)}' if there else ''}"
-        )
+        known = f"; there are {', '.join(there)}" if there else ""
+        raise InputError(f"study={folder}: no such folder{known}")
     if not path.is_file():
         raise InputError(f"study={folder}: has no {STUDY_FILE}; give the folder of a study")
     try:
@@ -61,7 +60,7 @@ class _Reader:
 
     def study(self, found: Any) -> Study:
         values = self.keys("study", found, Study, without=("folder",))
-        parts = {
+        parts: dict[str, Any] = {
             "cells": self.cells(values.pop("cells")),
             "claims": tuple(
                 self.claim(n, each) for n, each in enumerate(self.list_of("claims", values.pop("claims")))
@@ -89,9 +88,7 @@ class _Reader:
         known = {f.name: f for f in fields(kind) if f.name not in without}
         if unknown := [key for key in found if key not in known]:
             raise self.wrong(where, f"unknown key {unknown[0]!r}; there are {', '.join(known)}")
-        needed = [
-            name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING
-        ]
+        needed = [name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
         if missing := [name for name in needed if name not in found]:
             raise self.wrong(where, f"{missing[0]} is missing")
         return dict(found)
@@ -119,10 +116,14 @@ class _Reader:
                 raise self.wrong("cells", f"{name!r} must be of small letters, digits and _")
             values = self.keys(where, content, Cell, without=("name",))
             overrides = self.list_of(f"{where}.overrides", values.pop("overrides", []))
+            told = self.texts(where, values)
+            parent = Term.parse(told.pop("student_of")) if "student_of" in told else None
             cells[name] = Cell(
                 name=name,
+                title=told.pop("title"),
                 overrides=tuple(self.text(f"{where}.overrides", each) for each in overrides),
-                **self.texts(where, values),
+                student_of=parent,
+                **told,
             )
         return cells
 
@@ -194,7 +195,7 @@ class _Reader:
             )
         if ("{student}" in given) != (cell.student_of is not None):
             raise self.wrong(where, "student_of and {student} in overrides belong together")
-        parent = study.cells.get(cell.student_of or cell.name)
+        parent = study.cells.get(cell.student_of.cell if cell.student_of else cell.name)
         if parent is None or (cell.student_of and parent.student_of):
             raise self.wrong(
                 f"{where}.student_of", "must name a cell that does not start from another one itself"

@@ -151,7 +151,11 @@ def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
                     "values": [_short(value) for value in found.tolist()],
                 }
             )
-    for name, lines in ((RESULTS, results), (RUNS, [dict(run.facts) for run in ordered]), (PER_QUERY, per_query)):
+    for name, lines in (
+        (RESULTS, results),
+        (RUNS, [dict(run.facts) for run in ordered]),
+        (PER_QUERY, per_query),
+    ):
         text = "".join(
             json.dumps(line, ensure_ascii=False, separators=(",", ":") if name == PER_QUERY else None) + "\n"
             for line in lines
@@ -210,9 +214,13 @@ def _run(
         key = Key(line["system"], line["phase"], line["variant"])
         found = np.asarray(line["values"], dtype=np.float64)
         if line.get("measure") != study.measure:
-            raise InputError(f"{path}: run {run_id} has {line.get('measure')}, and the study is of {study.measure}")
+            raise InputError(
+                f"{path}: run {run_id} has {line.get('measure')}, and the study is of {study.measure}"
+            )
         if len(found) != len(queries.get(mark, ())):
-            raise InputError(f"{path}: run {run_id} has {len(found)} values and {len(queries.get(mark, ()))} queries")
+            raise InputError(
+                f"{path}: run {run_id} has {len(found)} values and {len(queries.get(mark, ()))} queries"
+            )
         values[key] = found
     run = StudyRun(facts["cell"], facts["seed"], run_id, facts, records, values, queries.get(mark, ()))
     for key, found in values.items():
@@ -246,10 +254,10 @@ def _checked(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
             ("protocol of the split", run.facts.get("rules"), first.facts.get("rules")),
         ):
             if mine != theirs:
+                here, there = (f"{r.cell}, seed {r.seed} ({r.run_id})" for r in (run, first))
                 raise InputError(
-                    f"{study.folder / RESULTS}: {run.cell}, seed {run.seed} ({run.run_id}) was measured on another {what} "
-                    f"than {first.cell}, seed {first.seed} ({first.run_id}): {_told(mine)} and {_told(theirs)}; run one "
-                    "of them again"
+                    f"{study.folder / RESULTS}: {here} was measured on another {what} than {there}: {_told(mine)} and "
+                    f"{_told(theirs)}; run one of them again"
                 )
     return ordered
 

@@ -34,9 +34,7 @@ class Term:
         return cls(cell, phase or None, mode or None)
 
     def __str__(self) -> str:
-        return (
-            self.cell + (f"/{self.phase}" if self.phase else "") + (f"@{self.mode}" if self.mode else "")
-        )
+        return self.cell + (f"/{self.phase}" if self.phase else "") + (f"@{self.mode}" if self.mode else "")
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,15 @@ class Cell:
         name: short, for commands and terms.
         title: what tables call it.
         overrides: what it sets beyond the study's ``fixed``, as on the command line.
-        student_of: the cell whose trained student of the same seed takes the place of ``{student}``.
+        student_of: the cell, and the phase where it is not the last one, whose trained student of the same seed takes
+            the place of ``{student}``.
         environment: name of the Python environment that it needs; None for the usual one.
     """
 
     name: str
     title: str
     overrides: tuple[str, ...] = ()
-    student_of: str | None = None
+    student_of: Term | None = None
     environment: str | None = None
 
 

@@ -14,6 +14,15 @@ from colbert_lab.studies.rows import Key, StudyRun
 from colbert_lab.studies.study import Study, Term
 
 NONE = "-"
+RULE = (
+    "difference: the tested number with its 95% paired bootstrap interval over queries, each query averaged over the "
+    "seeds first; p: randomisation test over queries, corrected over the claims (Holm).",
+    "significant: corrected p below 0.05, and every seed's difference of the same sign. higher or lower holds when the "
+    "difference is significant in that direction; it does not hold when it is significant in the other one, or when "
+    "the whole interval falls short of what counts. alike holds when the whole interval lies within the margin; it "
+    "does not hold when the difference is significant and beyond the margin. Otherwise the numbers cannot tell.",
+    "detectable: the smallest true difference that so many queries find with power 0.8.",
+)
 
 
 def value_cell(value: Value | None) -> str:
@@ -33,14 +42,21 @@ def p_text(p: float) -> str:
 def cells_table(study: Study, runs: Sequence[StudyRun]) -> Table:
     """Every cell: seeds, the value before and after training, other modes, and what training took."""
     title = measure_title(study.measure)
-    modes = [mode for mode in study.modes if mode != EXACT or len(study.modes) == 1] if EXACT in study.modes else [*study.modes]
     main = EXACT if EXACT in study.modes else study.modes[0]
-    others = [mode for mode in modes if mode != main]
+    others = [mode for mode in study.modes if mode != main]
     columns = ["cell", "seeds", "before training", title if not others else f"{title}, {main}"]
     columns += [f"{title}, {mode}" for mode in others] + ["training s", "tokens"]
     rows = []
     for system, name, value in baselines(study, runs):
-        rows.append((f"{SYSTEM_TITLES.get(system, system)} ({name})", NONE, NONE, value_cell(value), *[NONE] * (len(columns) - 4)))
+        rows.append(
+            (
+                f"{SYSTEM_TITLES.get(system, system)} ({name})",
+                NONE,
+                NONE,
+                value_cell(value),
+                *[NONE] * (len(columns) - 4),
+            )
+        )
     for cell in study.cells.values():
         mine = runs_of(runs, cell.name)
         if not mine:
@@ -61,7 +77,9 @@ def baselines(study: Study, runs: Sequence[StudyRun]) -> list[tuple[str, str, Va
             record = run.record(Key(system, "baselines"), study.measure)
             value = None if record is None else value_of([run], Term(run.cell, system))
             if record is not None and value is not None:
-                found.setdefault((system, record.system_name.partition(" (")[2].rstrip(")") or record.system_name), value)
+                found.setdefault(
+                    (system, record.system_name.partition(" (")[2].rstrip(")") or record.system_name), value
+                )
     return [(system, name, value) for (system, name), value in found.items()]
 
 
@@ -92,7 +110,11 @@ def claims_table(study: Study, found: Sequence[Tested]) -> Table:
     rows = []
     for number, each in enumerate(found, start=1):
         weights = " ".join(_weight(term, weight) for term, weight in each.claim.weights.items())
-        expected = each.claim.expect + (f" (within {each.claim.margin:g})" if each.claim.expect == "alike" else f" (counts from {each.claim.margin:g})")
+        expected = each.claim.expect + (
+            f" (within {each.claim.margin:g})"
+            if each.claim.expect == "alike"
+            else f" (counts from {each.claim.margin:g})"
+        )
         if each.interval is None:
             numbers = (NONE, NONE, NONE, NONE)
         else:
@@ -105,12 +127,17 @@ def claims_table(study: Study, found: Sequence[Tested]) -> Table:
             )
         verdict = each.verdict + (f" ({each.missing})" if each.missing else "")
         rows.append((f"{number}. {each.claim.claim}", weights, expected, *numbers, verdict))
-    columns = ("claim", "tested number", "expected", "difference", "seed by seed", "p, Holm", "detectable", "verdict")
-    return Table("The decision rule", columns, tuple(rows), (), (
-        "difference: the tested number with its 95% paired bootstrap interval over queries, each query averaged over the seeds first; p: randomisation test over queries, corrected over the claims (Holm).",
-        "significant: corrected p below 0.05, and every seed's difference of the same sign. higher or lower holds when the difference is significant in that direction; it does not hold when it is significant in the other one, or when the whole interval falls short of what counts. alike holds when the whole interval lies within the margin; it does not hold when the difference is significant and beyond the margin. Otherwise the numbers cannot tell.",
-        "detectable: the smallest true difference that so many queries find with power 0.8.",
-    ))  # fmt: skip
+    columns = (
+        "claim",
+        "tested number",
+        "expected",
+        "difference",
+        "seed by seed",
+        "p, Holm",
+        "detectable",
+        "verdict",
+    )
+    return Table("The decision rule", columns, tuple(rows), (), RULE)
 
 
 def _weight(term: Term, weight: float) -> str:
@@ -129,7 +156,11 @@ def phases_table(study: Study, runs: Sequence[StudyRun]) -> Table | None:
         for phase in ("before", *mine[0].phases):
             costs = [run.facts["phases"].get(phase) for run in mine]
             known = [cost for cost in costs if cost]
-            took = f"{statistics.fmean(c['seconds'] for c in known):,.0f}" if known and len(known) == len(costs) else NONE
+            took = (
+                f"{statistics.fmean(c['seconds'] for c in known):,.0f}"
+                if known and len(known) == len(costs)
+                else NONE
+            )
             steps = str(known[0]["steps"]) if known else NONE
             rows.append((cell.title, phase, value_cell(value_of(runs, Term(cell.name, phase))), steps, took))
     if not rows:
@@ -156,7 +187,12 @@ def machines(runs: Sequence[StudyRun]) -> tuple[str, ...]:
         return ()
     made = dict.fromkeys(str(run.facts.get("hardware")) for run in runs)
     versions = dict.fromkeys(
-        ", ".join([f"Python {run.facts.get('python')}", *(f"{n} {v}" for n, v in run.facts.get("packages", {}).items())])
+        ", ".join(
+            [
+                f"Python {run.facts.get('python')}",
+                *(f"{n} {v}" for n, v in run.facts.get("packages", {}).items()),
+            ]
+        )
         for run in runs
     )
     dirty = any(run.facts.get("dirty") for run in runs)
