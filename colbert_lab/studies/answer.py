@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from colbert_lab.results.layout import Table
 from colbert_lab.studies.commands import shown, student_folder
-from colbert_lab.studies.evidence import Tested, runs_of, tested, verdict
+from colbert_lab.studies.evidence import Finding, findings, runs_of, verdict
 from colbert_lab.studies.figures import Picture, pictures
 from colbert_lab.studies.rows import StudyRun, read_rows
 from colbert_lab.studies.study import Cell, Study
@@ -45,7 +45,7 @@ class Answer:
 
     study: Study
     runs: tuple[StudyRun, ...]
-    found: tuple[Tested, ...]
+    found: tuple[Finding, ...]
     verdict: str
     tables: tuple[Table, ...]
     pictures: tuple[Picture, ...]
@@ -62,7 +62,7 @@ def answer(study: Study) -> Answer:
         InputError: its rows are damaged or do not belong together, or matplotlib is not installed.
     """
     runs = read_rows(study)
-    found = tested(study, runs)
+    found = findings(study, runs)
     tables = [claims_table(study, found)]
     if runs:
         phases = phases_table(study, runs)

@@ -12,7 +12,6 @@ from colbert_lab.results.alike import OF_SPLIT
 from colbert_lab.results.protocol_file import read_protocols
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record, read_records
-from colbert_lab.results.rows import EXACT
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.studies.rows import STUDENT, Key, StudyRun, key_of
 from colbert_lab.studies.study import Cell, Study, Term
@@ -61,7 +60,7 @@ def collect(study: Study, cell: Cell, seed: int, folder: Path) -> StudyRun:
         query_ids = found.query_ids
         values[key] = found.values[study.measure]
     facts = _facts(study, cell, seed, folder, records)
-    return StudyRun(cell.name, seed, folder.name, facts, tuple(records), values, query_ids)
+    return StudyRun(cell.name, seed, folder.name, facts, tuple(records), values, query_ids, study.main)
 
 
 def _lean(record: Record) -> Record:
@@ -82,8 +81,8 @@ def _last(records: list[Record]) -> list[Record]:
 
 
 def _needed(study: Study, cell: Cell, key: Key, records: list[Record]) -> bool:
-    """Whether every query's value is kept: all of exact search, and other modes after the last phase or in a claim."""
-    if key.system != STUDENT or key.variant == EXACT:
+    """Whether every query's value is kept: the main search mode's, other modes' after the last phase or in a claim."""
+    if key.system != STUDENT or key.variant == study.main:
         return True
     last = [r.phase for r in records if r.system == STUDENT][-1]
     named = {Term(cell.name, key.phase, key.variant)}

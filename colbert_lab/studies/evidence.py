@@ -54,7 +54,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Finding:
     """A claim and what the numbers say of it.
 
     Attributes:
@@ -116,7 +116,7 @@ def key_for(run: StudyRun, term: Term) -> Key:
     """Where a run keeps the values of a term."""
     if term.phase in BASELINES:
         return Key(term.phase, "baselines", EXACT)
-    return Key(STUDENT, term.phase or run.last, term.mode or EXACT)
+    return Key(STUDENT, term.phase or run.last, term.mode or run.main)
 
 
 def value_of(runs: Sequence[StudyRun], term: Term) -> Value | None:
@@ -140,7 +140,7 @@ def value_of(runs: Sequence[StudyRun], term: Term) -> Value | None:
     return Value(by_seed, bootstrap_interval(_mean(list(found.values()))), found)
 
 
-def tested(study: Study, runs: Sequence[StudyRun]) -> list[Tested]:
+def findings(study: Study, runs: Sequence[StudyRun]) -> list[Finding]:
     """Every claim of a study, tested as far as its rows go.
 
     Args:
@@ -153,10 +153,10 @@ def tested(study: Study, runs: Sequence[StudyRun]) -> list[Tested]:
     return [each if each.interval is None else replace(each, p_holm=next(corrected)) for each in found]
 
 
-def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Tested:
+def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Finding:
     values = {term: value_of(runs, term) for term in claim.weights}
     if lacking := [str(term) for term, value in values.items() if value is None]:
-        return Tested(claim, missing=f"no rows of {', '.join(lacking)}")
+        return Finding(claim, missing=f"no rows of {', '.join(lacking)}")
     known = {term: value for term, value in values.items() if value is not None}
     seeds = [
         seed
@@ -164,14 +164,14 @@ def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Tested:
         if all(seed in value.by_seed or term.phase in BASELINES for term, value in known.items())
     ]
     if not seeds:
-        return Tested(claim, missing="no seed that all its cells have")
+        return Finding(claim, missing="no seed that all its cells have")
     by_seed = {}
     for seed in seeds:
         parts = [weight * _of_seed(known[term], seed) for term, weight in claim.weights.items()]
         by_seed[seed] = sum(parts[1:], start=parts[0])
     differences = _mean(list(by_seed.values()))
     absent = [str(seed) for seed in study.seeds if seed not in seeds]
-    return Tested(
+    return Finding(
         claim,
         bootstrap_interval(differences),
         {seed: float(values.mean()) for seed, values in by_seed.items()},
@@ -193,11 +193,11 @@ def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
     return mean
 
 
-def verdict(found: Sequence[Tested]) -> str:
+def verdict(found: Sequence[Finding]) -> str:
     """The verdict of the whole study, in one sentence.
 
     Args:
-        found: what :func:`tested` returned.
+        found: what :func:`findings` returned.
     """
     n = len(found)
     if not any(each.interval for each in found):

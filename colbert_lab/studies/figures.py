@@ -14,7 +14,7 @@ from colbert_lab.results.pareto import quality_cost
 from colbert_lab.results.pareto_plot import plot_quality_cost
 from colbert_lab.results.plots import COLOURS, new_figure, plain
 from colbert_lab.studies.chains import configurations
-from colbert_lab.studies.evidence import Tested, value_of
+from colbert_lab.studies.evidence import Finding, value_of
 from colbert_lab.studies.lineage_graph import lineage_svg
 from colbert_lab.studies.rows import StudyRun
 from colbert_lab.studies.study import Study, Term
@@ -43,7 +43,7 @@ class Picture:
     svg: str
 
 
-def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Tested]) -> list[Picture]:
+def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -> list[Picture]:
     """Every figure that the rows allow: differences, quality against cost, modes, lineage.
 
     Args:
@@ -75,7 +75,7 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Tested]) ->
     return drawn
 
 
-def _differences(study: Study, found: Sequence[Tested]) -> Picture:
+def _differences(study: Study, found: Sequence[Finding]) -> Picture:
     shown = [(number, each) for number, each in enumerate(found, start=1) if each.interval is not None]
     figure = new_figure(7.2, 1.3 + 0.5 * len(shown))
     panel = figure.subplots()

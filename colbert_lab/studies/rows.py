@@ -51,6 +51,7 @@ class StudyRun:
         records: what was measured on the study's split.
         values: of the study's measure, in the order of ``query_ids``.
         query_ids: the judged queries.
+        main: the search mode that is meant where none is named.
     """
 
     cell: str
@@ -60,6 +61,7 @@ class StudyRun:
     records: tuple[Record, ...]
     values: Mapping[Key, np.ndarray]
     query_ids: tuple[str, ...]
+    main: str = EXACT
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -222,7 +224,8 @@ def _run(
                 f"{path}: run {run_id} has {len(found)} values and {len(queries.get(mark, ()))} queries"
             )
         values[key] = found
-    run = StudyRun(facts["cell"], facts["seed"], run_id, facts, records, values, queries.get(mark, ()))
+    ids = queries.get(mark, ())
+    run = StudyRun(facts["cell"], facts["seed"], run_id, facts, records, values, ids, study.main)
     for key, found in values.items():
         record = run.record(key, study.measure)
         if record is None or abs(record.value - float(found.mean())) > SAME:

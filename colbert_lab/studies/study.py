@@ -140,6 +140,11 @@ class Study:
         """Name of the folder, which is the name of its runs."""
         return self.folder.resolve().name
 
+    @property
+    def main(self) -> str:
+        """The search mode that is meant where none is named."""
+        return EXACT if EXACT in self.modes else self.modes[0]
+
     def seeds_of(self, cell: str) -> tuple[int, ...]:
         """The seeds that a cell is run with."""
         return self.seeds if cell in self.confirmed else self.seeds[:1]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from colbert_lab.metrics.measures import measure_title
 from colbert_lab.results.layout import Table
-from colbert_lab.results.rows import EXACT, SYSTEM_TITLES
+from colbert_lab.results.rows import SYSTEM_TITLES
 from colbert_lab.studies.chains import chain
-from colbert_lab.studies.evidence import BASELINES, Tested, Value, runs_of, value_of
+from colbert_lab.studies.evidence import BASELINES, Finding, Value, runs_of, value_of
 from colbert_lab.studies.rows import Key, StudyRun
 from colbert_lab.studies.study import Study, Term
 
@@ -42,7 +42,7 @@ def p_text(p: float) -> str:
 def cells_table(study: Study, runs: Sequence[StudyRun]) -> Table:
     """Every cell: seeds, the value before and after training, other modes, and what training took."""
     title = measure_title(study.measure)
-    main = EXACT if EXACT in study.modes else study.modes[0]
+    main = study.main
     others = [mode for mode in study.modes if mode != main]
     columns = ["cell", "seeds", "before training", title if not others else f"{title}, {main}"]
     columns += [f"{title}, {mode}" for mode in others] + ["training s", "tokens"]
@@ -105,7 +105,7 @@ def _notes(study: Study, runs: Sequence[StudyRun]) -> tuple[str, ...]:
     )
 
 
-def claims_table(study: Study, found: Sequence[Tested]) -> Table:
+def claims_table(study: Study, found: Sequence[Finding]) -> Table:
     """Every claim with its number and verdict."""
     rows = []
     for number, each in enumerate(found, start=1):
@@ -137,7 +137,7 @@ def claims_table(study: Study, found: Sequence[Tested]) -> Table:
         "detectable",
         "verdict",
     )
-    return Table("The decision rule", columns, tuple(rows), (), RULE)
+    return Table("Claims and what the numbers say", columns, tuple(rows), (), RULE)
 
 
 def _weight(term: Term, weight: float) -> str:
