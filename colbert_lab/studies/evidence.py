@@ -83,9 +83,10 @@ class Finding:
         seed's difference above 0); does not hold when it is significantly below 0, or when the whole interval lies
         below the margin; else the numbers cannot tell. Lower is the same with the signs turned. With alike: holds when
         the whole interval lies within the margin on both sides; does not hold when the difference is significant and
-        the interval's middle beyond the margin; else they cannot tell.
+        the interval's middle beyond the margin; else they cannot tell. As long as rows or seeds are missing, they
+        cannot tell either.
         """
-        if self.interval is None or not self.by_seed:
+        if self.interval is None or not self.by_seed or self.missing:
             return OPEN
         sign = -1.0 if self.claim.expect == "lower" else 1.0
         bounds = sorted((sign * self.interval.low, sign * self.interval.high))

@@ -77,7 +77,7 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -
 
 def _differences(study: Study, found: Sequence[Finding]) -> Picture:
     shown = [(number, each) for number, each in enumerate(found, start=1) if each.interval is not None]
-    figure = new_figure(7.2, 1.3 + 0.5 * len(shown))
+    figure = new_figure(5.6, 1.3 + 0.5 * len(shown))
     panel = figure.subplots()
     plain(panel)
     panel.axvline(0, color=GREY, linewidth=1)
@@ -132,7 +132,7 @@ def _quality_cost(study: Study, runs: Sequence[StudyRun]) -> list[Picture]:
 
 def _modes(study: Study, runs: Sequence[StudyRun]) -> Picture:
     cells = [cell for cell in study.cells.values() if any(run.cell == cell.name for run in runs)]
-    figure = new_figure(7.2, 1.7 + 0.5 * len(cells))
+    figure = new_figure(5.6, 1.7 + 0.5 * len(cells))
     panel = figure.subplots()
     plain(panel)
     told = []

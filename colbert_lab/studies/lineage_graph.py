@@ -19,8 +19,8 @@ BOX, ROW, GAP = (
     46,
     36,
 )  # width of a phase, height of a row, space between columns, in units of the picture
-LEAF = 190  # width of a cell's title
-LINE = 25  # characters of a line of it
+LEAF = 230  # width of a cell's title
+LINE = 24  # characters of a line of it
 
 
 @dataclass

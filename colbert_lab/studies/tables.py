@@ -20,7 +20,8 @@ RULE = (
     "significant: corrected p below 0.05, and every seed's difference of the same sign. higher or lower holds when the "
     "difference is significant in that direction; it does not hold when it is significant in the other one, or when "
     "the whole interval falls short of what counts. alike holds when the whole interval lies within the margin; it "
-    "does not hold when the difference is significant and beyond the margin. Otherwise the numbers cannot tell.",
+    "does not hold when the difference is significant and beyond the margin. Otherwise, and as long as a seed is "
+    "missing, the numbers cannot tell.",
     "detectable: the smallest true difference that so many queries find with power 0.8.",
 )
 

@@ -35,7 +35,10 @@ CONTENT: dict[str, Any] = {
             "overrides": ["schedule=[distill]", "student.checkpoint={student}"],
             "student_of": "two/supervised",
         },
-        "look": {"title": "a look at three phases", "overrides": ["schedule=[unsupervised,distill]"]},
+        "look": {
+            "title": "a look at three phases, with a long title",
+            "overrides": ["schedule=[unsupervised,distill]"],
+        },
     },
     "seeds": [1, 2, 3],
     "screened": ["look"],

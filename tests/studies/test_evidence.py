@@ -146,7 +146,8 @@ def test_seeds_that_one_cell_lacks_are_left_out_and_named(tmp_path: Path) -> Non
     runs = [run for run in read_rows(study) if (run.cell, run.seed) != ("one", 3)]
     write_rows(study, runs)
     found = findings(study, read_rows(study))
-    assert found[0].missing == "without seed 3"
+    assert (found[0].missing, found[0].verdict) == ("without seed 3", OPEN)
+    assert found[0].significant
     assert set(found[0].by_seed or {}) == {1, 2}
     assert set(found[1].by_seed or {}) == {1, 2, 3}
 

@@ -79,6 +79,12 @@ def test_it_reads_well(page_file: Path, browser: Any, width: int, media: str) ->
         "Math.min(...[...document.querySelectorAll('svg text')].map((e) => e.getBoundingClientRect().height))"
     )
     assert smallest > 8  # pixels of a line of text in a picture
+    cut = page.evaluate(
+        "[...document.querySelectorAll('svg text')].filter((e) => { const own = e.getBoundingClientRect(), "
+        "all = e.closest('svg').getBoundingClientRect(); return own.right > all.right + 1 || own.left < all.left - 1 })"
+        ".map((e) => e.textContent)"
+    )
+    assert cut == []
     if media == "screen":
         clipped = page.evaluate(
             "[...document.querySelectorAll('td, th, p, code, li')].filter((e) => e.scrollWidth > e.clientWidth + 1 && "
