@@ -202,7 +202,8 @@ def verdict(found: Sequence[Finding]) -> str:
     """
     n = len(found)
     if not any(each.interval for each in found):
-        return f"No verdict yet: none of the {n} claims has the rows that it needs."
+        which = f"none of the {n} claims has the rows that it needs" if n > 1 else "its claim lacks rows"
+        return f"No verdict yet: {which}."
     counts = {
         word: [str(k) for k, each in enumerate(found, 1) if each.verdict == word]
         for word in (HOLDS, FAILS, OPEN)
