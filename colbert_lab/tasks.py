@@ -22,16 +22,18 @@ TASKS = {
     "runs": "colbert_lab.runs_task:execute",
     "plan": "colbert_lab.plan_task:execute",
     "certify": "colbert_lab.certify_task:execute",
+    "report": "colbert_lab.report_task:execute",
 }
 """Name to module and function; a module is imported when its task is asked for, as some need no torch."""
 USERS = {
     "runs": ("compare",),
-    "out": ("score", "mine", "audit", "convert", "push", "explain", "runs", "plan", "certify"),
+    "out": ("score", "mine", "audit", "convert", "push", "explain", "runs", "plan", "certify", "report"),
     "from": ("convert", "push"),
     "to": ("convert", "push", "runs"),
     "repo": ("push",),
     "query": ("explain",),
     "document": ("explain",),
+    "study": ("report",),
 }
 """Settings of the top level, and the tasks that read them."""
 OWN = {

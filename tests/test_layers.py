@@ -40,11 +40,13 @@ ORDER = [
     "rereading",
     "planning",
     "certifying",
+    "studies",
     "logs",
     "comparing",
     "cell_process",
     "sweeping",
     "runs_task",
+    "report_task",
     "audit_task",
     "run",
     "plan_task",
@@ -96,7 +98,7 @@ def test_only_the_entry_and_the_phase_see_the_config() -> None:
     seeing |= {"prepare.py", "comparing.py", "audit_task.py", "tasks.py", "mine_task.py", "score_task.py"}
     seeing |= {"explain_task.py", "convert_task.py", "push_task.py", "arguments.py", "runs_task.py"}
     seeing |= {"evaluating.py", "rereading.py", "sweeping.py", "cell_process.py", "plan_task.py"}
-    seeing |= {"scheduling.py", "certify_task.py"}
+    seeing |= {"scheduling.py", "certify_task.py", "report_task.py"}
     for path in FILES:
         if path.name not in seeing and path.parent.name != "settings":
             assert not re.search(r"^\s*(from|import) (omegaconf|hydra)\b", path.read_text(), re.MULTILINE), (

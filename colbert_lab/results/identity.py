@@ -36,6 +36,7 @@ NOT_IDENTITY = (
     "ledger",
     "plan",
     "certify",
+    "study",
 )
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
 many processes load data, how much memory they use, what the other tasks read. The seed is apart because runs of
@@ -55,6 +56,7 @@ NOT_FACTORS = (
     "compare",
     "plan",
     "certify",
+    "study",
     "out",
 )
 """First parts of the keys of overrides that do not make a run another experiment."""

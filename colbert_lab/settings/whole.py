@@ -69,6 +69,7 @@ class Settings:
     repo: str | None = MISSING
     query: str | None = MISSING
     document: str | None = MISSING
+    study: str | None = MISSING
     compare: CompareSettings = field(default_factory=CompareSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     mine: MineSettings = field(default_factory=MineSettings)

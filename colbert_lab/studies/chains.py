@@ -1,0 +1,136 @@
+"""Which phases trained each student of a study, and what they cost: also those of the cell that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colbert_lab.metrics.measures import PerQuery
+from colbert_lab.results.configurations import Configuration
+from colbert_lab.results.cost import PhaseCost, cost_of
+from colbert_lab.results.runs import Run
+from colbert_lab.studies.evidence import runs_of
+from colbert_lab.studies.rows import STUDENT, Key, StudyRun
+from colbert_lab.studies.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Link:
+    """A trained phase.
+
+    Attributes:
+        name: of the phase.
+        identity: its hash.
+        cost: what it took.
+        cell: whose run it is.
+    """
+
+    name: str
+    identity: str
+    cost: PhaseCost
+    cell: str
+
+
+def chain(study: Study, runs: Sequence[StudyRun], run: StudyRun) -> list[Link]:
+    """The phases behind a run's last student, the first one first.
+
+    Args:
+        study: the study.
+        runs: all of its runs.
+        run: one of them.
+    """
+    parent = study.cells[run.cell].student_of
+    before = [each for each in runs_of(runs, parent.cell if parent else "") if each.seed == run.seed]
+    own = [
+        Link(name, str(facts["phase_hash"]), cost_of(facts), run.cell)
+        for name, facts in run.facts.get("phases", {}).items()
+    ]
+    behind = [link for each in before for link in chain(study, runs, each)]
+    names = [link.name for link in behind]
+    if parent is not None and parent.phase in names:
+        behind = behind[: names.index(parent.phase) + 1]
+    return [*behind, *own]
+
+
+@dataclass(frozen=True)
+class RecordedRun(Run):
+    """A run whose numbers come from the rows of a study, for everything that analyses runs.
+
+    Attributes:
+        recorded: every query's value.
+        queries: their ids.
+        measure: of the values.
+        costs: of each phase.
+    """
+
+    recorded: Mapping[Key, np.ndarray]
+    queries: tuple[str, ...]
+    measure: str
+    costs: Mapping[str, PhaseCost]
+
+    def per_query(self, phase: str, split: str, measure: str) -> PerQuery | None:
+        """The values of each query; None where the rows do not have them."""
+        record = self.record(phase, split, measure)
+        found = None if record is None else self.recorded.get(Key(STUDENT, phase, record.variant))
+        return None if found is None or measure != self.measure else PerQuery(self.queries, {measure: found})
+
+    def cost(self, phase: str) -> PhaseCost | None:
+        """What a phase took; the first phase after another cell's student counts that one's phases too."""
+        return self.costs.get(phase)
+
+
+@dataclass(frozen=True)
+class StudyCell(Configuration):
+    """A cell as a configuration that is called by its title."""
+
+    @property
+    def label(self) -> str:
+        """The cell's title."""
+        return next(iter(self.factors.values()))
+
+
+def configurations(study: Study, runs: Sequence[StudyRun]) -> list[Configuration]:
+    """The cells that were trained, as what :mod:`colbert_lab.results.pareto` reads.
+
+    Args:
+        study: the study.
+        runs: its rows.
+    """
+    found: list[Configuration] = []
+    for cell in study.cells.values():
+        trained = [run for run in runs_of(runs, cell.name) if run.facts.get("phases")]
+        if trained:
+            recorded = tuple(_recorded(study, runs, run) for run in trained)
+            found.append(StudyCell({"cell": cell.title}, {"cell": cell.name}, recorded))
+    return found
+
+
+def _recorded(study: Study, runs: Sequence[StudyRun], run: StudyRun) -> RecordedRun:
+    costs: dict[str, PhaseCost] = {}
+    earlier: list[Link] = []
+    for link in chain(study, runs, run):
+        if link.cell != run.cell:
+            earlier.append(link)
+        else:
+            costs[link.name] = link.cost if costs else _with(link.cost, earlier)
+    return RecordedRun(
+        Path(run.run_id), run.run_id, run.seed, str(run.facts.get("config_hash", "")), {}, run.records,
+        run.values, run.query_ids, study.measure, costs,
+    )  # fmt: skip
+
+
+def _with(cost: PhaseCost, earlier: Sequence[Link]) -> PhaseCost:
+    others = [link.cost for link in earlier]
+    flops = [each.flops for each in (cost, *others)]
+    return replace(
+        cost,
+        seconds=cost.seconds + sum(each.seconds for each in others),
+        tokens=cost.tokens + sum(each.tokens for each in others),
+        steps=cost.steps + sum(each.steps for each in others),
+        flops=None if None in flops else sum(value for value in flops if value is not None),
+    )

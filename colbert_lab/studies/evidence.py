@@ -1,0 +1,222 @@
+"""What the rows of a study say: values with intervals, tested differences, and the verdict of the decision rule.
+
+The arithmetic is that of ``task=compare``: every query's value is averaged over the seeds before anything is paired,
+intervals are 95% bootstrap intervals over queries, p is that of the randomisation test over queries. The correction of
+Holm runs over the claims of the study. Queries say nothing of other seeds, so a difference counts only if every seed's
+own difference has its sign.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.randomisation import holm, randomisation_p, smallest_detectable
+from colbert_lab.metrics.significance import Interval, bootstrap_interval
+from colbert_lab.results.compare import LEVEL
+from colbert_lab.results.records import EXACT
+from colbert_lab.studies.rows import STUDENT, Key, StudyRun
+from colbert_lab.studies.study import Claim, Study, Term
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BASELINES = ("bm25", "dense", "teacher")
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One term, its seeds taken together.
+
+    Attributes:
+        by_seed: the mean over queries for each seed.
+        interval: 95% bootstrap interval over queries of the per-query means over seeds.
+        per_query: for each seed, every query's value.
+    """
+
+    by_seed: Mapping[int, float]
+    interval: Interval
+    per_query: Mapping[int, np.ndarray]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.by_seed.values())
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds; None with one."""
+        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim and what the numbers say of it.
+
+    Attributes:
+        claim: the claim.
+        interval: of the tested number; None where rows are missing.
+        by_seed: the number for each seed that all its cells have.
+        p: two-sided p of the randomisation test.
+        p_holm: p corrected over the study's claims that can be tested.
+        detectable: smallest true difference that so many queries find with power 0.8.
+        missing: the terms without rows, and what else is missing; "" for nothing.
+    """
+
+    claim: Claim
+    interval: Interval | None = None
+    by_seed: Mapping[int, float] | None = None
+    p: float = float("nan")
+    p_holm: float = float("nan")
+    detectable: float = float("nan")
+    missing: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``does not hold`` or ``cannot tell``, by the rule of the claim.
+
+        With ``expect`` higher: holds when the difference is significantly above 0 (corrected p below ``LEVEL``, every
+        seed's difference above 0); does not hold when it is significantly below 0, or when the whole interval lies
+        below the margin; else the numbers cannot tell. Lower is the same with the signs turned. With alike: holds when
+        the whole interval lies within the margin on both sides; does not hold when the difference is significant and
+        the interval's middle beyond the margin; else they cannot tell. As long as rows or seeds are missing, they
+        cannot tell either.
+        """
+        if self.interval is None or not self.by_seed or self.missing:
+            return OPEN
+        sign = -1.0 if self.claim.expect == "lower" else 1.0
+        bounds = sorted((sign * self.interval.low, sign * self.interval.high))
+        mean = sign * self.interval.mean
+        if self.claim.expect == "alike":
+            if -self.claim.margin <= bounds[0] and bounds[1] <= self.claim.margin:
+                return HOLDS
+            return FAILS if self.significant and abs(mean) > self.claim.margin else OPEN
+        if self.significant and mean > 0:
+            return HOLDS
+        return FAILS if (self.significant and mean < 0) or bounds[1] < self.claim.margin else OPEN
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p is below ``LEVEL`` and every seed says the same."""
+        if self.interval is None or not self.by_seed:
+            return False
+        alike = {value > 0 for value in self.by_seed.values()}
+        return self.p_holm < LEVEL and len(alike) == 1 and 0.0 not in self.by_seed.values()
+
+
+def runs_of(runs: Sequence[StudyRun], cell: str) -> list[StudyRun]:
+    """The runs of a cell, by seed."""
+    return [run for run in runs if run.cell == cell]
+
+
+def key_for(run: StudyRun, term: Term) -> Key:
+    """Where a run keeps the values of a term."""
+    if term.phase in BASELINES:
+        return Key(term.phase, "baselines", EXACT)
+    return Key(STUDENT, term.phase or run.last, term.mode or run.main)
+
+
+def value_of(runs: Sequence[StudyRun], term: Term) -> Value | None:
+    """A term's values; None where no run has them.
+
+    Args:
+        runs: of the study.
+        term: cell, phase and mode.
+
+    Raises:
+        InputError: some seeds of the cell have them and some do not.
+    """
+    mine = runs_of(runs, term.cell)
+    found = {run.seed: run.values[key_for(run, term)] for run in mine if key_for(run, term) in run.values}
+    if not found:
+        return None
+    if len(found) < len(mine) and term.phase not in BASELINES:
+        lacking = next(run for run in mine if run.seed not in found)
+        raise InputError(f"{term}: run {lacking.run_id} (seed {lacking.seed}) does not have it; run it again")
+    by_seed = {seed: float(values.mean()) for seed, values in found.items()}
+    return Value(by_seed, bootstrap_interval(_mean(list(found.values()))), found)
+
+
+def findings(study: Study, runs: Sequence[StudyRun]) -> list[Finding]:
+    """Every claim of a study, tested as far as its rows go.
+
+    Args:
+        study: the study.
+        runs: what :func:`colbert_lab.studies.rows.read_rows` returned.
+    """
+    found = [_test(study, runs, claim) for claim in study.claims]
+    done = [each for each in found if each.interval is not None]
+    corrected = iter(holm([each.p for each in done]))
+    return [each if each.interval is None else replace(each, p_holm=next(corrected)) for each in found]
+
+
+def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Finding:
+    values = {term: value_of(runs, term) for term in claim.weights}
+    if lacking := [str(term) for term, value in values.items() if value is None]:
+        return Finding(claim, missing=f"no rows of {', '.join(lacking)}")
+    known = {term: value for term, value in values.items() if value is not None}
+    seeds = [
+        seed
+        for seed in study.seeds
+        if all(seed in value.by_seed or term.phase in BASELINES for term, value in known.items())
+    ]
+    if not seeds:
+        return Finding(claim, missing="no seed that all its cells have")
+    by_seed = {}
+    for seed in seeds:
+        parts = [weight * _of_seed(known[term], seed) for term, weight in claim.weights.items()]
+        by_seed[seed] = sum(parts[1:], start=parts[0])
+    differences = _mean(list(by_seed.values()))
+    absent = [str(seed) for seed in study.seeds if seed not in seeds]
+    return Finding(
+        claim,
+        bootstrap_interval(differences),
+        {seed: float(values.mean()) for seed, values in by_seed.items()},
+        randomisation_p(differences),
+        detectable=smallest_detectable(differences),
+        missing=f"without seed {', '.join(absent)}" if absent else "",
+    )
+
+
+def _of_seed(value: Value, seed: int) -> np.ndarray:
+    """Every query's value with a seed; of a baseline that not every run measured, any."""
+    return value.per_query.get(seed, next(iter(value.per_query.values())))
+
+
+def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    import numpy as np
+
+    mean: np.ndarray = np.mean(values, axis=0)
+    return mean
+
+
+def verdict(found: Sequence[Finding]) -> str:
+    """The verdict of the whole study, in one sentence.
+
+    Args:
+        found: what :func:`findings` returned.
+    """
+    n = len(found)
+    if not any(each.interval for each in found):
+        which = f"none of the {n} claims has the rows that it needs" if n > 1 else "its claim lacks rows"
+        return f"No verdict yet: {which}."
+    counts = {
+        word: [str(k) for k, each in enumerate(found, 1) if each.verdict == word]
+        for word in (HOLDS, FAILS, OPEN)
+    }
+    parts = [
+        f"{len(which)} {_verb(word, len(which))} ({', '.join(which)})"
+        for word, which in counts.items()
+        if which
+    ]
+    return f"Of {n} claims, {'; '.join(parts)}." if n > 1 else f"The claim: {found[0].verdict}."
+
+
+def _verb(word: str, n: int) -> str:
+    if word == OPEN:
+        return "the numbers cannot tell"
+    return word if n == 1 else {HOLDS: "hold", FAILS: "do not hold"}[word]

@@ -1,0 +1,180 @@
+"""The figures of a study as SVG text, the same for the same rows. matplotlib comes with the extra ``notebook``."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.measures import measure_title
+from colbert_lab.results.pareto import quality_cost
+from colbert_lab.results.pareto_plot import plot_quality_cost
+from colbert_lab.results.plots import COLOURS, new_figure, plain
+from colbert_lab.studies.chains import configurations
+from colbert_lab.studies.evidence import Finding, value_of
+from colbert_lab.studies.lineage_graph import lineage_svg
+from colbert_lab.studies.rows import StudyRun
+from colbert_lab.studies.study import Study, Term
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GREY = "#555555"
+MARKS = ("o", "s", "D", "^", "v", "P", "X")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+        name: of its file, without ending.
+        caption: what it shows.
+        alt: what it shows, in numbers, for those who do not see it.
+        svg: the picture.
+    """
+
+    name: str
+    caption: str
+    alt: str
+    svg: str
+
+
+def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -> list[Picture]:
+    """Every figure that the rows allow: differences, quality against cost, modes, lineage.
+
+    Args:
+        study: the study.
+        runs: its rows.
+        found: its tested claims.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    drawn = []
+    if any(each.interval for each in found):
+        drawn.append(_differences(study, found))
+    cells = configurations(study, runs)
+    if len(cells) > 1:
+        drawn += _quality_cost(study, runs)
+    if len(study.modes) > 1 and runs:
+        drawn.append(_modes(study, runs))
+    if cells:
+        svg, alt = lineage_svg(study, runs)
+        drawn.append(
+            Picture(
+                "lineage",
+                "Which phases trained each student; cells that share a phase share its box.",
+                alt,
+                svg,
+            )
+        )
+    return drawn
+
+
+def _differences(study: Study, found: Sequence[Finding]) -> Picture:
+    shown = [(number, each) for number, each in enumerate(found, start=1) if each.interval is not None]
+    figure = new_figure(5.6, 1.3 + 0.5 * len(shown))
+    panel = figure.subplots()
+    plain(panel)
+    panel.axvline(0, color=GREY, linewidth=1)
+    told = []
+    for place, (number, each) in enumerate(shown):
+        assert each.interval is not None
+        i, y = each.interval, len(shown) - 1 - place
+        margin = each.claim.margin
+        panel.fill_betweenx([y - 0.38, y + 0.38], -margin, margin, color="#DDDDDD", alpha=0.6, linewidth=0)
+        panel.errorbar(
+            [i.mean],
+            [y],
+            xerr=[[i.mean - i.low], [i.high - i.mean]],
+            fmt="o",
+            color=COLOURS[0],
+            capsize=4,
+            markersize=8,
+        )
+        seeds = list((each.by_seed or {}).values())
+        panel.plot(seeds, [y + 0.22] * len(seeds), "|", color=COLOURS[1], markersize=9, markeredgewidth=1.8)
+        told.append(f"claim {number}: {i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}], {each.verdict}")
+    panel.set_yticks(
+        range(len(shown) - 1, -1, -1),
+        [f"claim {number}: {each.verdict}" for number, each in shown],
+        fontsize=11,
+    )
+    panel.set_ylim(-0.6, len(shown) - 0.4)
+    panel.set_xlabel(f"difference in {measure_title(study.measure)}", fontsize=11)
+    panel.tick_params(axis="x", labelsize=10)
+    caption = (
+        "The tested number of each claim with its 95% interval over queries; ticks: each seed; grey: the smallest "
+        "difference that counts."
+    )
+    return Picture(
+        "differences", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-differences")
+    )
+
+
+def _quality_cost(study: Study, runs: Sequence[StudyRun]) -> list[Picture]:
+    try:
+        found = quality_cost(configurations(study, runs), study.split, study.measure, study.cost)
+    except InputError:
+        return []
+    told = [f"{p.label}: {p.value.mean:.4f} for {p.cost:,.0f}" for p in found.points]
+    caption = (
+        f"{measure_title(study.measure)} against what training took, after every phase; bars: 95% intervals over "
+        "queries, which are wider than those of paired differences."
+    )
+    svg = to_svg(plot_quality_cost(found), f"{study.name}-quality-cost")
+    return [Picture("quality_cost", caption, f"{caption} {'; '.join(told)}.", svg)]
+
+
+def _modes(study: Study, runs: Sequence[StudyRun]) -> Picture:
+    cells = [cell for cell in study.cells.values() if any(run.cell == cell.name for run in runs)]
+    figure = new_figure(5.6, 1.7 + 0.5 * len(cells))
+    panel = figure.subplots()
+    plain(panel)
+    told = []
+    for number, mode in enumerate(study.modes):
+        drawn = False
+        for place, cell in enumerate(cells):
+            value = value_of(runs, Term(cell.name, None, mode))
+            if value is None:
+                continue
+            y = len(cells) - 1 - place + 0.15 * ((len(study.modes) - 1) / 2 - number)
+            i = value.interval
+            panel.errorbar(
+                [value.mean], [y], xerr=[[value.mean - i.low], [i.high - value.mean]], fmt=MARKS[number % len(MARKS)],
+                color=COLOURS[number % len(COLOURS)], capsize=3, markersize=7, label=None if drawn else mode,
+            )  # fmt: skip
+            drawn = True
+            told.append(f"{cell.title}, {mode}: {value.mean:.4f}")
+    panel.set_yticks(range(len(cells) - 1, -1, -1), [cell.title for cell in cells], fontsize=11)
+    panel.set_ylim(-0.6, len(cells) - 0.4)
+    panel.set_xlabel(measure_title(study.measure), fontsize=11)
+    figure.legend(loc="outside upper center", ncols=min(4, len(study.modes)), frameon=False, fontsize=10)
+    caption = (
+        f"{measure_title(study.measure)} of each cell in each search mode, with 95% intervals over queries."
+    )
+    return Picture("modes", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-modes"))
+
+
+def to_svg(figure: Figure, salt: str) -> str:
+    """A figure as SVG that is the same whenever it is drawn, with text as text, and without a fixed size.
+
+    Args:
+        figure: the figure.
+        salt: of the ids inside, so that several pictures fit on one page.
+    """
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    for name in re.findall(r'<g id="([^"]+)"', text):  # names such as axes_1 would be there in every picture
+        text = text.replace(f'id="{name}"', f'id="{salt}-{name}"').replace(f'#{name}"', f'#{salt}-{name}"')
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

@@ -1,0 +1,204 @@
+"""``study.yaml``, read and checked."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from colbert_lab.errors import InputError
+from colbert_lab.metrics.measures import parse_measure
+from colbert_lab.results.pareto import COSTS
+from colbert_lab.studies.study import EXPECTED, PLACEHOLDERS, Cell, Claim, Preparation, Study, Term
+
+STUDY_FILE = "study.yaml"
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def read_study(folder: Path) -> Study:
+    """Read a study.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        InputError: no such folder, no ``study.yaml`` in it, or something in it is wrong; it names file and key.
+    """
+    path = folder / STUDY_FILE
+    if not folder.is_dir():
+        there = sorted(each.parent.name for each in folder.parent.glob(f"*/{STUDY_FILE}"))
+        known = f"; there are {', '.join(there)}" if there else ""
+        raise InputError(f"study={folder}: no such folder{known}")
+    if not path.is_file():
+        raise InputError(f"study={folder}: has no {STUDY_FILE}; give the folder of a study")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{path}{where}: no YAML: {getattr(error, 'problem', None) or 'cannot be read'}"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    return _Reader(path).study(found)
+
+
+class _Reader:
+    """Turns the plain content of a file into a study; every error names the file and the key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def wrong(self, key: str, problem: str) -> InputError:
+        return InputError(f"{self.path}: {key}: {problem}")
+
+    def study(self, found: Any) -> Study:
+        values = self.keys("study", found, Study, without=("folder",))
+        parts: dict[str, Any] = {
+            "cells": self.cells(values.pop("cells")),
+            "claims": tuple(
+                self.claim(n, each) for n, each in enumerate(self.list_of("claims", values.pop("claims")))
+            ),
+            "prepare": tuple(
+                Preparation(**self.texts(f"prepare[{n}]", self.keys(f"prepare[{n}]", each, Preparation)))
+                for n, each in enumerate(self.list_of("prepare", values.pop("prepare", [])))
+            ),
+        }
+        for key in ("title", "question", "prediction", "measure", "split", "cost", "conclusion"):
+            if key in values:
+                values[key] = self.text(key, values[key])
+        for key in ("factors", "held_fixed", "fixed", "confirmed", "screened", "modes", "limits"):
+            if key in values:
+                values[key] = tuple(self.text(key, each) for each in self.list_of(key, values[key]))
+        values["seeds"] = tuple(self.list_of("seeds", values["seeds"]))
+        study = Study(folder=self.path.parent, **values, **parts)
+        self.check(study)
+        return study
+
+    def keys(self, where: str, found: Any, kind: type, without: Sequence[str] = ()) -> dict[str, Any]:
+        """A mapping with all keys that a dataclass must have and none that it does not know."""
+        if not isinstance(found, dict):
+            raise self.wrong(where, "must be a mapping")
+        known = {f.name: f for f in fields(kind) if f.name not in without}
+        if unknown := [key for key in found if key not in known]:
+            raise self.wrong(where, f"unknown key {unknown[0]!r}; there are {', '.join(known)}")
+        needed = [name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+        if missing := [name for name in needed if name not in found]:
+            raise self.wrong(where, f"{missing[0]} is missing")
+        return dict(found)
+
+    def text(self, key: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self.wrong(key, f"must be text, not {value!r}; put it in quotes")
+        return " ".join(value.split()) if key not in ("prediction", "conclusion") else value.strip()
+
+    def texts(self, where: str, values: Mapping[str, Any]) -> dict[str, str]:
+        return {key: self.text(f"{where}.{key}", value) for key, value in values.items()}
+
+    def list_of(self, key: str, value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.wrong(key, "must be a list")
+        return value
+
+    def cells(self, found: Any) -> dict[str, Cell]:
+        if not isinstance(found, dict) or not found:
+            raise self.wrong("cells", "must be a mapping of names to cells")
+        cells = {}
+        for name, content in found.items():
+            where = f"cells.{name}"
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                raise self.wrong("cells", f"{name!r} must be of small letters, digits and _")
+            values = self.keys(where, content, Cell, without=("name",))
+            overrides = self.list_of(f"{where}.overrides", values.pop("overrides", []))
+            told = self.texts(where, values)
+            parent = Term.parse(told.pop("student_of")) if "student_of" in told else None
+            cells[name] = Cell(
+                name=name,
+                title=told.pop("title"),
+                overrides=tuple(self.text(f"{where}.overrides", each) for each in overrides),
+                student_of=parent,
+                **told,
+            )
+        return cells
+
+    def claim(self, number: int, found: Any) -> Claim:
+        where = f"claims[{number}]"
+        values = self.keys(where, found, Claim)
+        weights = values.pop("weights")
+        if not isinstance(weights, dict) or not all(
+            isinstance(w, int | float) and not isinstance(w, bool) and math.isfinite(w)
+            for w in weights.values()
+        ):
+            raise self.wrong(f"{where}.weights", "must be a mapping of cells to numbers")
+        margin = values.pop("margin")
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < math.inf:
+            raise self.wrong(f"{where}.margin", f"must be a number above 0, not {margin!r}")
+        told = self.texts(where, values)
+        if told["expect"] not in EXPECTED:
+            raise self.wrong(f"{where}.expect", f"{told['expect']!r} must be one of {', '.join(EXPECTED)}")
+        if len(weights) < 2 or abs(sum(weights.values())) > 1e-9:
+            raise self.wrong(f"{where}.weights", "must name two cells or more, and sum to 0")
+        parsed = {Term.parse(str(key)): float(weight) for key, weight in weights.items()}
+        return Claim(weights=parsed, margin=float(margin), **told)
+
+    def check(self, study: Study) -> None:
+        """What the parts must be to each other.
+
+        Raises:
+            InputError: they are not.
+        """
+        if not study.seeds or not all(
+            isinstance(seed, int) and not isinstance(seed, bool) for seed in study.seeds
+        ):
+            raise self.wrong("seeds", "must be whole numbers")
+        if len(set(study.seeds)) != len(study.seeds):
+            raise self.wrong("seeds", "one is there twice")
+        named = [*study.screened, *study.confirmed]
+        for name in named:
+            if name not in study.cells:
+                raise self.wrong("confirmed, screened", f"no cell {name}; there are {', '.join(study.cells)}")
+        if sorted(named) != sorted(study.cells):
+            other = next((n for n in study.cells if named.count(n) != 1), named[-1])
+            raise self.wrong("confirmed, screened", f"{other} must be in one of them, once")
+        for claim in study.claims:
+            for term in claim.weights:
+                if term.cell not in study.confirmed:
+                    raise self.wrong("claims", f"{term}: no confirmed cell {term.cell}")
+                if term.mode is not None and term.mode not in study.modes:
+                    raise self.wrong("claims", f"{term}: {term.mode} is not in modes")
+        if not study.claims:
+            raise self.wrong("claims", "a study needs a decision rule: one claim or more")
+        if not study.modes:
+            raise self.wrong("modes", "must name a search mode")
+        if study.cost not in COSTS:
+            raise self.wrong("cost", f"must be one of {', '.join(COSTS)}")
+        try:
+            parse_measure(study.measure)
+        except InputError as error:
+            raise self.wrong("measure", str(error).partition(": ")[2]) from error
+        for cell in study.cells.values():
+            self.check_cell(study, cell)
+
+    def check_cell(self, study: Study, cell: Cell) -> None:
+        where = f"cells.{cell.name}"
+        given = " ".join([*study.fixed, *cell.overrides])
+        unknown = [each for each in re.findall(r"\{(\w+)\}", given) if each not in PLACEHOLDERS]
+        if unknown:
+            raise self.wrong(
+                where, f"unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}"
+            )
+        if ("{student}" in given) != (cell.student_of is not None):
+            raise self.wrong(where, "student_of and {student} in overrides belong together")
+        parent = study.cells.get(cell.student_of.cell if cell.student_of else cell.name)
+        if parent is None or (cell.student_of and parent.student_of):
+            raise self.wrong(
+                f"{where}.student_of", "must name a cell that does not start from another one itself"
+            )
+        if not set(study.seeds_of(cell.name)) <= set(study.seeds_of(parent.name)):
+            raise self.wrong(f"{where}.student_of", f"{parent.name} has fewer seeds than {cell.name}")

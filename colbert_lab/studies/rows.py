@@ -1,0 +1,279 @@
+"""The rows of a study on disk: records, what each run took and where, and every query's value.
+
+``results.jsonl`` holds records as a run does, each with its ``cell``. ``runs.jsonl`` holds one line a run: factors,
+phases and their cost, versions, machine. ``per_query.jsonl`` holds the values that the decision rule tests: first the
+queries of the split, then one line for each student or baseline of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colbert_lab.atomic import write_text
+from colbert_lab.errors import InputError
+from colbert_lab.results.records import EXACT, RECORDS_FILE, Record
+from colbert_lab.studies.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RESULTS = RECORDS_FILE
+RUNS, PER_QUERY = "runs.jsonl", "per_query.jsonl"
+STUDENT = "student"
+DIGITS = 6
+"""Decimals of a query's value in the file."""
+SAME = 10.0**-DIGITS
+"""A recorded mean and the mean of the values in the file are the same number up to this."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Whose values they are: system, phase (of a student) and search."""
+
+    system: str
+    phase: str
+    variant: str = EXACT
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRun:
+    """One run of a study.
+
+    Attributes:
+        cell: name of its cell.
+        seed: its seed.
+        run_id: its identity.
+        facts: what ``runs.jsonl`` says of it.
+        records: what was measured on the study's split.
+        values: of the study's measure, in the order of ``query_ids``.
+        query_ids: the judged queries.
+        main: the search mode that is meant where none is named.
+    """
+
+    cell: str
+    seed: int
+    run_id: str
+    facts: Mapping[str, Any]
+    records: tuple[Record, ...]
+    values: Mapping[Key, np.ndarray]
+    query_ids: tuple[str, ...]
+    main: str = EXACT
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The student's measured phases in their order, without ``before``."""
+        found = dict.fromkeys(record.phase for record in self.records if record.system == STUDENT)
+        return tuple(phase for phase in found if phase != "before")
+
+    @property
+    def last(self) -> str:
+        """The student's last phase; ``before`` where nothing was trained."""
+        return self.phases[-1] if self.phases else "before"
+
+    def record(self, key: Key, measure: str) -> Record | None:
+        """The last record of that; None when there is none."""
+        found = [r for r in self.records if key_of(r) == key and r.measure == measure]
+        return found[-1] if found else None
+
+    def keys(self) -> list[Key]:
+        """Everything that was measured, in the order of the records."""
+        return list(dict.fromkeys(key_of(record) for record in self.records))
+
+
+def key_of(record: Record) -> Key:
+    """Whose value a record holds."""
+    return Key(record.system, record.phase if record.system == STUDENT else "baselines", record.variant)
+
+
+def read_rows(study: Study) -> list[StudyRun]:
+    """The runs that a study has, in the order of its plan; empty before the first one.
+
+    Args:
+        study: the study.
+
+    Raises:
+        InputError: a damaged or unknown line, rows without the others that belong to them, or rows of another text
+            or other rules of the split; the message names files and runs.
+    """
+    folder = study.folder
+    facts = {line["run_id"]: line for line in _lines(folder / RUNS, ("run_id", "cell", "seed"))}
+    records: dict[str, list[Record]] = {}
+    for number, line in enumerate(_lines(folder / RESULTS, ("run_id",)), start=1):
+        try:
+            record = Record.from_dict(line)
+        except ValueError as error:
+            raise InputError(f"{folder / RESULTS}, line {number}: no record: {error}") from error
+        records.setdefault(record.run_id, []).append(record)
+    queries: dict[str, tuple[str, ...]] = {}
+    values: dict[str, list[dict[str, Any]]] = {}
+    for line in _lines(folder / PER_QUERY, ()):
+        if "query_ids" in line:
+            queries[line["split_fingerprint"]] = tuple(line["query_ids"])
+        else:
+            values.setdefault(line.get("run_id", ""), []).append(line)
+    for name, there in ((RESULTS, records), (PER_QUERY, values)):
+        if strange := sorted(set(there) ^ set(facts)):
+            raise InputError(
+                f"{folder}: run {strange[0]} is not in all of {RUNS}, {RESULTS} and {PER_QUERY} ({name}); "
+                "collect it again"
+            )
+    runs = [
+        _run(study, facts[run], tuple(records[run]), values[run], queries, folder / PER_QUERY)
+        for run in facts
+    ]
+    return _checked(study, runs)
+
+
+def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
+    """Replace the rows of a study.
+
+    Args:
+        study: the study.
+        runs: all of its runs.
+    """
+    ordered = _in_order(study, list(runs))
+    results = [{"cell": run.cell, **record.to_dict()} for run in ordered for record in run.records]
+    queries = {run.records[0].split_fingerprint: run.query_ids for run in ordered if run.records}
+    per_query: list[dict[str, Any]] = [
+        {"split_fingerprint": mark, "query_ids": list(ids)} for mark, ids in queries.items()
+    ]
+    for run in ordered:
+        for key, found in run.values.items():
+            per_query.append(
+                {
+                    "run_id": run.run_id,
+                    "system": key.system,
+                    "phase": key.phase,
+                    "variant": key.variant,
+                    "measure": study.measure,
+                    "values": [_short(value) for value in found.tolist()],
+                }
+            )
+    for name, lines in (
+        (RESULTS, results),
+        (RUNS, [dict(run.facts) for run in ordered]),
+        (PER_QUERY, per_query),
+    ):
+        text = "".join(
+            json.dumps(line, ensure_ascii=False, separators=(",", ":") if name == PER_QUERY else None) + "\n"
+            for line in lines
+        )
+        write_text(study.folder / name, text)
+
+
+def with_run(runs: Iterable[StudyRun], new: StudyRun) -> list[StudyRun]:
+    """The runs with a new one in place of an older one of the same cell and seed."""
+    kept = [run for run in runs if (run.cell, run.seed) != (new.cell, new.seed)]
+    return [*kept, new]
+
+
+def _short(value: float) -> float | int:
+    rounded = round(value, DIGITS)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict) or any(key not in line for key in needed):
+                raise ValueError
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number}: no whole row; take the file's committed version, or remove the line and "
+                "collect the run again"
+            ) from error
+        found.append(line)
+    return found
+
+
+def _run(
+    study: Study,
+    facts: Mapping[str, Any],
+    records: tuple[Record, ...],
+    lines: Iterable[Mapping[str, Any]],
+    queries: Mapping[str, tuple[str, ...]],
+    path: Path,
+) -> StudyRun:
+    import numpy as np
+
+    run_id = facts["run_id"]
+    if facts["cell"] not in study.cells:
+        raise InputError(
+            f"{study.folder / RUNS}: run {run_id} is of the cell {facts['cell']}, which the study does not have; "
+            f"there are {', '.join(study.cells)}"
+        )
+    mark = records[0].split_fingerprint
+    values = {}
+    for line in lines:
+        key = Key(line["system"], line["phase"], line["variant"])
+        found = np.asarray(line["values"], dtype=np.float64)
+        if line.get("measure") != study.measure:
+            raise InputError(
+                f"{path}: run {run_id} has {line.get('measure')}, and the study is of {study.measure}"
+            )
+        if len(found) != len(queries.get(mark, ())):
+            raise InputError(
+                f"{path}: run {run_id} has {len(found)} values and {len(queries.get(mark, ()))} queries"
+            )
+        values[key] = found
+    ids = queries.get(mark, ())
+    run = StudyRun(facts["cell"], facts["seed"], run_id, facts, records, values, ids, study.main)
+    for key, found in values.items():
+        record = run.record(key, study.measure)
+        if record is None or abs(record.value - float(found.mean())) > SAME:
+            raise InputError(
+                f"{path}: the values of run {run_id}, {key.system} {key.phase} {key.variant}, are not those of the "
+                f"recorded mean in {RESULTS}; collect it again"
+            )
+    return run
+
+
+def _checked(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
+    """The runs in order, if their numbers belong together.
+
+    Raises:
+        InputError: two runs of a cell and seed, another split, or other rules of the split.
+    """
+    seen: dict[tuple[str, int], str] = {}
+    for run in runs:
+        if other := seen.get((run.cell, run.seed)):
+            raise InputError(
+                f"{study.folder / RUNS}: runs {other} and {run.run_id} are both {run.cell}, seed {run.seed}"
+            )
+        seen[run.cell, run.seed] = run.run_id
+    ordered = _in_order(study, runs)
+    for run in ordered:
+        first = ordered[0]
+        for what, mine, theirs in (
+            ("text (split fingerprint)", marks(run), marks(first)),
+            ("protocol of the split", run.facts.get("rules"), first.facts.get("rules")),
+        ):
+            if mine != theirs:
+                here, there = (f"{r.cell}, seed {r.seed} ({r.run_id})" for r in (run, first))
+                raise InputError(
+                    f"{study.folder / RESULTS}: {here} was measured on another {what} than {there}: {_told(mine)} and "
+                    f"{_told(theirs)}; run one of them again"
+                )
+    return ordered
+
+
+def marks(run: StudyRun) -> list[str]:
+    """Fingerprints of the split that a run was measured on."""
+    return sorted({record.split_fingerprint for record in run.records})
+
+
+def _told(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _in_order(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
+    cells = list(study.cells)
+    return sorted(runs, key=lambda run: (cells.index(run.cell), run.seed))

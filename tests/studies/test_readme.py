@@ -1,0 +1,68 @@
+"""The generated part of a study's README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
+
+from colbert_lab.errors import InputError
+from colbert_lab.studies.answer import answer
+from colbert_lab.studies.readme import BEGIN, END, NO_RUNS, generated, write_readme
+from tests.studies.made_up import made_study
+
+
+def test_it_replaces_what_is_between_the_marks(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "001_made_up")
+    path = study.folder / "README.md"
+    (study.folder / "figures").mkdir()
+    (study.folder / "figures" / "old.svg").write_text("")
+    write_readme(answer(study))
+    text = path.read_text()
+    assert text.startswith(f"# A study\n\nBefore.\n\n{BEGIN}\n\n**Question.** What does a first phase add")
+    assert text.endswith(f"{END}\n\nAfter.\n")
+    names = {each.name for each in (study.folder / "figures").iterdir()}
+    assert names == {"differences.svg", "quality_cost.svg", "lineage.svg"}
+    for name in names:
+        assert f"](figures/{name})" in text
+    for line in (
+        "**Verdict.** Of 2 claims, 2 hold (1, 2).",
+        "    python experiments/study.py run experiments/001_made_up",
+        "    python -m colbert_lab -m +experiment=colbert_zero 'schedule=[distill]' name=001_made_up seed=1,2,3",
+        "- Hardware: Some CPU, 2 cores, 23 GiB.",
+    ):
+        assert line in text.splitlines(), line
+    before, after = "0.5018 [0.4776, 0.5262] ± 0.0000", "0.5518 [0.5270, 0.5769] ± 0.0000"
+    assert f"| two phases | 1, 2, 3 | {before} | {after} | 180 | 400,000 |" in text
+    files = {each: each.read_bytes() for each in study.folder.rglob("*.*")}
+    write_readme(answer(study))
+    assert {each: each.read_bytes() for each in study.folder.rglob("*.*")} == files
+
+
+def test_the_conclusion_is_shown(tmp_path: Path) -> None:
+    text = generated(answer(made_study(tmp_path / "x", conclusion="So it is.")))
+    assert "\n\nSo it is.\n\n" in text
+
+
+def test_without_rows_it_says_so(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "x", seeds=())
+    write_readme(answer(study))
+    text = (study.folder / "README.md").read_text()
+    assert NO_RUNS in text
+    assert "No verdict yet" in text
+    assert not (study.folder / "figures").exists()
+
+
+def test_marks_that_are_missing_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "x")
+    path = study.folder / "README.md"
+    path.write_text(f"{END}\n{BEGIN}\n")
+    with pytest.raises(InputError, match=r"README\.md: must have these two lines once"):
+        write_readme(answer(study))
+    assert path.read_text() == f"{END}\n{BEGIN}\n"
+    assert not (study.folder / "figures").exists()
+    path.unlink()
+    with pytest.raises(InputError, match=r"README\.md: is missing"):
+        write_readme(answer(study))

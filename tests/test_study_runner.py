@@ -1,0 +1,113 @@
+"""``experiments/study.py``: runs, rows and pages of a study that takes seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
+
+from colbert_lab.studies.chains import chain
+from colbert_lab.studies.reading import read_study
+from colbert_lab.studies.rows import PER_QUERY, RESULTS, RUNS, read_rows
+from tests.conftest import ROOT
+from tests.studies.made_up import write_study
+from tests.toy import student_overrides, toy_overrides, write_toy
+
+LR = "phases.distill.optimizer.lr"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "experiments/study.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def toy_study(folder: Path, tiny_bert: Path, toy: Path) -> Path:
+    """Two confirmed cells, one of which starts from the other's student, and a screened one with a mistake."""
+    left_out = ("name=", "output_dir=", "tracking=", "progress=", "student.")
+    student = [each for each in student_overrides(tiny_bert) if each.startswith("student.")]
+    fixed = [each for each in toy_overrides(tiny_bert, toy, folder) if not each.startswith(left_out)]
+    fixed = [each.replace(str(toy), "{collections}") for each in fixed]
+    cells: dict[str, Any] = {
+        "first": {"title": "once", "overrides": student},
+        "second": {
+            "title": "twice",
+            "student_of": "first",
+            "overrides": ["student.checkpoint={student}", f"{LR}=2e-3"],
+        },
+        "wrong": {"title": "a mistake", "overrides": [*student, "phases.distill.n_way=99"]},
+    }
+    claim = {"claim": "x", "weights": {"second": 1, "first": -1}, "expect": "higher", "margin": 0.01}
+    return write_study(
+        folder,
+        fixed=fixed,
+        cells=cells,
+        seeds=[1],
+        confirmed=["first", "second"],
+        screened=["wrong"],
+        claims=[claim],
+    )
+
+
+@pytest.mark.slow
+def test_a_study_is_run_once_and_survives_a_cell_that_fails(tiny_bert: Path, tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy")
+    folder = toy_study(tmp_path / "001_toy", tiny_bert, toy)
+    given = (
+        "run",
+        folder,
+        "--collections",
+        toy,
+        "--outputs",
+        tmp_path / "outputs",
+        "--set",
+        "progress=false",
+    )
+    assert "001_toy needs collections: give --collections DIR" in run("run", folder).stderr
+    done = run(*given)
+    assert done.returncode == 1, done.stderr
+    assert "error: [2/3] wrong, seed 1: exit status 2, see above" in done.stderr
+    assert "001_toy: 2 of 3 runs. The claim: " in done.stdout
+    study = read_study(folder)
+    runs = read_rows(study)
+    assert [run.cell for run in runs] == ["first", "second"]
+    assert len(chain(study, runs, runs[1])) == 2
+    assert runs[0].facts["packages"]["torch"]
+    text = "".join((folder / name).read_text() for name in (RESULTS, RUNS, PER_QUERY, "README.md"))
+    assert str(toy) not in text
+    ids = [json.loads(line)["run_id"] for line in (folder / RUNS).read_text().splitlines()]
+    assert f"student.checkpoint=outputs/001_toy/{ids[0]}/distill/student" in text
+    rows = {name: (folder / name).read_bytes() for name in (RESULTS, RUNS, PER_QUERY, "README.md")}
+    again = run(*given, "--cells", "first", "second")
+    assert again.returncode == 0, again.stderr
+    assert {name: (folder / name).read_bytes() for name in rows} == rows
+    for name in (RESULTS, RUNS, PER_QUERY):
+        (folder / name).unlink()
+    collected = run("collect", *given[1:6])
+    assert "001_toy: 2 of 3 runs are below" in collected.stdout, collected.stderr
+    assert {name: (folder / name).read_bytes() for name in rows} == rows
+
+
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "001_x")
+    for arguments, said in (
+        (("run",), "run: give the folder of a study"),
+        (("run", folder, "--cells", "other"), "--cells other: no such cell; there are one, two"),
+        (("run", folder, "--seeds", "9"), "--seeds 9: no run has them"),
+        (("run", folder, "--set", "seed=3"), "--set seed=3: would make other runs than the study's"),
+        (("table", tmp_path / "nowhere"), "no such folder; there are 001_x"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert said in done.stderr.splitlines()[-1]
+    assert not list(folder.glob("*.jsonl"))
+    listed = run("commands", folder).stdout.splitlines()
+    assert len(listed) == 10
+    assert (
+        listed[0] == "python -m colbert_lab +experiment=colbert_zero 'schedule=[distill]' name=001_x seed=1"
+    )
