@@ -33,7 +33,7 @@ CASES = {
         "phases.unsupervised.batch_size=1024",
         "phases.unsupervised.recompute=true",
         "phases.unsupervised.epochs=null",
-        "phases.unsupervised.steps=4",
+        "phases.unsupervised.steps=2",
     ],
     "supervised": ["+experiment=colbert_zero", "schedule=[supervised]"],
 }
