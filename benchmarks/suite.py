@@ -107,7 +107,8 @@ class Suite:
     def texts(self, group: Group) -> Path:
         """The file of a group's texts; all sides and precisions read the same."""
         name = "-".join("".join(c if c.isalnum() else " " for c in f"{group.workload} {group.case}").split())
-        file, spec, count = self.out / "texts" / f"{name}.json", group.spec, self.given.repeats + 1
+        file, spec = self.out / "texts" / f"{name}.json", group.spec
+        count = self.given.repeats + 2  # the warm-up, and one that the peers' trainers tokenize ahead
         if group.workload == "evaluate":
             found: Any = split_texts(self.given.evaluation, spec["documents"])
         elif group.workload == "encode":

@@ -50,6 +50,7 @@ def train(
     loss: Any,
     collator: Any,
     rows: list[dict[str, Any]],
+    prompts: dict[str, str] | None = None,
 ) -> None:
     """Train until the suite says stop.
 
@@ -64,6 +65,7 @@ def train(
         loss: the peer's.
         collator: the peer's; what it takes is counted as tokenising. None for the trainer's own.
         rows: training rows in the peer's columns.
+        prompts: by column, where the peer's trainer wants to be told.
     """
     spec, steps = suite.spec, Steps(suite)
 
@@ -73,6 +75,8 @@ def train(
     chosen: dict[str, Any] = {}
     if not spec["defaults"]:
         chosen = {"learning_rate": spec["lr"], "bf16": spec["precision"] == "bf16"}
+    if prompts is not None:
+        chosen["prompts"] = prompts
     if "torch_compile" in spec["variant"]:
         chosen["torch_compile"] = True
     trainer = trainer_class(

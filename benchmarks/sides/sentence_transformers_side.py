@@ -56,6 +56,12 @@ def training(suite: Suite) -> None:
         loss=loss,
         collator=None,
         rows=rows,
+        # The markers are part of the model's prompts, which its trainer applies only where it is told to.
+        prompts={
+            column: model.prompts["query" if column == "query" else "document"]
+            for column in rows[0]
+            if column != "scores"
+        },
     )
 
 
