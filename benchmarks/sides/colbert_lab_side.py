@@ -2,120 +2,56 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import platform
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
+import transformers
+from colbert_lab_rows import File, InOrder
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from talk import Suite, dcg, save_embeddings
-from torch.utils.data import DataLoader, Dataset
 
-from colbert_lab.__main__ import CONF
+from colbert_lab.__main__ import CONF, PACKAGE
+from colbert_lab.results.environment import git_state
 from colbert_lab.scheduling import trainer_arguments
 from colbert_lab.settings.whole import checked
 from colbert_lab.student.formats.known import load_folder
 from colbert_lab.student.student import Student, pick_device
 from colbert_lab.training.callbacks import Points, RandomState
 from colbert_lab.training.cost import EncoderFlops, matmul_rate
-from colbert_lab.training.data import Batch, MicroBatches
+from colbert_lab.training.data import Batch, PhaseData
 from colbert_lab.training.phase import needs_gradcache, phase_trainer, training_module
 from colbert_lab.training.precision import pick_precision, prepare_torch
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
-from colbert_lab.types import Example
 
 STEPS = 1000  # the learning rate falls linearly over so many, on every side
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 PHASES = {"distillation": "distill", "cached": "unsupervised", "contrastive": "supervised"}
 
 
-class File:
-    """Rows of the suite's file as training data.
-
-    Args:
-        batches: rows of each batch, with the positive (or the teacher's best) first.
-    """
-
-    def __init__(self, batches: list[list[dict[str, Any]]]) -> None:
-        self.name = self.fingerprint = "suite"
-        self.rows = [row for batch in batches for row in batch]
-
-    @cached_property
-    def fewest(self) -> int:
-        """Documents of the shortest row."""
-        return min(len(row["documents"]) for row in self.rows)
-
-    @property
-    def scored(self) -> bool:
-        """Whether rows have teacher scores."""
-        return "scores" in self.rows[0]
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.rows)
-
-    def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
-        """A row as the file has it."""
-        found = self.rows[row]
-        scores = np.array(found["scores"], dtype=np.float32) if self.scored else None
-        names = [f"{row}:{n}" for n in range(len(found["documents"]))]
-        return Example(str(row), found["query"], names, found["documents"], scores)
-
-    def training_queries(self) -> Iterator[tuple[str, str]]:
-        """Ids and texts of all queries."""
-        return ((str(n), row["query"]) for n, row in enumerate(self.rows))
-
-
-class InOrder(MicroBatches):
-    """Micro-batch k is the file's batch k instead of a random draw."""
-
-    def examples(self, k: int) -> list[Example]:
-        """The rows of batch k; after the last one the first again."""
-        (source,), first = self.sources, k * self.batch_size
-        generator = np.random.default_rng(0)
-        return [
-            source.example((first + n) % len(source), source.fewest, generator)
-            for n in range(self.batch_size)
-        ]
-
-
-class OnCommand(Dataset[Batch]):
-    """Micro-batches, each made after the suite has asked for a step."""
-
-    def __init__(self, suite: Suite, batches: MicroBatches) -> None:
-        self.suite, self.batches = suite, batches
-
-    def __len__(self) -> int:
-        """As many as there may be steps."""
-        return STEPS
-
-    def __getitem__(self, k: int) -> Batch:
-        self.suite.wait()
-        begun = time.perf_counter()
-        batch = self.batches[k]
-        self.suite.tokenising = time.perf_counter() - begun
-        return batch
-
-
-class Answers(pl.Callback):
-    """Tells the suite about each step."""
+class Steps(pl.Callback):
+    """Waits for a command before each step, and answers after it."""
 
     def __init__(self, suite: Suite, flops: EncoderFlops) -> None:
         self.suite, self.flops = suite, flops
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_start(self, *_: Any) -> None:
+        self.suite.wait()
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
         self.suite.done(
             loss=float(outputs["loss"].detach()),
             flops=self.flops.training(batch.lengths),
             tokens=batch.n_tokens,
             padded=batch.n_padded,
         )
+        self.suite.wait()
 
 
 def config(spec: dict[str, Any]) -> DictConfig:
@@ -156,7 +92,12 @@ def config(spec: dict[str, Any]) -> DictConfig:
 def ready(suite: Suite, cfg: DictConfig, **settings: Any) -> None:
     """Say so, with what large matrix products reach here, which is what floors are computed from."""
     device = pick_device(cfg.trainer.accelerator)
-    versions = {"python": ".".join(map(str, __import__("sys").version_info[:3])), "torch": torch.__version__}
+    commit, dirty = git_state(PACKAGE)
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "lightning": pl.__version__}
+    versions |= {
+        "transformers": transformers.__version__,
+        "commit": f"{commit}{' with changes' if dirty else ''}",
+    }
     found = {"precision": cfg.trainer.precision, **settings}
     rate = matmul_rate(device, cfg.trainer.precision)
     suite.tell(ready=True, settings=found, versions=versions, rate=rate)
@@ -174,9 +115,7 @@ def prepared(suite: Suite, cfg: DictConfig, student: Student) -> PreparedPhase:
         allow_flat_teacher=True,
         allow_prompt_mismatch=False,
     )
-    ordered = InOrder.__new__(InOrder)
-    ordered.__dict__.update(phase.batches.__dict__)
-    return replace(phase, batches=ordered)
+    return replace(phase, batches=InOrder.of(phase.batches, suite))
 
 
 def training(suite: Suite, cfg: DictConfig) -> None:
@@ -191,14 +130,15 @@ def training(suite: Suite, cfg: DictConfig) -> None:
         trainer_arguments(cfg),
         max_steps=phase.max_steps,
         logger=False,
-        callbacks=[Points(flops), RandomState(), Answers(suite, flops)],
+        callbacks=[Points(flops), RandomState(), Steps(suite, flops)],
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
     module = training_module(phase, student.model, recompute)
     attention = student.model.backbone.config._attn_implementation
     ready(suite, cfg, recompute=recompute, attention=attention, token_budget=phase.settings.token_budget)
-    fit.fit(module, DataLoader(OnCommand(suite, phase.batches), batch_size=None))
+    workers = cfg.trainer.num_workers
+    fit.fit(module, PhaseData(phase.batches, start=0, total=phase.max_steps, num_workers=workers))
 
 
 def encoding(suite: Suite, cfg: DictConfig) -> None:
@@ -230,22 +170,23 @@ def evaluated(suite: Suite, cfg: DictConfig) -> Student:
 
 def evaluating(suite: Suite, cfg: DictConfig) -> None:
     """A whole split by the evaluator."""
-    from colbert_lab.metrics.evaluator import Evaluator
-    from colbert_lab.retrieval.corpus import Keeping
+    from colbert_lab.metrics import evaluator as searched
+    from colbert_lab.retrieval import corpus as encoded
     from colbert_lab.retrieval.variants import SearchSettings
     from colbert_lab.text.collection import build_corpus, build_split
 
+    searched.encode = encoded.encode = suite.clocked(encoded.encode)  # type: ignore[attr-defined]
     texts, student, evaluation = suite.texts, evaluated(suite, cfg), cfg.evaluation
     corpus = build_corpus(list(texts["corpus"]), list(texts["corpus"].values()))
     split = build_split("suite", "test", corpus, texts["queries"], texts["qrels"], {})
-    evaluator = Evaluator(
+    evaluator = searched.Evaluator(
         {"test": split},
         ["ndcg@10"],
         evaluation.depth,
         evaluation.token_budget,
         cfg.trainer.precision,
         SearchSettings(),
-        Keeping(4 * 2**30, Path(suite.spec["folder"]) / "embeddings", keep=False),
+        encoded.Keeping(4 * 2**30, Path(suite.spec["folder"]) / "embeddings", keep=False),
     )
     ready(suite, cfg, token_budget=evaluation.token_budget)
     while True:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from hf_trainer import rows_of, train, versions
+from search_given import Given
 from talk import Suite, autocast, save_embeddings
 
 EVALUATION_CHUNK = 500  # documents scored at once; the default of 50,000 asks for tens of gigabytes
@@ -93,9 +94,13 @@ def evaluator_of(texts: dict[str, Any]) -> Any:
 
 
 def evaluating(suite: Suite) -> None:
-    """A whole split by the in-training evaluator."""
-    model = load(suite.spec)
-    evaluator = evaluator_of(suite.texts)
+    """A whole split by the in-training evaluator; for ``search`` with embeddings that are there."""
+    model, texts = load(suite.spec), suite.texts
+    if suite.spec["kind"] == "search":
+        given = Given(suite.spec)
+        model.encode, texts = given.encode, given.split
+    model.encode = suite.clocked(model.encode)
+    evaluator = evaluator_of(texts)
     suite.tell(ready=True, settings={"corpus_chunk_size": EVALUATION_CHUNK}, versions=versions())
     while True:
         suite.wait()
@@ -103,31 +108,6 @@ def evaluating(suite: Suite) -> None:
             measured = evaluator(model)
         (value,) = [value for name, value in measured.items() if name.endswith("ndcg@10")]
         suite.done(value=float(value))
-
-
-def searching(suite: Suite) -> None:
-    """The in-training evaluator over embeddings that are there: its scoring, top-k and measures alone."""
-    from search_given import Given
-
-    given = Given(suite.spec)
-
-    class Model:
-        """What the evaluator asks of a model."""
-
-        def encode(self, sentences: list[str], *_: Any, **__: Any) -> Any:
-            return [given.of(name) for name in sentences]
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(name)
-
-    evaluator = evaluator_of(given.split)
-    suite.tell(ready=True, settings={"corpus_chunk_size": EVALUATION_CHUNK}, versions=versions())
-    while True:
-        suite.wait()
-        with torch.inference_mode():
-            scores = evaluator.compute_metrices(Model())
-        (measures,) = scores.values()
-        suite.done(value=float(measures["ndcg@k"][10]))
 
 
 def main() -> None:
@@ -145,7 +125,7 @@ def main() -> None:
         except RuntimeError as error:
             suite.tell(unavailable=str(error))
             return
-    {"train": training, "encode": encoding, "evaluate": evaluating, "search": searching}[suite.spec["kind"]](
+    {"train": training, "encode": encoding, "evaluate": evaluating, "search": evaluating}[suite.spec["kind"]](
         suite
     )
 

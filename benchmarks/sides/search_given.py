@@ -31,6 +31,10 @@ class Given:
         """Embeddings of one text."""
         return (self.documents if name[0] == "d" else self.queries)[int(name[1:])]
 
+    def encode(self, names: list[str], *_: Any, **__: Any) -> list[torch.Tensor]:
+        """In place of a model's: embeddings by name."""
+        return [self.of(name) for name in names]
+
 
 def write(folder: Path, documents: int, tokens: int, queries: int, query_tokens: int, dim: int) -> None:
     """Write random unit vectors; a query's are noisy copies of one document's.

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from hf_trainer import rows_of, train, versions
+from search_given import Given
 from talk import Suite, autocast, save_embeddings
 
 
@@ -96,9 +97,15 @@ def evaluator_of(texts: dict[str, Any]) -> Any:
 
 
 def evaluating(suite: Suite) -> None:
-    """A whole split by its evaluator."""
-    model = load(suite.spec)
-    evaluator = evaluator_of(suite.texts)
+    """A whole split by its evaluator; for ``search`` with embeddings that are there."""
+    model, texts = load(suite.spec), suite.texts
+    if suite.spec["kind"] == "search":
+        given = Given(suite.spec)
+        model.encode_query = model.encode_document = given.encode
+        texts = given.split
+    model.encode_query = suite.clocked(model.encode_query)
+    model.encode_document = suite.clocked(model.encode_document)
+    evaluator = evaluator_of(texts)
     suite.tell(ready=True, settings={"corpus_chunk_size": evaluator.corpus_chunk_size}, versions=versions())
     while True:
         suite.wait()
@@ -108,41 +115,11 @@ def evaluating(suite: Suite) -> None:
         suite.done(value=float(value))
 
 
-def searching(suite: Suite) -> None:
-    """Its evaluator over embeddings that are there: its scoring, top-k and measures alone."""
-    from search_given import Given
-
-    given = Given(suite.spec)
-
-    class Model:
-        """What the evaluator asks of a model."""
-
-        similarity_fn_name = "maxsim"
-        prompts: dict[str, str] = {}  # noqa: RUF012
-
-        def encode(self, sentences: list[str], *_: Any, **__: Any) -> Any:
-            return [given.of(name) for name in sentences]
-
-        encode_query = encode_document = encode
-
-    evaluator = evaluator_of(given.split)
-    suite.tell(ready=True, settings={"corpus_chunk_size": evaluator.corpus_chunk_size}, versions=versions())
-    model: Any = Model()
-    while True:
-        suite.wait()
-        evaluator.score_functions = evaluator._model_score_functions(model)
-        evaluator.score_function_names = list(evaluator.score_functions)
-        with torch.inference_mode():
-            scores = evaluator.compute_metrices(model)
-        (measures,) = scores.values()
-        suite.done(value=float(measures["ndcg@k"][10]))
-
-
 def main() -> None:
     """Do what the spec says."""
     suite = Suite()
     torch.set_num_threads(suite.spec["threads"])
-    {"train": training, "encode": encoding, "evaluate": evaluating, "search": searching}[suite.spec["kind"]](
+    {"train": training, "encode": encoding, "evaluate": evaluating, "search": evaluating}[suite.spec["kind"]](
         suite
     )
 
