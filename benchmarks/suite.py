@@ -64,7 +64,9 @@ class Suite:
         file, spec = self.out / "texts" / f"{name}.json", group.spec
         count = self.given.repeats + 2  # the warm-up, and one that the peers' trainers tokenize ahead
         if group.workload == "evaluate":
-            found: Any = split_texts(self.given.evaluation, spec["documents"])
+            found: Any = split_texts(
+                self.given.evaluation, spec["documents"], 10 if self.given.quick else None
+            )
         elif group.workload == "encode":
             found = {"documents": list(self.collection.documents.values())[: spec["documents"]]}
         elif spec["loss"] == "cached":

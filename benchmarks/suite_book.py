@@ -9,6 +9,8 @@ from typing import Any
 from suite_cells import Cell, Group
 from suite_table import failures, group_of, whole_rounds
 
+SMALLEST_LOSS = 1e-6
+
 
 class Book:
     """The measurements of a folder.
@@ -52,9 +54,14 @@ class Book:
 def how_different(
     check: str, one: dict[str, Any], ours: dict[str, Any], spec: dict[str, Any], spec_of_ours: dict[str, Any]
 ) -> float:
-    """How far a side is from colbert_lab: see ``suite_cells.TOLERANCES``; infinite where tokens differ."""
+    """How far a side is from colbert_lab: see ``suite_cells.TOLERANCES``; infinite where tokens differ.
+
+    A loss of zero says nothing about what was computed: not a number.
+    """
     if check == "loss":
-        return float(abs(one["loss"] - ours["loss"]) / max(abs(ours["loss"]), 1e-9))
+        if abs(ours["loss"]) < SMALLEST_LOSS:
+            return float("nan")
+        return float(abs(one["loss"] - ours["loss"]) / abs(ours["loss"]))
     if check == "value":
         return float(abs(one["value"] - ours["value"]))
     import numpy as np

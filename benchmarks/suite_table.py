@@ -57,7 +57,7 @@ def summary(lines: Sequence[Line]) -> list[Line]:
     """One row for each cell that was measured or failed, in the order of the measurements.
 
     ``ratio`` is the median over rounds of the cell's seconds over those of colbert_lab's first cell in the same round:
-    above 1, colbert_lab is faster. ``share`` is the floor (operations of the encoder without padding, over the measured
+    above 1, colbert_lab is faster; the processes of ``startup`` do not do the same and have none. ``share`` is the floor (operations of the encoder without padding, over the measured
     rate of a large matrix product) over the median seconds.
     """
     rows: list[Line] = []
@@ -83,7 +83,7 @@ def summary(lines: Sequence[Line]) -> list[Line]:
             if not found:
                 continue
             row |= _measured(found)
-            if first is not None and cell != first:
+            if first is not None and cell != first and group[0] != "startup":
                 ratios = [each[cell]["seconds"] / each[first]["seconds"] for each in rounds.values()]
                 row["ratio"], row["ratios"] = statistics.median(ratios), ratios
     return rows

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-QUERY_WORDS = 12  # of a document's beginning that make the query of a contrastive pair
+QUERY_WORDS = 3  # of a document that make the query of a contrastive pair: few, so that the loss is not zero
 SHARPEN = 4.0  # z-scores of the teacher's scores times this are the labels on every side (temperature 0.25)
 STUDENT: dict[str, Any] = {
     "bias": False, "attention": "eager", "query_length": 32, "document_length": 32, "query_prompt": "",
@@ -134,26 +134,23 @@ def labels(scores: list[float]) -> list[float]:
 
 
 def pair_batches(collection: Collection, count: int, size: int) -> list[list[Row]]:
-    """Batches of pairs: the first words of a document, and the document. All documents of a batch differ."""
+    """Batches of pairs: some words of a document, and the document. All documents of a batch differ."""
+    generator = random.Random(2)
     texts = list(dict.fromkeys(collection.documents.values()))
-    random.Random(2).shuffle(texts)
+    generator.shuffle(texts)
     if len(texts) < size:
         raise SystemExit(f"{collection.name}: {len(texts)} different documents are too few for {size} pairs")
+    queries = [" ".join(generator.choices(text.split(), k=QUERY_WORDS)) for text in texts]
+    rows = [{"query": query, "documents": [text]} for query, text in zip(queries, texts, strict=True)]
     whole = len(texts) // size
-    return [
-        [
-            {"query": " ".join(text.split()[:QUERY_WORDS]), "documents": [text]}
-            for text in texts[n % whole * size : (n % whole + 1) * size]
-        ]
-        for n in range(count)
-    ]
+    return [rows[n % whole * size : (n % whole + 1) * size] for n in range(count)]
 
 
-def split_texts(folder: Path, documents: int | None) -> dict[str, Any]:
+def split_texts(folder: Path, documents: int | None, queries: int | None) -> dict[str, Any]:
     """The test split of a folder in BEIR layout, cut with the relevant documents first."""
     from colbert_lab.text.beir import load_beir
 
-    split = load_beir(folder, "test", documents=documents)
+    split = load_beir(folder, "test", documents=documents, queries=queries)
     return {
         "corpus": dict(zip(split.corpus.ids, split.corpus.texts, strict=True)),
         "queries": dict(split.queries),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from importlib import import_module
@@ -114,6 +115,7 @@ def test_losses_and_embeddings_that_differ_are_told(load: Any, tmp_path: Path) -
 
     different = load("suite_book").how_different
     assert different("loss", {"loss": 1.1}, {"loss": 1.0}, {}, {}) == pytest.approx(0.1)
+    assert math.isnan(different("loss", {"loss": 0.0}, {"loss": 0.0}, {}, {}))
     assert different("value", {"value": 0.5}, {"value": 0.75}, {}, {}) == 0.25
     files = {}
     for name, rows in (("ours", 3), ("same", 3), ("shorter", 2)):

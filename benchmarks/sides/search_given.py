@@ -59,7 +59,8 @@ def write(folder: Path, documents: int, tokens: int, queries: int, query_tokens:
     relevant = [n * documents // queries for n in range(queries)]
     noise = generator.standard_normal((queries, query_tokens, dim), dtype=np.float32) * NOISE / np.sqrt(dim)
     near = file[relevant][:, :query_tokens] + noise
-    np.save(folder / "queries.npy", near / np.linalg.norm(near, axis=-1, keepdims=True))
+    near /= np.linalg.norm(near, axis=-1, keepdims=True)
+    np.save(folder / "queries.npy", near.astype(np.float32))
     file.flush()
     names = {"queries": {f"q{n}": f"q{n}" for n in range(queries)}}
     names["corpus"] = {f"d{n}": f"d{n}" for n in range(documents)}
