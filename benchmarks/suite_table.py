@@ -57,8 +57,8 @@ def summary(lines: Sequence[Line]) -> list[Line]:
     """One row for each cell that was measured or failed, in the order of the measurements.
 
     ``ratio`` is the median over rounds of the cell's seconds over those of colbert_lab's first cell in the same round:
-    above 1, colbert_lab is faster; the processes of ``startup`` do not do the same and have none. ``share`` is the floor (operations of the encoder without padding, over the measured
-    rate of a large matrix product) over the median seconds.
+    above 1, colbert_lab is faster; the processes of ``startup`` do not do the same and have none. ``share`` is the
+    floor (operations of the encoder without padding, over the measured rate of a large matrix product) over the median.
     """
     rows: list[Line] = []
     for group in dict.fromkeys(map(group_of, lines)):

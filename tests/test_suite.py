@@ -40,7 +40,7 @@ def measured() -> list[dict[str, Any]]:
     lines = [line("sentence_transformers", "failed", error="other loss | differs")]
     lines.append(line("pylate", "check", difference=2e-6, checked="loss", versions={"torch": "2"}))
     for n, (ours, theirs) in enumerate([(1.0, 3.0), (2.0, 4.0), (1.0, 8.0)]):
-        facts = {"flops": 1e9, "rate": 2e9, "tokenising": 0.25, "peak": (n + 1) * 2**30}
+        facts: dict[str, Any] = {"flops": 1e9, "rate": 2e9, "tokenising": 0.25, "peak": (n + 1) * 2**30}
         lines.append(line("colbert_lab", round=n, seconds=ours, **facts))
         lines.append(line("pylate", round=n, seconds=theirs, tokenising=1.0, peak=2**31))
     return lines

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-NOISE = 3.0  # beside the tokens of its document in a query's tokens
+NOISE = 8.0  # to 1 part of a document's token in a query's: so much that not all of them are found first
 
 
 class Given:
