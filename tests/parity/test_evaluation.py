@@ -29,14 +29,15 @@ DOCUMENTS = os.environ.get("COLBERT_LAB_PARITY_DOCUMENTS")
 @pytest.mark.skipif(not os.environ.get(PYTHON), reason=f"{PYTHON} does not name a Python with pylate 1.6.0")
 @pytest.mark.skipif(not (DATA / "scifact").is_dir(), reason=f"no collection scifact in {DATA}")
 def test_the_evaluator_and_pylates_give_the_same_ndcg(tmp_path: Path) -> None:
-    output = tmp_path / "facts"
-    command = [sys.executable, str(ROOT / "benchmarks" / "evaluation_vs_pylate.py"), "--runs", "1"]
-    command += ["--pylate-python", os.environ[PYTHON], "--collection", str(DATA / "scifact")]
-    command += ["--output", str(output), *(["--documents", DOCUMENTS] if DOCUMENTS else [])]
-    # Embeddings that differ by more than 1e-5 end the script with an error.
+    command = [sys.executable, str(ROOT / "benchmarks" / "suite.py"), "--out", str(tmp_path)]
+    command += ["--workloads", "evaluate", "--sides", "colbert_lab", "pylate", "--precisions", "fp32"]
+    command += ["--pylate", os.environ[PYTHON], "--evaluation", str(DATA / "scifact"), "--repeats", "1"]
+    command += ["--documents", DOCUMENTS] if DOCUMENTS else []
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    facts = json.loads(output.with_suffix(".json").read_text())
-    (run,) = facts["runs"]
-    assert facts["documents"] == int(DOCUMENTS or 5_183)
-    assert run["colbert_lab"]["ndcg@10"] > 0.5  # both sides find something
-    assert run["colbert_lab"]["ndcg@10"] == pytest.approx(run["pylate"]["ndcg@10"], abs=1e-4)
+    measured = json.loads((tmp_path / "results.json").read_text())["measurements"]
+    ours, theirs = (
+        next(line["value"] for line in measured if line["kind"] == "round" and line["side"] == side)
+        for side in ("colbert_lab", "pylate")
+    )
+    assert ours > 0.5  # both sides find something
+    assert ours == pytest.approx(theirs, abs=1e-4)

@@ -1,0 +1,248 @@
+"""colbert_lab, PyLate 1.6.0 and sentence-transformers 6.2.0 on identical work, in turns, and the ratios.
+
+    python benchmarks/suite.py --out DIR --environments PEERS            everything; makes the peers' environments
+    python benchmarks/suite.py --out DIR --pylate PYTHON --sentence-transformers PYTHON --workloads distill
+    python benchmarks/suite.py --out DIR --environments PEERS --quick    tiny sizes: does every side work
+
+Each side is a process in its own environment (``benchmarks/sides``), which waits while another one computes. Every
+measurement is added to ``DIR/measurements.jsonl`` as it is made, and the same command goes on after what is there.
+``DIR/table.md`` and ``DIR/results.json`` are written after every case. benchmarks/README.md says what is the same on
+all sides and what is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE / "sides")]
+
+import search_given  # noqa: E402
+from suite_book import Book, how_different  # noqa: E402
+from suite_cells import OURS, Cell, Group, groups_of  # noqa: E402
+from suite_options import check_kept, options  # noqa: E402
+from suite_table import cell_of, markdown, summary  # noqa: E402
+from suite_texts import Collection, list_batches, pair_batches, split_texts, write_weights  # noqa: E402
+from suite_workers import Worker, WorkerError, environment, timed_command  # noqa: E402
+
+COMPARED = 20  # texts whose embeddings are compared
+
+
+class Suite:
+    """One call of the suite.
+
+    Args:
+        given: the options.
+        pythons: of each side.
+        positions: the longest text that the backbone can read.
+    """
+
+    def __init__(self, given: argparse.Namespace, pythons: dict[str, Path], positions: int) -> None:
+        self.given, self.pythons = given, pythons
+        self.out: Path = given.out.resolve()
+        self.book = Book(self.out)
+        self.groups = groups_of(given, positions)
+        self._collection: Collection | None = None
+
+    @property
+    def collection(self) -> Collection:
+        """The texts of all workloads but evaluation."""
+        if self._collection is None:
+            path = self.given.collection
+            self._collection = Collection.folder(path) if path else Collection.installed()
+        return self._collection
+
+    def texts(self, group: Group) -> Path:
+        """The file of a group's texts; all sides and precisions read the same."""
+        name = "-".join("".join(c if c.isalnum() else " " for c in f"{group.workload} {group.case}").split())
+        file, spec = self.out / "texts" / f"{name}.json", group.spec
+        count = self.given.repeats + 2  # the warm-up, and one that the peers' trainers tokenize ahead
+        if group.workload == "evaluate":
+            found: Any = split_texts(
+                self.given.evaluation, spec["documents"], 10 if self.given.quick else None
+            )
+        elif group.workload == "encode":
+            found = {"documents": list(self.collection.documents.values())[: spec["documents"]]}
+        elif spec["loss"] == "cached":
+            found = {"batches": pair_batches(self.collection, count, spec["batch_size"])}
+        else:
+            scored = spec["loss"] == "distillation"
+            found = {
+                "batches": list_batches(self.collection, count, spec["batch_size"], spec["n_way"], scored)
+            }
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(found), encoding="utf-8")
+        return file
+
+    def spec(self, group: Group, cell: Cell, number: int) -> dict[str, Any]:
+        """What a worker is told."""
+        kind = "defaults" if group.spec["defaults"] else "same"
+        folder = self.out / "work" / f"{number}-{cell.side}"
+        spec = group.spec | {
+            "side": cell.side, "variant": cell.options, "precision": group.precision, "threads": self.given.threads,
+            "device": self.given.device, "folder": str(folder), "compared": COMPARED,
+            "weights": str(self.out / "weights" / kind / cell.side), "embeddings": str(folder / "embeddings.npz"),
+        }  # fmt: skip
+        if group.workload == "search":
+            embeddings = self.out / f"synthetic-{spec['documents']}"
+            queries = 4 if self.given.quick else 32
+            search_given.write(embeddings, spec["documents"], 64, queries, 32, 128)
+            spec["folder_of_embeddings"] = str(embeddings)
+        else:
+            spec["texts"] = str(self.texts(group))
+        return spec
+
+    def measure(self) -> None:
+        """All groups, writing the table after each."""
+        for number, group in enumerate(self.groups, 1):
+            rounds = self.book.missing(group, self.given.repeats)
+            where = f"[{number}/{len(self.groups)}] {group.workload}, {group.case}, {group.precision}"
+            if not rounds:
+                print(f"{where}: measured before", flush=True)
+                continue
+            work = self.out / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            (self._commands if group.workload == "startup" else self._steps)(group, rounds, where)
+            self.write()
+
+    def _steps(self, group: Group, rounds: list[int], where: str) -> None:
+        """Start the workers of a group, check that they do the same, and let them take turns."""
+        workers: dict[Cell, tuple[Worker, dict[str, Any], dict[str, Any]]] = {}
+        try:
+            for n, cell in enumerate(group.cells):
+                said = f"{where}: {cell.side} ({cell.variant})"
+                spec = self.spec(group, cell, n)
+                try:
+                    worker = Worker(cell.side, self.pythons[cell.side], spec)
+                except WorkerError as error:
+                    self._failed(group, cell, said, error)
+                    continue
+                workers[cell] = (worker, spec, {})
+                try:
+                    first = worker.step()
+                except WorkerError as error:
+                    self._failed(group, cell, said, error)
+                    workers.pop(cell)[0].stop()
+                    continue
+                workers[cell] = (worker, spec, first)
+                print(f"{said}: ready, warm-up {first['seconds']:.2f} s", flush=True)
+            for cell, error in self._check(group, workers).items():
+                self._failed(group, cell, f"{where}: {cell.side} ({cell.variant})", error)
+                workers.pop(cell)[0].stop()
+            for turn in rounds:
+                for cell, (worker, _, _) in list(workers.items()):
+                    said = f"{where}: round {turn + 1}, {cell.side} ({cell.variant})"
+                    try:
+                        values = worker.step()
+                    except WorkerError as error:
+                        self._failed(group, cell, said, error)
+                        workers.pop(cell)[0].stop()
+                        continue
+                    if "rate" in worker.ready:
+                        values["rate"] = worker.ready["rate"]
+                    self.book.add(group, cell, kind="round", round=turn, **values)
+                    print(f"{said}: {values['seconds']:.2f} s", flush=True)
+        finally:
+            for worker, _, _ in workers.values():
+                worker.stop()
+
+    def _failed(self, group: Group, cell: Cell, said: str, error: Exception) -> None:
+        print(f"{said}: {error}", flush=True)
+        self.book.add(group, cell, kind="failed", error=str(error))
+
+    def _check(
+        self, group: Group, workers: dict[Cell, tuple[Worker, dict[str, Any], dict[str, Any]]]
+    ) -> dict[Cell, Exception]:
+        """Compare what the sides made of the warm-up's batch; the cells that do something else."""
+        wrong: dict[Cell, Exception] = {}
+        reference = next((cell for cell in workers if cell.side == OURS), None)
+        for cell, (worker, spec, first) in workers.items():
+            facts: dict[str, Any] = {name: first[name] for name in ("loss", "value") if name in first}
+            if group.check and reference is not None and cell != reference:
+                _, spec_of_ours, ours = workers[reference]
+                difference = how_different(group.check, first, ours, spec, spec_of_ours)
+                facts |= {"difference": difference, "checked": group.check}
+                if not difference <= group.tolerance:
+                    wrong[cell] = WorkerError(
+                        f"other {group.check} than colbert_lab's on the same batch: differs by {difference:.2g}, at "
+                        f"most {group.tolerance:g} is allowed"
+                    )
+            ready = {name: worker.ready[name] for name in ("settings", "versions") if name in worker.ready}
+            self.book.add(group, cell, kind="check", **facts, **ready)
+        return wrong
+
+    def _commands(self, group: Group, rounds: list[int], where: str) -> None:
+        """Time whole commands in turns, after one of each to fill caches."""
+        failed: set[Cell] = set()
+        for turn in [-1, *rounds]:
+            for n, cell in enumerate(group.cells):
+                if cell in failed:
+                    continue
+                said = f"{where}: {cell.side} ({cell.variant})"
+                try:
+                    folder = self.out / "work" / str(n)
+                    given = (cell.options["command"], folder, self.given.threads, self.given.device)
+                    values = timed_command(cell.side, self.pythons[cell.side], *given)
+                except WorkerError as error:
+                    failed.add(cell)
+                    self._failed(group, cell, said, error)
+                    continue
+                print(f"{said}: {'warm-up ' if turn < 0 else ''}{values['seconds']:.2f} s", flush=True)
+                if turn >= 0:
+                    self.book.add(group, cell, kind="round", round=turn, **values)
+
+    def write(self) -> None:
+        """Write table and summary of all measurements in the folder."""
+        from colbert_lab.results.environment import describe, hardware_label
+
+        rows = summary(self.book.lines)
+        versions = {cell_of(line)[0]: line["versions"] for line in self.book.lines if "versions" in line}
+        texts = self.given.collection.name if self.given.collection else "installed documentation"
+        tiny = " Tiny sizes (--quick)." if self.given.quick else ""
+        about = [
+            f"{hardware_label()}, {self.given.device}, {self.given.threads} threads. Texts: {texts}.{tiny}",
+            "",
+            *(
+                f"- {side}: " + ", ".join(f"{k} {v}" for k, v in found.items())
+                for side, found in versions.items()
+            ),
+            "",
+            f"`python benchmarks/suite.py {shlex.join(sys.argv[1:])}`",
+            "",
+            "Median of n rounds; the ratio is the median of each round's own ratio to colbert_lab's first line.",
+        ]
+        text = markdown(rows, about)
+        (self.out / "table.md").write_text(text, encoding="utf-8")
+        facts = {
+            "rows": rows,
+            "measurements": self.book.lines,
+            "environment": describe(),
+            "command": sys.argv[1:],
+        }
+        (self.out / "results.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Measure what is missing and write the table."""
+    given = options(__doc__)
+    given.out.mkdir(parents=True, exist_ok=True)
+    check_kept(given)
+    pythons = {OURS: Path(sys.executable)}
+    for side in given.sides:
+        if side != OURS:
+            pythons[side] = environment(side, getattr(given, side), given.environments)
+    suite = Suite(given, pythons, write_weights(given.out.resolve() / "weights", given.backbone))
+    suite.measure()
+    suite.write()
+    print((given.out / "table.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
