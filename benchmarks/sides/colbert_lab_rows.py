@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from talk import Suite
 
+from colbert_lab.text.examples import Example
 from colbert_lab.training.data import Batch, MicroBatches
-from colbert_lab.types import Example
 
 
 class File:
