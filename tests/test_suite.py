@@ -179,7 +179,8 @@ def test_the_suite_of_one_side_goes_on_where_it_stopped(tiny_bert: Path, tmp_pat
     assert [found["round"] for found in rounds] == [0, 1]
     for found in rounds:
         assert 0 < found["tokenising"] < found["seconds"]
-        assert found["peak"] >= found["resident before"] > 0
+        # The kernel counts both loosely, by some pages a thread.
+        assert found["peak"] > 0.99 * found["resident before"] > 0
         assert found["loss"] > 0
         assert found["flops"] > 0
     assert "| colbert_lab | default |" in (out / "table.md").read_text(encoding="utf-8")
