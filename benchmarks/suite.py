@@ -4,10 +4,10 @@
     python benchmarks/suite.py --out DIR --pylate PYTHON --sentence-transformers PYTHON --workloads distill
     python benchmarks/suite.py --out DIR --environments PEERS --quick    tiny sizes: does every side work
 
-Each side is a process in its own environment (``benchmarks/sides``), which waits while another one computes. Every
-measurement is added to ``DIR/measurements.jsonl`` as it is made, and the same command goes on after what is there.
-``DIR/table.md`` and ``DIR/results.json`` are written after every case. benchmarks/README.md says what is the same on
-all sides and what is not.
+Each side is a process in its own environment (``benchmarks/sides``). Each way of a peer takes turns with colbert_lab's
+first, and no other process lives meanwhile. Every measurement is added to ``DIR/measurements.jsonl`` as it is made, and
+the same command goes on after what is there. ``DIR/table.md`` and ``DIR/results.json`` are written after every pair.
+benchmarks/README.md says what is the same on all sides and what is not.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE / "sides")]
 
 import search_given  # noqa: E402
-from suite_book import Book, how_different  # noqa: E402
-from suite_cells import OURS, Cell, Group, groups_of  # noqa: E402
+from suite_book import Book, Pair, how_different  # noqa: E402
+from suite_cells import OURS, Cell, Group, groups_of, said  # noqa: E402
 from suite_options import check_kept, options  # noqa: E402
 from suite_table import cell_of, markdown, summary  # noqa: E402
 from suite_texts import Collection, list_batches, pair_batches, split_texts, write_weights  # noqa: E402
@@ -99,104 +99,108 @@ class Suite:
         return spec
 
     def measure(self) -> None:
-        """All groups, writing the table after each."""
+        """All groups, writing the table after each pair."""
         for number, group in enumerate(self.groups, 1):
-            rounds = self.book.missing(group, self.given.repeats)
             where = f"[{number}/{len(self.groups)}] {group.workload}, {group.case}, {group.precision}"
-            if not rounds:
-                print(f"{where}: measured before", flush=True)
-                continue
-            work = self.out / "work"
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
-            (self._commands if group.workload == "startup" else self._steps)(group, rounds, where)
-            self.write()
+            first, *others = group.cells
+            for pair in [(first, other) for other in others]:
+                self._pair(group, pair, where)
+            if not others or not self.book.rounds(group, first):
+                self._pair(group, (first,), where)
 
-    def _steps(self, group: Group, rounds: list[int], where: str) -> None:
-        """Start the workers of a group, check that they do the same, and let them take turns."""
-        workers: dict[Cell, tuple[Worker, dict[str, Any], dict[str, Any]]] = {}
+    def _pair(self, group: Group, pair: Pair, where: str) -> None:
+        """Measure what is missing of two cells that take turns."""
+        rounds = self.book.missing(group, pair, self.given.repeats)
+        if not rounds:
+            print(f"{where}: {said(pair[-1])}: measured before", flush=True)
+            return
+        work = self.out / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        (self._commands if group.workload == "startup" else self._steps)(group, pair, rounds, where)
+        self.write()
+
+    def _steps(self, group: Group, pair: Pair, rounds: list[int], where: str) -> None:
+        """Start a worker for each of the pair, check that they do the same, and let them take turns."""
+        workers: dict[Cell, Worker] = {}
+        specs = {cell: self.spec(group, cell, n) for n, cell in enumerate(pair)}
+        firsts: dict[Cell, dict[str, Any]] = {}
         try:
-            for n, cell in enumerate(group.cells):
-                said = f"{where}: {cell.side} ({cell.variant})"
-                spec = self.spec(group, cell, n)
-                try:
-                    worker = Worker(cell.side, self.pythons[cell.side], spec)
-                except WorkerError as error:
-                    self._failed(group, cell, said, error)
-                    continue
-                workers[cell] = (worker, spec, {})
-                try:
-                    first = worker.step()
-                except WorkerError as error:
-                    self._failed(group, cell, said, error)
-                    workers.pop(cell)[0].stop()
-                    continue
-                workers[cell] = (worker, spec, first)
-                print(f"{said}: ready, warm-up {first['seconds']:.2f} s", flush=True)
-            for cell, error in self._check(group, workers).items():
-                self._failed(group, cell, f"{where}: {cell.side} ({cell.variant})", error)
-                workers.pop(cell)[0].stop()
+            # The second one first: where it cannot work here, nothing has been computed for it.
+            for cell in reversed(pair):
+                workers[cell] = Worker(cell.side, self.pythons[cell.side], specs[cell])
+            for cell in pair:
+                firsts[cell] = workers[cell].step()
+                what = "warm-up" if group.warm_up else f"round {rounds[0] + 1}"
+                print(f"{where}: {said(cell)}: {what} {firsts[cell]['seconds']:.2f} s", flush=True)
+            for cell in pair:
+                self._check(group, pair, cell, workers, specs, firsts)
             for turn in rounds:
-                for cell, (worker, _, _) in list(workers.items()):
-                    said = f"{where}: round {turn + 1}, {cell.side} ({cell.variant})"
-                    try:
-                        values = worker.step()
-                    except WorkerError as error:
-                        self._failed(group, cell, said, error)
-                        workers.pop(cell)[0].stop()
-                        continue
-                    if "rate" in worker.ready:
-                        values["rate"] = worker.ready["rate"]
-                    self.book.add(group, cell, kind="round", round=turn, **values)
-                    print(f"{said}: {values['seconds']:.2f} s", flush=True)
+                for cell in pair:
+                    counts = turn == rounds[0] and not group.warm_up
+                    values = firsts[cell] if counts else workers[cell].step()
+                    if "rate" in workers[cell].ready:
+                        values["rate"] = workers[cell].ready["rate"]
+                    self.book.add(group, pair, cell, kind="round", round=turn, **values)
+                    if not counts:
+                        print(
+                            f"{where}: {said(cell)}: round {turn + 1} {values['seconds']:.2f} s", flush=True
+                        )
+        except WorkerError as error:
+            self._failed(group, pair, cell, where, error)
         finally:
-            for worker, _, _ in workers.values():
+            for worker in workers.values():
                 worker.stop()
 
-    def _failed(self, group: Group, cell: Cell, said: str, error: Exception) -> None:
-        print(f"{said}: {error}", flush=True)
-        self.book.add(group, cell, kind="failed", error=str(error))
+    def _failed(self, group: Group, pair: Pair, cell: Cell, where: str, error: Exception) -> None:
+        print(f"{where}: {said(cell)}: {error}", flush=True)
+        self.book.add(group, pair, cell, kind="failed", error=str(error))
 
     def _check(
-        self, group: Group, workers: dict[Cell, tuple[Worker, dict[str, Any], dict[str, Any]]]
-    ) -> dict[Cell, Exception]:
-        """Compare what the sides made of the warm-up's batch; the cells that do something else."""
-        wrong: dict[Cell, Exception] = {}
-        reference = next((cell for cell in workers if cell.side == OURS), None)
-        for cell, (worker, spec, first) in workers.items():
-            facts: dict[str, Any] = {name: first[name] for name in ("loss", "value") if name in first}
-            if group.check and reference is not None and cell != reference:
-                _, spec_of_ours, ours = workers[reference]
-                difference = how_different(group.check, first, ours, spec, spec_of_ours)
-                facts |= {"difference": difference, "checked": group.check}
-                if not difference <= group.tolerance:
-                    wrong[cell] = WorkerError(
-                        f"other {group.check} than colbert_lab's on the same batch: differs by {difference:.2g}, at "
-                        f"most {group.tolerance:g} is allowed"
-                    )
-            ready = {name: worker.ready[name] for name in ("settings", "versions") if name in worker.ready}
-            self.book.add(group, cell, kind="check", **facts, **ready)
-        return wrong
+        self,
+        group: Group,
+        pair: Pair,
+        cell: Cell,
+        workers: dict[Cell, Worker],
+        specs: dict[Cell, dict[str, Any]],
+        firsts: dict[Cell, dict[str, Any]],
+    ) -> None:
+        """Compare what a cell made of the first batch with what the pair's first made of it.
 
-    def _commands(self, group: Group, rounds: list[int], where: str) -> None:
+        Raises:
+            WorkerError: it does something else.
+        """
+        one, reference = firsts[cell], pair[0]
+        facts: dict[str, Any] = {name: one[name] for name in ("loss", "value") if name in one}
+        if group.check and cell != reference:
+            difference = how_different(group.check, one, firsts[reference], specs[cell], specs[reference])
+            facts |= {"difference": difference, "checked": group.check}
+        ready = workers[cell].ready
+        facts |= {name: ready[name] for name in ("settings", "versions") if name in ready}
+        self.book.add(group, pair, cell, kind="check", **facts)
+        if "difference" in facts and not facts["difference"] <= group.tolerance:
+            raise WorkerError(
+                f"other {group.check} than {said(reference)} on the same batch: differs by "
+                f"{facts['difference']:.2g}, at most {group.tolerance:g} is allowed"
+            )
+
+    def _commands(self, group: Group, pair: Pair, rounds: list[int], where: str) -> None:
         """Time whole commands in turns, after one of each to fill caches."""
-        failed: set[Cell] = set()
         for turn in [-1, *rounds]:
-            for n, cell in enumerate(group.cells):
-                if cell in failed:
-                    continue
-                said = f"{where}: {cell.side} ({cell.variant})"
+            for n, cell in enumerate(pair):
                 try:
                     folder = self.out / "work" / str(n)
                     given = (cell.options["command"], folder, self.given.threads, self.given.device)
                     values = timed_command(cell.side, self.pythons[cell.side], *given)
                 except WorkerError as error:
-                    failed.add(cell)
-                    self._failed(group, cell, said, error)
-                    continue
-                print(f"{said}: {'warm-up ' if turn < 0 else ''}{values['seconds']:.2f} s", flush=True)
+                    self._failed(group, pair, cell, where, error)
+                    return
+                print(
+                    f"{where}: {said(cell)}: {'warm-up ' if turn < 0 else ''}{values['seconds']:.2f} s",
+                    flush=True,
+                )
                 if turn >= 0:
-                    self.book.add(group, cell, kind="round", round=turn, **values)
+                    self.book.add(group, pair, cell, kind="round", round=turn, **values)
 
     def write(self) -> None:
         """Write table and summary of all measurements in the folder."""
@@ -216,7 +220,8 @@ class Suite:
             "",
             f"`python benchmarks/suite.py {shlex.join(sys.argv[1:])}`",
             "",
-            "Median of n rounds; the ratio is the median of each round's own ratio to colbert_lab's first line.",
+            "Median of n rounds; the ratio is the median of each round's own ratio to colbert_lab's first line, "
+            "which takes turns with each other one and has the rounds of all of them.",
         ]
         text = markdown(rows, about)
         (self.out / "table.md").write_text(text, encoding="utf-8")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from suite_cells import Cell, Group
-from suite_table import failures, group_of, whole_rounds
+from suite_table import cell_of, group_of, whole_rounds
 
 SMALLEST_LOSS = 1e-6
+Pair = Sequence[Cell]
+"""A group's first cell and another one, or the first alone."""
 
 
 class Book:
@@ -28,26 +31,31 @@ class Book:
             self.file.write_text(whole, encoding="utf-8")
         self.lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
 
-    def add(self, group: Group, cell: Cell, **values: Any) -> None:
-        """Write a measurement."""
+    def add(self, group: Group, pair: Pair, cell: Cell, **values: Any) -> None:
+        """Write a measurement of one of a pair that took turns."""
         line = {"workload": group.workload, "case": group.case, "precision": group.precision}
-        line |= {"side": cell.side, "variant": cell.variant, **values}
+        line |= {
+            "side": cell.side,
+            "variant": cell.variant,
+            "pair": [pair[-1].side, pair[-1].variant],
+            **values,
+        }
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.lines.append(line)
 
-    def of(self, group: Group) -> list[dict[str, Any]]:
-        """Measurements of a group."""
-        return [
-            line for line in self.lines if group_of(line) == (group.workload, group.case, group.precision)
-        ]
+    def _of(self, group: Group) -> list[dict[str, Any]]:
+        wanted = (group.workload, group.case, group.precision)
+        return [line for line in self.lines if group_of(line) == wanted]
 
-    def missing(self, group: Group, repeats: int) -> list[int]:
-        """Rounds that are still to be measured; a cell that cannot be measured is tried again with the next of them."""
-        lines, cells = self.of(group), [(cell.side, cell.variant) for cell in group.cells]
-        if all(cell in failures(lines) for cell in cells):
-            return list(range(repeats))
-        done = whole_rounds(lines, cells)
+    def rounds(self, group: Group, cell: Cell) -> int:
+        """How many rounds of a cell there are, in all its pairs."""
+        of_cell = [line for line in self._of(group) if cell_of(line) == (cell.side, cell.variant)]
+        return sum(line["kind"] == "round" for line in of_cell)
+
+    def missing(self, group: Group, pair: Pair, repeats: int) -> list[int]:
+        """Rounds of a pair that are still to be measured; where one of the two failed, it is tried again."""
+        done = whole_rounds(self._of(group), [(cell.side, cell.variant) for cell in pair])
         return [n for n in range(repeats) if n not in done]
 
 

@@ -76,6 +76,7 @@ class Group:
         cells: who does it, colbert_lab first.
         spec: what they are told.
         check: what must agree: ``loss``, ``value``, ``embeddings``; None for nothing.
+        warm_up: whether the first step is not counted; a pass over a whole collection takes minutes and needs none.
     """
 
     workload: str
@@ -84,12 +85,18 @@ class Group:
     cells: Sequence[Cell]
     spec: dict[str, Any] = field(default_factory=dict)
     check: str | None = None
+    warm_up: bool = True
 
     @property
     def tolerance(self) -> float:
         """How far sides may be from colbert_lab."""
         assert self.check is not None
         return TOLERANCES[self.check][self.precision]
+
+
+def said(cell: Cell) -> str:
+    """A cell in words."""
+    return f"{cell.side} ({cell.variant})"
 
 
 def cells_of(variants: Variants, sides: Sequence[str], compiled: bool = False) -> list[Cell]:
@@ -163,7 +170,7 @@ def reading_groups(workload: str, given: Any, positions: int) -> list[Group]:
     return [
         Group(
             workload, f"{case}, length {length}", precision, cells, base | {"documents": count},
-            "embeddings" if workload == "encode" else "value",
+            "embeddings" if workload == "encode" else "value", warm_up=workload == "encode",
         )
         for precision in given.precisions
     ]  # fmt: skip

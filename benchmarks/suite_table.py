@@ -24,22 +24,19 @@ def cell_of(line: Line) -> tuple[str, str]:
 
 
 def whole_rounds(
-    lines: Sequence[Line], cells: Sequence[tuple[str, str]]
+    lines: Sequence[Line], pair: Sequence[tuple[str, str]]
 ) -> dict[int, dict[tuple[str, str], Line]]:
-    """Rounds that every cell took part in, by number; the newest measurement of each counts.
-
-    A cell that failed in all its tries is not waited for.
+    """Rounds that both of a pair took part in, by number; the newest measurement of each counts.
 
     Args:
         lines: measurements of one group.
-        cells: of the group.
+        pair: the group's first cell and another one, or the first alone.
     """
     rounds: dict[int, dict[tuple[str, str], Line]] = {}
     for line in lines:
-        if line["kind"] == "round":
+        if line["kind"] == "round" and tuple(line["pair"]) == pair[-1]:
             rounds.setdefault(line["round"], {})[cell_of(line)] = line
-    wanted = set(cells) - set(failures(lines))
-    return {n: found for n, found in sorted(rounds.items()) if wanted <= set(found)}
+    return {n: found for n, found in sorted(rounds.items()) if set(pair) <= set(found)}
 
 
 def failures(lines: Sequence[Line]) -> dict[tuple[str, str], str]:
@@ -57,8 +54,9 @@ def summary(lines: Sequence[Line]) -> list[Line]:
     """One row for each cell that was measured or failed, in the order of the measurements.
 
     ``ratio`` is the median over rounds of the cell's seconds over those of colbert_lab's first cell in the same round:
-    above 1, colbert_lab is faster; the processes of ``startup`` do not do the same and have none. ``share`` is the
-    floor (operations of the encoder without padding, over the measured rate of a large matrix product) over the median.
+    above 1, colbert_lab is faster. That first cell took turns with each other one and has the rounds of all of them.
+    The processes of ``startup`` do not do the same and have no ratio. ``share`` is the floor (operations of the encoder
+    without padding, over the measured rate of a large matrix product) over the median.
     """
     rows: list[Line] = []
     for group in dict.fromkeys(map(group_of, lines)):
@@ -66,8 +64,8 @@ def summary(lines: Sequence[Line]) -> list[Line]:
         # Sides in a fixed order; a cell that failed at once was written before the others.
         cells = sorted(dict.fromkeys(map(cell_of, mine)), key=lambda cell: [OURS, *NAMES].index(cell[0]))
         failed = failures(mine)
-        rounds = whole_rounds(mine, cells)
-        first = next((cell for cell in cells if cell[0] == OURS and cell not in failed), None)
+        first = next((cell for cell in cells if cell[0] == OURS), cells[0])
+        whole = {cell: whole_rounds(mine, (first,) if cell == first else (first, cell)) for cell in cells}
         for cell in cells:
             row: Line = dict(
                 zip(("workload", "case", "precision", "side", "variant"), (*group, *cell), strict=True)
@@ -76,15 +74,16 @@ def summary(lines: Sequence[Line]) -> list[Line]:
             if cell in failed:
                 row["failed"] = failed[cell]
                 continue
-            found = [each[cell] for each in rounds.values()]
             checks = [line for line in mine if line["kind"] == "check" and cell_of(line) == cell]
             if checks and "difference" in checks[-1]:
                 row["difference"], row["checked"] = checks[-1]["difference"], checks[-1]["checked"]
+            mates = whole.values() if cell == first else [whole[cell]]
+            found = [each[cell] for rounds in mates for each in rounds.values()]
             if not found:
                 continue
             row |= _measured(found)
-            if first is not None and cell != first and group[0] != "startup":
-                ratios = [each[cell]["seconds"] / each[first]["seconds"] for each in rounds.values()]
+            if cell != first and group[0] != "startup":
+                ratios = [each[cell]["seconds"] / each[first]["seconds"] for each in whole[cell].values()]
                 row["ratio"], row["ratios"] = statistics.median(ratios), ratios
     return rows
 
