@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
+import peers
 import torch
-from hf_trainer import rows_of, train, versions
-from search_given import Given
-from talk import Suite, autocast, save_embeddings
+from hf_trainer import rows_of, train
+from talk import Suite
 
 EVALUATION_CHUNK = 500  # documents scored at once; the default of 50,000 asks for tens of gigabytes
 
@@ -17,21 +18,21 @@ def load(spec: dict[str, Any]) -> Any:
     """The shared weights as PyLate reads its own layout."""
     from pylate import models
 
-    keywords: dict[str, Any] = {}
-    if "attention" in spec["variant"]:
-        keywords["model_kwargs"] = {"attn_implementation": spec["variant"]["attention"]}
     return models.ColBERT(
-        spec["weights"], device=spec["device"], document_length=spec["document_length"], **keywords
+        spec["weights"],
+        device=spec["device"],
+        document_length=spec["document_length"],
+        **peers.model_keywords(spec),
     )
 
 
-def training(suite: Suite) -> None:
+def training(suite: Suite, model: Any) -> None:
     """Steps of a loss by the trainer that PyLate's documentation uses."""
     from pylate import losses, utils
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sampler import DefaultBatchSampler
 
-    spec, model = suite.spec, load(suite.spec)
+    spec = suite.spec
     rows: list[dict[str, Any]]
     if spec["loss"] == "distillation":
         normalise = {} if spec["defaults"] else {"normalize_scores": False}
@@ -62,72 +63,44 @@ def training(suite: Suite) -> None:
     )
 
 
-def encoding(suite: Suite) -> None:
-    """The corpus by ``encode`` with its default batches."""
-    model, texts, first = load(suite.spec), suite.texts["documents"], True
-    suite.tell(ready=True, settings={"batch_size": 32}, versions=versions())
-    while True:
-        suite.wait()
-        with autocast(suite.spec):
-            found = model.encode(texts, is_query=False, show_progress_bar=False)
-        if first:
-            save_embeddings(suite.spec, found[: suite.spec["compared"]])
-        first = False
-        suite.done()
-
-
-def evaluator_of(texts: dict[str, Any]) -> Any:
-    """PyLate's in-training evaluator of a split."""
+def evaluating(suite: Suite, model: Any) -> None:
+    """A split by its in-training evaluator."""
     from pylate import evaluation
 
-    return evaluation.PyLateInformationRetrievalEvaluator(
-        queries=texts["queries"],
-        corpus=texts["corpus"],
-        relevant_docs={
-            query: {document for document, grade in grades.items() if grade > 0}
-            for query, grades in texts["qrels"].items()
-        },
-        corpus_chunk_size=EVALUATION_CHUNK,
-        write_csv=False,
-        show_progress_bar=False,
-    )
+    evaluator = partial(evaluation.PyLateInformationRetrievalEvaluator, corpus_chunk_size=EVALUATION_CHUNK)
+    peers.evaluating(suite, model, ("encode",), evaluator)
 
 
-def evaluating(suite: Suite) -> None:
-    """A whole split by the in-training evaluator; for ``search`` with embeddings that are there."""
-    model, texts = load(suite.spec), suite.texts
-    if suite.spec["kind"] == "search":
-        given = Given(suite.spec)
-        model.encode, texts = given.encode, given.split
-    model.encode = suite.clocked(model.encode)
-    evaluator = evaluator_of(texts)
-    suite.tell(ready=True, settings={"corpus_chunk_size": EVALUATION_CHUNK}, versions=versions())
-    while True:
-        suite.wait()
-        with autocast(suite.spec):
-            measured = evaluator(model)
-        (value,) = [value for name, value in measured.items() if name.endswith("ndcg@10")]
-        suite.done(value=float(value))
+def unavailable(backend: str, device: str) -> str | None:
+    """Why a way to score cannot be used here; None where it can, and is from now on."""
+    os.environ["PYLATE_SCORES_BACKEND"] = backend
+    from pylate.scores import colbert_scores
+
+    one = torch.ones(1, 16, 128, device=device)
+    try:
+        colbert_scores(one, one)
+    except RuntimeError as error:
+        return str(error)
+    return None
 
 
 def main() -> None:
     """Do what the spec says."""
     suite = Suite()
-    torch.set_num_threads(suite.spec["threads"])
-    backend = suite.spec["variant"].get("scores")
-    if backend is not None:
-        os.environ["PYLATE_SCORES_BACKEND"] = backend
-        from pylate.scores import colbert_scores
-
-        one = torch.ones(1, 16, 128, device=suite.spec["device"])
-        try:
-            colbert_scores(one, one)
-        except RuntimeError as error:
-            suite.tell(unavailable=str(error))
+    spec = suite.spec
+    torch.set_num_threads(spec["threads"])
+    if "scores" in spec["variant"]:
+        reason = unavailable(spec["variant"]["scores"], spec["device"])
+        if reason is not None:
+            suite.tell(unavailable=reason)
             return
-    {"train": training, "encode": encoding, "evaluate": evaluating, "search": evaluating}[suite.spec["kind"]](
-        suite
-    )
+    model = load(spec)
+    if spec["kind"] == "train":
+        training(suite, model)
+    elif spec["kind"] == "encode":
+        peers.encoding(suite, partial(model.encode, is_query=False, show_progress_bar=False))
+    else:
+        evaluating(suite, model)
 
 
 if __name__ == "__main__":
