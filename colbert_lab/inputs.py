@@ -87,7 +87,9 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
     phases: dict[str, PreparedPhase] = {}
     tokenizer = student.tokenizer
     training = cfg.schedule if cfg.task == "train" else ()
-    all_pairs = pick_maxsim(cfg.trainer.maxsim, pick_device(cfg.trainer.accelerator))
+    all_pairs = pick_maxsim(
+        cfg.trainer.maxsim, pick_device(cfg.trainer.accelerator), cfg.trainer.deterministic
+    )
     for name in training:
         if cfg.phases[name].data is None:
             raise InputError(f"phases.{name}.data: no data; set data=..., or data@phases.{name}.data=...")
@@ -107,14 +109,12 @@ def load_inputs(cfg: DictConfig, overrides: list[str]) -> Inputs:
         )
         check_groups(phases[name], student.model)
         tokenizer = phases[name].tokenizer
-    if training and all_pairs is not maxsim_blocked and not any(map(_contrasts, phases.values())):
-        log.warning("trainer.maxsim=%s has no effect: no phase is contrastive", cfg.trainer.maxsim)
+    contrastive = any(phase.objective.contrastive_weight > 0 for phase in phases.values())
+    if all_pairs is not maxsim_blocked and not contrastive:
+        log.warning(
+            "trainer.maxsim=%s has no effect: no phase that is trained is contrastive", cfg.trainer.maxsim
+        )
     return Inputs(student, splits, phases, data, search, first_stage)
-
-
-def _contrasts(phase: PreparedPhase) -> bool:
-    """Whether a phase scores every query against every document of its batch."""
-    return phase.objective.contrastive_weight > 0
 
 
 def split_requests(cfg: DictConfig) -> dict[str, SplitRequest]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from colbert_lab.objectives.mix import Mix
-from colbert_lab.scoring.blocked import maxsim_blocked
+from colbert_lab.scoring.backends import AllPairs
 from colbert_lab.scoring.maxsim import maxsim_lists
 from colbert_lab.student.chunked import concatenate, embed_chunks, split_rows, take
 from colbert_lab.student.colbert import ColBERT
@@ -115,30 +114,22 @@ def list_scores(embedded: Embedded, batch: Batch) -> Tensor:
     return maxsim_lists(embedded.queries, take(concatenate(embedded.chunks), batch.rows_BK.flatten()))
 
 
-def matrix_scores(
-    embedded: Embedded, batch: Batch, examples: list[Example], block_values: int | None = None
-) -> Tensor:
+def matrix_scores(embedded: Embedded, batch: Batch, examples: list[Example], all_pairs: AllPairs) -> Tensor:
     """Each query against all different documents [B, N] in the order of their texts, as InfoNCE scores them.
 
     Args:
         embedded: the micro-batch.
         batch: the same.
         examples: the same.
-        block_values: see :func:`colbert_lab.scoring.blocked.maxsim_blocked`; None is its own choice.
+        all_pairs: what scores them, the phase's for training.
     """
-    limit = {} if block_values is None else {"block_values": block_values}
-    return maxsim_blocked(embedded.queries, embedded.chunks, **limit)[:, columns(batch, examples)]
+    return all_pairs(embedded.queries, embedded.chunks)[:, columns(batch, examples)]
 
 
 def columns(batch: Batch, examples: list[Example]) -> list[int]:
     """Where the different documents of a micro-batch are in its chunks, in the order of their texts."""
     place = {int(key): row for row, key in enumerate(batch.keys_N)}
     return [place[text_key(text)] for text in dict.fromkeys(t for e in examples for t in e.documents)]
-
-
-def uses_matrix(objective: Mix) -> bool:
-    """Whether the objective scores every query against every document."""
-    return objective.contrastive_weight > 0
 
 
 def train_step(

@@ -13,7 +13,7 @@ from colbert_lab.results.layout import Table
 ADVICE = {
     "chunking": "set phases.{phase}.token_budget=1 (one text at a time)",
     "recomputation": "set phases.{phase}.recompute=false",
-    "maxsim": "set trainer.accelerator=cpu, where this is not a CPU",
+    "maxsim": "set trainer.maxsim=torch, or trainer.accelerator=cpu",
     "gathering": "set trainer.devices=1",
     "attention": "set student.attention=eager",
     "precision": "set trainer.precision=32-true",

@@ -26,6 +26,7 @@ from colbert_lab.certifying.differences import (
 )
 from colbert_lab.certifying.micro_batch import MicroBatch
 from colbert_lab.certifying.reference import plain_maxsim
+from colbert_lab.scoring.blocked import maxsim_blocked
 from colbert_lab.student.attention import NAME as MATMUL
 from colbert_lab.types import Embeddings
 
@@ -83,7 +84,7 @@ def recomputation(micro: MicroBatch) -> Iterator[Difference]:
 
 
 def maxsim(micro: MicroBatch) -> Iterator[Difference]:
-    """The MaxSim of training against its formula: whatever implementation stands behind it on this device.
+    """The MaxSim of training against its formula, whatever ``trainer.maxsim`` is; ours also in many small blocks.
 
     The formula gets the embeddings that training scores, in float64; every score weighs differently in the gradient.
     """
@@ -95,9 +96,11 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
     if micro.lists:
         ways["lists"] = partial(as_trained.list_scores, batch=micro.batch), rows
     everything = [list(range(len(names)))] * len(micro.examples)
-    blocked = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples)
-    ways["one block"] = blocked, everything
-    ways["blocks"] = partial(blocked, block_values=max(1, per_pair // BLOCKS)), everything
+    matrix = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples)
+    ways["batch"] = partial(matrix, all_pairs=micro.phase.all_pairs), everything
+    if micro.phase.all_pairs is maxsim_blocked:
+        blocked = partial(maxsim_blocked, block_values=max(1, per_pair // BLOCKS))
+        ways["batch in blocks"] = partial(matrix, all_pairs=blocked), everything
     for of, (way, wanted) in ways.items():
         embedded = _leaves(micro.embedded)
         scores = way(embedded)

@@ -42,7 +42,7 @@ class MicroBatch:
         self.recompute = recompute
         self.examples = phase.batches.examples(k)
         self.batch = phase.batches[k].to(next(model.parameters()).device)
-        self.matrix = as_trained.uses_matrix(phase.objective)
+        self.matrix = phase.objective.contrastive_weight > 0
         self.lists = phase.objective.distillation_weight > 0
         self._steps: dict[str, Step] = {}
 
@@ -82,7 +82,7 @@ class MicroBatch:
         """The scores that the objective asks for: lists, everything against everything, or both."""
         found = [as_trained.list_scores(embedded, self.batch)] if self.lists else []
         if self.matrix:
-            found.append(as_trained.matrix_scores(embedded, self.batch, self.examples))
+            found.append(as_trained.matrix_scores(embedded, self.batch, self.examples, self.phase.all_pairs))
         return found
 
     @property

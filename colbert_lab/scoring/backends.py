@@ -18,16 +18,17 @@ PACKAGE = "late_interaction_kernels"
 KEY = "trainer.maxsim"
 
 
-def pick_maxsim(name: str, device: torch.device) -> AllPairs:
+def pick_maxsim(name: str, device: torch.device, deterministic: bool) -> AllPairs:
     """Resolve ``trainer.maxsim``.
 
     Args:
         name: ``torch`` for :func:`~colbert_lab.scoring.blocked.maxsim_blocked`, ``kernels`` for
             :func:`maxsim_kernels`.
         device: where the student computes.
+        deterministic: whether a run has to give the same numbers again, ``trainer.deterministic``.
 
     Raises:
-        InputError: another name, or the kernels cannot run here.
+        InputError: another name, or the kernels cannot run here or not as wanted.
     """
     if name == "torch":
         return maxsim_blocked
@@ -39,15 +40,20 @@ def pick_maxsim(name: str, device: torch.device) -> AllPairs:
         )
     if device.type != "cuda":
         raise InputError(f"{KEY}=kernels: needs a CUDA device, this run is on {device.type}; set it to torch")
+    if deterministic:
+        raise InputError(
+            f"{KEY}=kernels: its backward pass adds in no fixed order, so a run would not give the same numbers again; "
+            f"set trainer.deterministic=false, or {KEY}=torch"
+        )
     return maxsim_kernels
 
 
 def maxsim_kernels(queries: Embeddings, documents: Sequence[Embeddings]) -> Tensor:
     """Score every query against every document with the Triton kernels of late-interaction-kernels.
 
-    Their matrix products of float32 embeddings are of the GPU's tensor cores (TF32 where it has them), so scores agree
-    with :func:`~colbert_lab.scoring.blocked.maxsim_blocked` to about 1e-3. Their deterministic backward pass rounds to
-    float16, so the other one is taken.
+    Their matrix products of float32 embeddings are of the GPU's tensor cores, in TF32 where it has them, which keeps 10
+    bits of a fraction: expect the scores of :func:`~colbert_lab.scoring.blocked.maxsim_blocked` to about 2^-10, and ask
+    ``task=certify``. Their deterministic backward pass rounds to float16, so the other one is taken.
 
     Args:
         queries: B queries, embeddings [B, Q, D].

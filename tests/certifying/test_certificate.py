@@ -40,8 +40,8 @@ def test_every_check_has_advice() -> None:
         ),
         (BITS, ("recomputation: dropout: gradient", "same bits", "phases.distill.recompute=false")),
         (
-            Finding("a", "maxsim", "blocks: scores", math.nan, 1.0, "float32.scores"),
-            ("phases.a: maxsim: blocks: scores", "not a number", "trainer.accelerator=cpu"),
+            Finding("a", "maxsim", "batch in blocks: scores", math.nan, 1.0, "float32.scores"),
+            ("phases.a: maxsim: batch in blocks: scores", "not a number", "trainer.accelerator=cpu"),
         ),
         (
             Finding("a", "attention", "sdpa: gradient", math.inf, 1.0, "float32.gradient"),

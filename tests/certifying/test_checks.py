@@ -16,6 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from colbert_lab.certifying import as_trained
 from colbert_lab.certifying.checks import ALONE, Difference, largest
 from colbert_lab.certifying.differences import gradient_difference
+from colbert_lab.scoring import blocked
 from colbert_lab.scoring.blocked import maxsim_blocked
 from colbert_lab.scoring.maxsim import maxsim_lists
 from colbert_lab.student import chunked
@@ -115,20 +116,28 @@ def doubled(scores: Tensor) -> Tensor:
     return 2 * scores - scores.detach()
 
 
+class Doubled(blocked._AllPairs):
+    """The gradients of scoring a whole batch, twice as large."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BN: Tensor) -> tuple[Tensor | None, ...]:
+        return super(Doubled, Doubled).backward(ctx, 2 * gradient_BN)
+
+
 def gradients_are_doubled(patch: pytest.MonkeyPatch) -> None:
-    for name in ("maxsim_lists", "maxsim_blocked"):
-        for place in (as_trained, module):
-            original = getattr(place, name)
-            patch.setattr(place, name, lambda *a, way=original, **k: doubled(way(*a, **k)))
+    patch.setattr(blocked, "_AllPairs", Doubled)
+    for place in (as_trained, module):
+        patch.setattr(place, "maxsim_lists", lambda q, d: doubled(maxsim_lists(q, d)))
 
 
 def masks_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    def unmasked(each: Embeddings) -> Embeddings:
-        return replace(each, mask_NL=torch.ones_like(each.mask_NL))
-
-    lists, blocked = maxsim_lists, maxsim_blocked
-    patch.setattr(as_trained, "maxsim_lists", lambda q, d: lists(q, unmasked(d)))
-    patch.setattr(as_trained, "maxsim_blocked", lambda q, d, **k: blocked(q, [unmasked(c) for c in d], **k))
+    places = blocked.scoring_places
+    patch.setattr(blocked, "scoring_places", lambda mask: places(torch.ones_like(mask)))
+    patch.setattr(
+        as_trained,
+        "maxsim_lists",
+        lambda q, d: maxsim_lists(q, replace(d, mask_NL=torch.ones_like(d.mask_NL))),
+    )
 
 
 def dropout_is_drawn_anew(patch: pytest.MonkeyPatch) -> None:
@@ -170,11 +179,15 @@ FAULTS: list[tuple[Fault, str, set[tuple[str, str]]]] = [
         "maxsim",
         {
             ("maxsim", "lists: gradient"),
-            ("maxsim", "one block: gradient"),
-            ("maxsim", "blocks: gradient"),
+            ("maxsim", "batch: gradient"),
+            ("maxsim", "batch in blocks: gradient"),
         },
     ),
-    (masks_are_ignored, "maxsim", {("maxsim", "lists: scores"), ("maxsim", "blocks: scores")}),
+    (
+        masks_are_ignored,
+        "maxsim",
+        {("maxsim", "lists: scores"), ("maxsim", "batch: scores"), ("maxsim", "batch in blocks: scores")},
+    ),
     (dropout_is_drawn_anew, "recomputation", {("recomputation", "dropout: gradient: other bits")}),
     (
         a_mask_is_lost,
@@ -201,6 +214,22 @@ def test_a_fault_is_found(
 ) -> None:
     fault(monkeypatch)
     assert wanted <= beyond(made(student_settings | {"dropout": 0.2}, name))
+
+
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, set()), (1.01, {"batch: scores", "batch: gradient"})])
+def test_maxsim_of_the_config_is_what_is_certified(
+    factor: float, wrong: set[str], student_settings: dict[str, Any]
+) -> None:
+    student = student_of(student_settings)
+
+    def kernels(queries: Embeddings, documents: Sequence[Embeddings]) -> Tensor:
+        return factor * maxsim_blocked(queries, documents)
+
+    phase = replace(phase_of(student), all_pairs=kernels)
+    found = list(ALONE["maxsim"](micro_of(student, phase)))
+    assert {what for _, what in beyond(found)} == wrong
+    # The blocks are of ours alone.
+    assert {each.what.partition(":")[0] for each in found} == {"lists", "batch"}
 
 
 def test_what_does_not_restore_random_numbers_is_fine_without_dropout(

@@ -55,13 +55,15 @@ def test_blocked_on_a_gpu_equals_the_cpu_and_itself() -> None:
 
 
 def test_names_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pick_maxsim("torch", CPU) is maxsim_blocked
+    assert pick_maxsim("torch", CPU, True) is maxsim_blocked
     with pytest.raises(InputError, match=r"trainer\.maxsim=fast: must be torch or kernels"):
-        pick_maxsim("fast", CPU)
+        pick_maxsim("fast", CPU, True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"trainer\.maxsim=kernels.*colbert-lab\[gpu\]"):
-        pick_maxsim("kernels", CUDA)
+        pick_maxsim("kernels", CUDA, False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(InputError, match=r"trainer\.maxsim=kernels: needs a CUDA device, this run is on cpu"):
-        pick_maxsim("kernels", CPU)
-    assert pick_maxsim("kernels", CUDA) is maxsim_kernels
+        pick_maxsim("kernels", CPU, False)
+    with pytest.raises(InputError, match=r"trainer\.maxsim=kernels.*set trainer\.deterministic=false"):
+        pick_maxsim("kernels", CUDA, True)
+    assert pick_maxsim("kernels", CUDA, False) is maxsim_kernels
