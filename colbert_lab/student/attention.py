@@ -75,10 +75,9 @@ def matmul_attention(
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 
-def use_matmul_attention(backbone: PreTrainedModel) -> None:
-    """Let a backbone use :func:`matmul_attention`, where it can use any but its own."""
-    if backbone._supports_attention_backend:
-        backbone.set_attn_implementation(NAME)
+def can_be_chosen(backbone: PreTrainedModel) -> bool:
+    """Whether a backbone asks transformers for its attention; MPNet, for one, has only its own."""
+    return bool(backbone._supports_attention_backend)
 
 
 AttentionInterface.register(NAME, matmul_attention)

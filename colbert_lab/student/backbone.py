@@ -13,13 +13,13 @@ import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from colbert_lab.errors import InputError
+from colbert_lab.student import attention as own
 from colbert_lab.student.architecture import (
     architecture_config,
     keep_first_layers,
     not_built,
     set_dropout,
 )
-from colbert_lab.student.attention import use_matmul_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -192,9 +192,18 @@ def pick_attention(attention: str) -> str:
 
 
 def _ready(backbone: PreTrainedModel, attention: str) -> PreTrainedModel:
-    """The backbone without pooler and, for ``auto`` without a GPU, with the attention that is fast there."""
-    if attention == "auto" and pick_attention(attention) == "eager":
-        use_matmul_attention(backbone)
+    """The backbone without pooler and, for ``auto`` without a GPU, with the attention that is fast there.
+
+    Raises:
+        InputError: ``matmul`` for a backbone that has only its own attention.
+    """
+    if not own.can_be_chosen(backbone):
+        if attention == own.NAME:
+            raise InputError(
+                f"student.attention={own.NAME}: {type(backbone).__name__} has only its own; set it to auto or eager"
+            )
+    elif attention == "auto" and pick_attention(attention) == "eager":
+        backbone.set_attn_implementation(own.NAME)
     return without_pooler(backbone)
 
 

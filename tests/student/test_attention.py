@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
+from colbert_lab.errors import InputError
 from colbert_lab.student.attention import NAME, matmul_attention
 from colbert_lab.student.backbone import backbone_from_config, load_backbone
 from tests.backbones import make_tiny_decoder, make_tiny_modernbert
@@ -120,3 +121,7 @@ def test_backbones_with_attention_of_their_own_stay_eager(tmp_path: Path) -> Non
     )
     AutoModel.from_config(config).save_pretrained(tmp_path)
     assert backbone_from_config(tmp_path, "auto").config._attn_implementation == "eager"
+    with pytest.raises(
+        InputError, match=r"student\.attention=matmul: MPNetModel has only its own; set it to"
+    ):
+        backbone_from_config(tmp_path, NAME)
