@@ -1,14 +1,15 @@
 """MaxSim of a whole batch with a backward pass of its own: nothing as large as all similarities is ever kept.
 
 The forward pass needs the largest similarity of each pair of query token and document, not its place. The backward
-pass computes the similarities again, and only of queries whose score of a document has a gradient: at low temperatures
-the softmax of InfoNCE is exactly zero in float32 for most pairs.
+pass computes the similarities again, and only of queries whose score of some document of the block has a gradient: at a
+temperature of 0.02 the softmax of InfoNCE is exactly zero in float32 for most pairs (benchmarks/LOG.md).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -65,21 +66,13 @@ class _AllPairs(torch.autograd.Function):
         ctx.block_values, ctx.masks = block_values, masks
         ctx.save_for_backward(mask_BQ, emb_BQD, *chunks)
         total = sum(map(len, chunks))
-        scores_BN = emb_BQD.new_empty(
-            len(emb_BQD), total, dtype=torch.promote_types(emb_BQD.dtype, torch.float32)
-        )
-        start = 0
+        dtype = torch.promote_types(emb_BQD.dtype, torch.float32)
+        scores_BN = emb_BQD.new_empty(len(emb_BQD), total, dtype=dtype)
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            for chunk, mask in zip(chunks, masks, strict=True):
-                places_NW = scoring_places(mask)
-                for first, last in _parts(len(chunk), _columns(block_values) // places_NW.shape[1]):
-                    some_NWD = _take(chunk[first:last], places_NW[first:last])
-                    for rows in _query_parts(mask_BQ, some_NWD, block_values):
-                        best = _similarities(emb_BQD[rows][mask_BQ[rows]], some_NWD).amax(dim=-1)
-                        scores_BN[rows, start + first : start + last] = _sum(
-                            best, mask_BQ[rows], scores_BN.dtype
-                        )
-                start += len(chunk)
+            for block in _blocks(chunks, masks, block_values):
+                for rows in _query_parts(mask_BQ, block.emb_NWD, block_values):
+                    best = _similarities(emb_BQD[rows][mask_BQ[rows]], block.emb_NWD).amax(dim=-1)
+                    scores_BN[rows, block.columns] = _sum(best, mask_BQ[rows], dtype)
         return scores_BN
 
     @staticmethod
@@ -87,37 +80,60 @@ class _AllPairs(torch.autograd.Function):
     def backward(ctx: Any, gradient_BN: Tensor) -> tuple[Tensor | None, ...]:
         mask_BQ, emb_BQD, *chunks = ctx.saved_tensors
         query_gradient_BQD = torch.zeros_like(emb_BQD)
-        gradients = []
-        start = 0
+        gradients = [torch.zeros_like(chunk, memory_format=torch.contiguous_format) for chunk in chunks]
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            for chunk, mask in zip(chunks, ctx.masks, strict=True):
-                places_NW = scoring_places(mask)
-                gradient_NLD = torch.zeros_like(chunk, memory_format=torch.contiguous_format)
-                for first, last in _parts(len(chunk), _columns(ctx.block_values) // places_NW.shape[1]):
-                    places = places_NW[first:last]
-                    some_NWD = _take(chunk[first:last], places)
-                    some_gradient = torch.zeros_like(some_NWD)
-                    column = gradient_BN[:, start + first : start + last]
-                    asked = column.any(dim=1).nonzero().flatten()
-                    for part in _query_parts(mask_BQ[asked], some_NWD, ctx.block_values):
-                        rows = asked[part]
-                        mask_bQ = mask_BQ[rows]
-                        q_TD = emb_BQD[rows][mask_bQ]
-                        weights = column[rows].repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(q_TD.dtype)
-                        shares = _shares(_similarities(q_TD, some_NWD), weights)
-                        flat = shares.view(len(q_TD), -1)
-                        added = torch.zeros_like(emb_BQD[rows])
-                        added[mask_bQ] = flat @ some_NWD.view(-1, some_NWD.shape[-1])
-                        query_gradient_BQD.index_add_(0, rows, added)
-                        some_gradient.view(-1, some_NWD.shape[-1]).addmm_(flat.T, q_TD)
-                    width = chunk.shape[1]
-                    rows_of = torch.arange(first, last, device=places.device).unsqueeze(1) * width + places
-                    gradient_NLD.view(-1, chunk.shape[-1]).index_add_(
-                        0, rows_of.flatten(), some_gradient.flatten(0, 1)
-                    )
-                gradients.append(gradient_NLD)
-                start += len(chunk)
+            for block in _blocks(chunks, ctx.masks, ctx.block_values):
+                some_TD = block.emb_NWD.flatten(0, 1)
+                some_gradient_TD = torch.zeros_like(some_TD)
+                column = gradient_BN[:, block.columns]
+                asked = column.any(dim=1).nonzero().flatten()
+                for part in _query_parts(mask_BQ[asked], block.emb_NWD, ctx.block_values):
+                    rows = asked[part]
+                    mask_bQ = mask_BQ[rows]
+                    q_TD = emb_BQD[rows][mask_bQ]
+                    weights = column[rows].repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(q_TD.dtype)
+                    shares = _shares(_similarities(q_TD, block.emb_NWD), weights).flatten(1)
+                    added = torch.zeros_like(emb_BQD[rows])
+                    added[mask_bQ] = shares @ some_TD
+                    query_gradient_BQD.index_add_(0, rows, added)
+                    some_gradient_TD.addmm_(shares.T, q_TD)
+                flat = gradients[block.chunk].flatten(0, 1)  # a view
+                flat.index_add_(0, block.rows_NW.flatten(), some_gradient_TD)
         return None, None, None, query_gradient_BQD, *gradients
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Documents that are scored together.
+
+    Attributes:
+        chunk: number of their chunk.
+        columns: their columns of the scores.
+        rows_NW: their scoring tokens' rows in the flattened chunk.
+        emb_NWD: embeddings of these.
+    """
+
+    chunk: int
+    columns: slice
+    rows_NW: Tensor
+    emb_NWD: Tensor
+
+
+def _blocks(chunks: Sequence[Tensor], masks: Sequence[Tensor], block_values: int) -> Iterator[_Block]:
+    """All documents, as many at once as ``block_values`` allows with their queries."""
+    start = 0
+    for number, (chunk, mask) in enumerate(zip(chunks, masks, strict=True)):
+        n, length, _ = chunk.shape
+        places_NW = scoring_places(mask)
+        rows_NW = places_NW + torch.arange(n, device=mask.device).unsqueeze(1) * length
+        step = max(
+            1, math.isqrt(2 * block_values) // places_NW.shape[1]
+        )  # twice as many tokens as queries have
+        for first in range(0, n, step):
+            some = rows_NW[first : first + step]
+            columns = slice(start + first, start + first + len(some))
+            yield _Block(number, columns, some, chunk.flatten(0, 1)[some])
+        start += n
 
 
 def scoring_places(mask_NL: Tensor) -> Tensor:
@@ -139,10 +155,6 @@ def scoring_places(mask_NL: Tensor) -> Tensor:
     return torch.where(inside, order[:, :width], order[:, :1])
 
 
-def _take(emb_NLD: Tensor, places_NW: Tensor) -> Tensor:
-    return emb_NLD.gather(1, places_NW.unsqueeze(-1).expand(-1, -1, emb_NLD.shape[-1]))
-
-
 def _similarities(q_TD: Tensor, d_NWD: Tensor) -> Tensor:
     """Of every query token with every document token [T, N, W]."""
     n, width, dim = d_NWD.shape
@@ -160,17 +172,6 @@ def _shares(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:
     """Each similarity's share of the gradient; overwrites the similarities."""
     closest = sim_TNW.eq_(sim_TNW.amax(dim=-1, keepdim=True))
     return closest.mul_((weights_TN / closest.sum(dim=-1)).unsqueeze(-1))
-
-
-def _parts(n: int, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of at most ``most`` out of n, at least one each."""
-    step = max(1, most)
-    return ((first, min(first + step, n)) for first in range(0, n, step))
-
-
-def _columns(block_values: int) -> int:
-    """Document tokens of a block: twice as many as query tokens."""
-    return math.isqrt(2 * block_values)
 
 
 def _query_parts(mask_BQ: Tensor, documents_NWD: Tensor, block_values: int) -> Iterator[slice]:
