@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-QUERY_LENGTH, DOCUMENT_LENGTH, DIM, TOKEN_BUDGET = 16, 32, 128, 4096
+QUERY_LENGTH, DOCUMENT_LENGTH, DIM, TOKEN_BUDGET = 16, 32, 128, 2048
 MIB = 2**20
 
 
