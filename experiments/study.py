@@ -3,7 +3,7 @@
     python experiments/study.py run experiments/001_schedules           every run that is not there yet, then the tables
     python experiments/study.py run experiments/006_teachers --collections DIR
     python experiments/study.py collect experiments/001_schedules       rows of the runs that are below outputs/
-    python experiments/study.py table [experiments/001_schedules]   README and figures, from the rows alone
+    python experiments/study.py table [experiments/001_schedules]   READMEs and figures, from the rows alone
     python experiments/study.py commands experiments/001_schedules      what would be run
 
 A run that is finished is not made again, and one that was killed goes on; a cell that fails stops no other one.
@@ -29,8 +29,9 @@ from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.collecting import collect
 from colbert_lab.studies.commands import Places, needs_collections, overrides, preparations, shown
+from colbert_lab.studies.overview import write_overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
-from colbert_lab.studies.readme import write_readme
+from colbert_lab.studies.readme import README, write_readme
 from colbert_lab.studies.rows import read_rows, with_run, write_rows
 from colbert_lab.studies.study import Cell, Study
 from colbert_lab.sweeping import finished_before
@@ -175,9 +176,8 @@ def main() -> int:
 
 def work(given: argparse.Namespace) -> int:
     """Do what was asked; the exit status."""
-    folders = given.studies or (
-        sorted(p.parent for p in HERE.glob(f"*/{STUDY_FILE}")) if given.action == "table" else []
-    )
+    committed = sorted(path.parent for path in HERE.glob(f"*/{STUDY_FILE}"))
+    folders = given.studies or (committed if given.action == "table" else [])
     if not folders:
         raise InputError(f"{given.action}: give the folder of a study")
     if other := [each for each in given.set if not each.startswith(NOT_IDENTITY)]:
@@ -193,6 +193,8 @@ def work(given: argparse.Namespace) -> int:
             found = answer(study)
             write_readme(found)
             print(f"{study.name}: {len(found.runs)} of {len(study.plan())} runs. {found.verdict}")
+    if given.action != "commands" and {each.resolve() for each in folders} & set(committed):
+        write_overview([answer(read_study(each)) for each in committed], HERE.parent / README)
     return 1 if failed else 0
 
 

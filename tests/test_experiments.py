@@ -17,8 +17,9 @@ from colbert_lab.results.identity import config_hash
 from colbert_lab.settings import checked
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.commands import Places, overrides
+from colbert_lab.studies.overview import overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
-from colbert_lab.studies.readme import FIGURES, README, updated
+from colbert_lab.studies.readme import FIGURES, README, between, generated
 from colbert_lab.studies.rows import PER_QUERY, RESULTS, RUNS
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
@@ -35,9 +36,16 @@ def test_page_and_figures_follow_from_the_rows(folder: Path) -> None:
     """``python experiments/study.py table`` would change nothing."""
     found = answer(read_study(folder))
     text = (folder / README).read_text(encoding="utf-8")
-    assert updated(text, found, folder / README) == text
+    assert between(text, generated(found), folder / README) == text
     drawn = {path.stem: path.read_text(encoding="utf-8") for path in (folder / FIGURES).glob("*.svg")}
     assert drawn == {picture.name: picture.svg for picture in found.pictures}
+
+
+def test_the_front_table_follows_from_the_rows() -> None:
+    root = EXPERIMENTS.parent / README
+    text = root.read_text(encoding="utf-8")
+    answers = [answer(read_study(folder)) for folder in STUDIES]
+    assert between(text, overview(answers, root.parent), root) == text
 
 
 @studies

@@ -49,12 +49,12 @@ def generated(answer: Answer) -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def updated(readme: str, answer: Answer, path: Path) -> str:
-    """A README with its generated part made anew.
+def between(readme: str, part: str, path: Path) -> str:
+    """A README with another generated part between its marks.
 
     Args:
         readme: its text.
-        answer: what the study says.
+        part: the generated part.
         path: for the error.
 
     Raises:
@@ -63,7 +63,7 @@ def updated(readme: str, answer: Answer, path: Path) -> str:
     if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
         raise InputError(f"{path}: must have these two lines once, in this order: {BEGIN} and {END}")
     head, rest = readme.split(BEGIN)
-    return f"{head}{BEGIN}\n\n{generated(answer)}\n{END}{rest.split(END)[1]}"
+    return f"{head}{BEGIN}\n\n{part}\n{END}{rest.split(END)[1]}"
 
 
 def write_readme(answer: Answer) -> None:
@@ -79,7 +79,7 @@ def write_readme(answer: Answer) -> None:
     path = folder / README
     if not path.is_file():
         raise InputError(f"{path}: is missing; make it with the two lines {BEGIN} and {END}")
-    text = updated(path.read_text(encoding="utf-8"), answer, path)
+    text = between(path.read_text(encoding="utf-8"), generated(answer), path)
     for old in (folder / FIGURES).glob("*.svg"):
         if old.stem not in {picture.name for picture in answer.pictures}:
             old.unlink()
