@@ -82,7 +82,7 @@ def summary(lines: Sequence[Line]) -> list[Line]:
             if not found:
                 continue
             row |= _measured(found)
-            if cell != first and group[0] != "startup":
+            if cell != first and first[0] == OURS and group[0] != "startup":
                 ratios = [each[cell]["seconds"] / each[first]["seconds"] for each in whole[cell].values()]
                 row["ratio"], row["ratios"] = statistics.median(ratios), ratios
     return rows

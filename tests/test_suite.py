@@ -114,6 +114,18 @@ def test_what_failed_is_tried_again_and_pairs_do_not_mix(load: Any, tmp_path: Pa
     assert (second["ratio"], last["n"], last["ratio"]) == (3.0, 3, 0.5)
 
 
+def test_without_colbert_lab_there_is_no_ratio_to_it(load: Any) -> None:
+    lines = [line("sentence_transformers", round=n, seconds=2.0) for n in range(2)]
+    lines += [
+        line("pylate", round=n, seconds=4.0) | {"pair": ["sentence_transformers", "default"]}
+        for n in range(2)
+    ]
+    pylate, other = load("suite_table").summary(lines)
+    assert (pylate["side"], pylate["n"], other["n"]) == ("pylate", 2, 2)
+    assert "ratio" not in pylate
+    assert "ratio" not in other
+
+
 def test_losses_and_embeddings_that_differ_are_told(load: Any, tmp_path: Path) -> None:
     import numpy as np
 

@@ -126,9 +126,8 @@ def _blocks(chunks: Sequence[Tensor], masks: Sequence[Tensor], block_values: int
         n, length, _ = chunk.shape
         places_NW = scoring_places(mask)
         rows_NW = places_NW + torch.arange(n, device=mask.device).unsqueeze(1) * length
-        step = max(
-            1, math.isqrt(2 * block_values) // places_NW.shape[1]
-        )  # twice as many tokens as queries have
+        tokens = math.isqrt(2 * block_values)  # twice as many as the queries have
+        step = max(1, tokens // places_NW.shape[1])
         for first in range(0, n, step):
             some = rows_NW[first : first + step]
             columns = slice(start + first, start + first + len(some))
