@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.atomic import write_text
 from colbert_lab.evaluating import build_evaluator, split_while_training, systems_beside
@@ -16,7 +16,7 @@ from colbert_lab.metrics.evaluator import EXACT, Evaluator, Result
 from colbert_lab.results.environment import hardware_label
 from colbert_lab.results.identity import config_hash, factors, protocol_hash
 from colbert_lab.results.layout import Table, to_markdown
-from colbert_lab.results.lineage import adopt_ranking, find_baseline
+from colbert_lab.results.lineage import adopt_ranking, find_measurement
 from colbert_lab.results.means import complete_means, mean_records, split_weights
 from colbert_lab.results.protocol_file import add_protocol
 from colbert_lab.results.rankings import ranking_path, write_ranking
@@ -38,6 +38,9 @@ from colbert_lab.teachers.rank_split import rank_split
 from colbert_lab.types import Split, Variant
 
 log = logging.getLogger(__name__)
+
+DECIDE_ROUNDING = ("evaluation.token_budget", "student.attention", "trainer.accelerator", "trainer.threads")
+"""Settings that decide the last digits of a student's embeddings and are not in the protocol."""
 
 
 class Measuring:
@@ -109,7 +112,8 @@ class Measuring:
         for name, scorer in systems.items():
             for key in self._missing(name, "baselines"):
                 own = {"scorer": describe(scorer)}
-                if self._adopted(name, key, self.evaluator.protocol(key, EXACT, own)):
+                wanted = {"system": name, "phase": "baselines", "split": key}
+                if self._adopted(wanted, self.evaluator.protocol(key, EXACT, own)):
                     continue
                 split, start = self.splits[key], time.perf_counter()
                 ranking = rank_split(scorer, split, self.cfg.evaluation.depth, f"{name} on {key}")
@@ -118,24 +122,32 @@ class Measuring:
                 self._keep(result, name, scorer.name, "baselines", None, None, 0.0)
             self._keep_means(name, "baselines")
 
-    def _adopted(self, system: str, key: str, protocol: Mapping[str, Any]) -> bool:
-        """Take a baseline's measurement over from another run of this name, where all that decides it is the same."""
-        wanted = {
-            "system": system,
-            "split": key,
+    def _adopted(
+        self,
+        wanted: Mapping[str, Any],
+        protocol: Mapping[str, Any],
+        settings: Sequence[str] = (),
+        seconds_train: float = 0.0,
+    ) -> bool:
+        """Take a measurement over from another run of this name, where all that decides it is the same."""
+        if not self.cfg.reuse:
+            return False
+        key = wanted["split"]
+        marks = {
             "split_fingerprint": self.splits[key].fingerprint,
             "protocol_hash": protocol_hash(protocol),
         }
-        known = None
-        if self.cfg.reuse:
-            known = find_baseline(self.path, wanted, self.evaluator.measures, self.environment)
+        same = {name: OmegaConf.select(self.cfg, name) for name in settings}
+        known = find_measurement(
+            self.path, {**wanted, **marks}, self.evaluator.measures, self.environment, same
+        )
         if known is None:
             return False
         run, records = known
-        place = (system, "baselines", key)
-        adopt_ranking(ranking_path(run, *place), ranking_path(self.path, *place))
+        adopt_ranking(run, self.path, records[0])
         add_protocol(self.path, protocol)
         own = {
+            "seconds_train": round(seconds_train, 3),
             "run_id": self.run_id,
             "name": self.cfg.name,
             "config_hash": self.hash,
@@ -147,11 +159,39 @@ class Measuring:
         new = [replace(record, **own, extra={**record.extra, **from_run}) for record in records]
         append_records(self.results_file, new)
         self.records += new
-        log.info("%s on %s: reused from %s (reuse=false measures it anew)", new[0].system_name, key, run)
+        log.info("%s: reused from %s (reuse=false measures it anew)", _told(new[0]), run)
         return True
 
+    def adopt_student(
+        self, student: Student, phase: str, *, seconds_train: float, phase_identity: str
+    ) -> None:
+        """Take over what another run of this name measured of the very same student, as for baselines.
+
+        Runs that share their first phases, or start from one student, need not encode the same text with the same
+        weights again. Where embeddings are to be kept (``evaluation.keep_embeddings``), nothing is taken over.
+
+        Args:
+            student: the student.
+            phase: ``before``, ``evaluate``, or the phase it comes from.
+            seconds_train: training time so far, over all phases.
+            phase_identity: identity of the student.
+        """
+        if self.cfg.evaluation.keep_embeddings:
+            return
+        for key, variants in self.missing(phase).items():
+            for variant in variants:
+                wanted = {
+                    "system": "student",
+                    "phase": phase,
+                    "phase_hash": phase_identity,
+                    "split": key,
+                    **asdict(variant),
+                }
+                protocol = self.evaluator.student_protocol(student, key, variant)
+                self._adopted(wanted, protocol, DECIDE_ROUNDING, seconds_train)
+
     def student(
-        self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None
+        self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str
     ) -> None:
         """Evaluate a student on every split that is not measured yet.
 
@@ -160,7 +200,7 @@ class Measuring:
             phase: ``before``, ``evaluate``, or the phase it comes from.
             step: optimizer steps of that phase.
             seconds_train: training time so far, over all phases.
-            phase_identity: hash of the phase; None before training.
+            phase_identity: identity of the student.
         """
         missing = self.missing(phase)
         if missing:
@@ -233,15 +273,7 @@ class Measuring:
         append_records(self.results_file, new)
         self.records += new
         first = new[0]
-        log.info(
-            "%s on %s%s: %s %.4f (%.0f s)",
-            phase if system == "student" else system_name,
-            result.key,
-            "" if variant == EXACT else f", {variant.label}",
-            first.measure,
-            first.value,
-            result.seconds,
-        )
+        log.info("%s: %s %.4f (%.0f s)", _told(first), first.measure, first.value, result.seconds)
 
     def _keep_means(self, system: str, phase: str) -> None:
         """Record the means of a system whose splits are all measured, one record a measure, once."""
@@ -281,6 +313,12 @@ class Measuring:
 
 def _group(record: Record) -> tuple[str, ...]:
     return (record.system, record.phase, record.split, record.variant)
+
+
+def _told(record: Record) -> str:
+    """What was measured, for people: ``distill on test, muvera``."""
+    what = record.phase if record.system == "student" else record.system_name
+    return f"{what} on {record.split}" + ("" if record.variant == EXACT.label else f", {record.variant}")
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -36,6 +36,7 @@ from colbert_lab.scheduling import (
     parent_identity,
     phase_identity,
     trainer_arguments,
+    untrained_identity,
 )
 from colbert_lab.settings import checked
 from colbert_lab.student.formats.own import load_student
@@ -142,13 +143,10 @@ def _walk(
             device,
         )
         measuring.baselines(list(inputs.data.values()))
-    _encode(cfg, student, evaluator, measuring, untrained)
-    if measuring is not None:
-        student.model.to(device)
-        measuring.student(student, untrained, step=0, seconds_train=0.0, phase_identity=None)
-        if cfg.task == "evaluate":
-            end(track(tracking, config, directory, "evaluate"), measuring)
     parent, seconds, previous = parent_identity(cfg), 0.0, None
+    _measure(cfg, student, evaluator, measuring, untrained, untrained_identity(cfg, parent), 0, seconds)
+    if cfg.task == "evaluate" and measuring is not None:
+        end(track(tracking, config, directory, "evaluate"), measuring)
     for name, phase in inputs.phases.items():
         identity = phase_identity(cfg, config, phase, parent)
         tracked = track(tracking, config, directory, name, previous)
@@ -158,12 +156,8 @@ def _walk(
             tracked.facts(asdict(done), previous)
             student = load_student(folder / "student", cfg.student.attention)
             seconds += done.seconds
-            _encode(cfg, student, evaluator, measuring, name)
+            _measure(cfg, student, evaluator, measuring, name, identity, done.steps, seconds)
             if measuring is not None:
-                student.model.to(device)
-                measuring.student(
-                    student, name, step=done.steps, seconds_train=seconds, phase_identity=identity
-                )
                 end(tracked, measuring)
         except BaseException:
             tracked.finish(failed=True)
@@ -176,13 +170,25 @@ def _evaluator(cfg: DictConfig, inputs: Inputs, directory: RunDirectory) -> Eval
     return build_evaluator(cfg, inputs.splits, inputs.search, inputs.first_stage, processes, directory.path)
 
 
-def _encode(
-    cfg: DictConfig, student: Student, evaluator: Evaluator, measuring: Measuring | None, phase: str
+def _measure(
+    cfg: DictConfig,
+    student: Student,
+    evaluator: Evaluator,
+    measuring: Measuring | None,
+    phase: str,
+    identity: str,
+    step: int,
+    seconds: float,
 ) -> None:
-    """With several processes, all of them encode what the first one will search after a phase."""
+    """Measure a student after a phase; with several processes, all of them encode what the first one will search."""
+    if measuring is not None:
+        measuring.adopt_student(student, phase, seconds_train=seconds, phase_identity=identity)
     if evaluator.keeping.processes > 1 and evaluator.splits:
         wanted = {} if measuring is None else measuring.missing(phase)
         encode_together(cfg.trainer, student, evaluator, wanted, cfg.progress)
+    if measuring is not None:
+        student.model.to(pick_device(cfg.trainer.accelerator))
+        measuring.student(student, phase, step=step, seconds_train=seconds, phase_identity=identity)
 
 
 def _phase(

@@ -214,12 +214,7 @@ class Evaluator:
                         list_rows(split) if split.candidates else None,
                         excluded_rows(split),
                     )
-                    protocol = {
-                        "encoder_precision": self.precision,
-                        **asked[key].tokenizer.rules.to_dict(),
-                        **student_protocol(split),
-                        **self.search.protocol(variant),
-                    }
+                    protocol = self._of_student(asked[key], key, variant)
                     yield self._searched(key, found, protocol, time.perf_counter() - begun)
                     begun = time.perf_counter()
         release(store, self.keeping)
@@ -258,6 +253,23 @@ class Evaluator:
         :func:`colbert_lab.retrieval.exclusion.search_depth` says.
         """
         return self._measured(key, EXACT, ranking, protocol, seconds)
+
+    def student_protocol(self, student: Student, key: str, variant: Variant) -> dict[str, Any]:
+        """The :meth:`protocol` that a student's numbers on a split will have.
+
+        Raises:
+            InputError: the split asks for lengths that the student cannot have.
+        """
+        asked = student_for(student, self.splits[key], key)
+        return self.protocol(key, variant, self._of_student(asked, key, variant))
+
+    def _of_student(self, asked: Student, key: str, variant: Variant) -> dict[str, Any]:
+        return {
+            "encoder_precision": self.precision,
+            **asked.tokenizer.rules.to_dict(),
+            **student_protocol(self.splits[key]),
+            **self.search.protocol(variant),
+        }
 
     def protocol(self, key: str, variant: Variant, protocol: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that decides a system's numbers on a split: its own protocol with the depth and the split's."""

@@ -1,4 +1,4 @@
-"""What other runs have on disk already, so that no phase is trained and no baseline is searched twice."""
+"""What other runs have on disk already, so that no phase is trained and no system is measured twice."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from colbert_lab.atomic import atomic_folder, atomic_path
 from colbert_lab.results.rankings import ranking_path
@@ -58,17 +62,23 @@ def adopt_phase(source: Path, folder: Path) -> None:
         (temporary / PHASE_FILE).write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
 
 
-def find_baseline(
-    own: Path, wanted: Mapping[str, Any], measures: Sequence[str], environment: Mapping[str, Any]
+def find_measurement(
+    own: Path,
+    wanted: Mapping[str, Any],
+    measures: Sequence[str],
+    environment: Mapping[str, Any],
+    settings: Mapping[str, Any],
 ) -> tuple[Path, list[Record]] | None:
-    """The measurement of a baseline by another run of the same name.
+    """The measurement of a system by another run of the same name.
 
     Args:
         own: this run's folder; others are looked for beside it.
-        wanted: fields that its records have: system, split, split fingerprint, protocol hash.
+        wanted: fields that its records have: system, phase, split and its fingerprint, protocol hash; for a student
+            its identity and the search as well.
         measures: all that are needed.
         environment: of this run; the other's code, packages and machine must be the same, and its code unchanged
             since its commit.
+        settings: config keys, with dots, that must have these values there.
 
     Returns:
         The other run's folder and a record for each measure; None when there is none.
@@ -84,10 +94,25 @@ def find_baseline(
             for record in read_records(path)
             if all(getattr(record, key) == value for key, value in wanted.items())
         }
-        ranking = ranking_path(run, wanted["system"], "baselines", wanted["split"])
-        if found.keys() == set(measures) and ranking.is_file():
+        if found.keys() != set(measures) or not _ranking_of(run, found[measures[0]]).is_file():
+            continue
+        if _has_settings(run, settings):
             return run, [found[measure] for measure in measures]
     return None
+
+
+def _ranking_of(run: Path, record: Record) -> Path:
+    return ranking_path(run, record.system, record.phase, record.split, record.variant)
+
+
+def _has_settings(run: Path, settings: Mapping[str, Any]) -> bool:
+    if not settings:
+        return True
+    try:
+        there = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        return all(reduce(getitem, key.split("."), there) == value for key, value in settings.items())
+    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        return False
 
 
 def _same_place(run: Path, environment: Mapping[str, Any]) -> bool:
@@ -98,11 +123,17 @@ def _same_place(run: Path, environment: Mapping[str, Any]) -> bool:
         return False
 
 
-def adopt_ranking(source: Path, target: Path) -> None:
-    """Make another run's ranking file this run's own, as :func:`adopt_phase` does."""
-    with atomic_path(target) as temporary:
+def adopt_ranking(source: Path, own: Path, record: Record) -> None:
+    """Make another run's ranking file this run's own, as :func:`adopt_phase` does.
+
+    Args:
+        source: folder of the other run.
+        own: folder of this run.
+        record: of the measurement that the ranking belongs to.
+    """
+    with atomic_path(_ranking_of(own, record)) as temporary:
         temporary.unlink()
-        _link(source, temporary)
+        _link(_ranking_of(source, record), temporary)
 
 
 def _link(source: str | Path, target: str | Path) -> None:

@@ -39,7 +39,7 @@ class Record:
         run_id: the run that measured it.
         name: the run's name in the config.
         config_hash: identity of the config, see :func:`colbert_lab.results.identity.config_hash`.
-        phase_hash: identity of the student; None for other systems and before training.
+        phase_hash: identity of the student; None for other systems.
         factors: the overrides that make this run differ, as given on the command line.
         seed: the run's seed.
         step: optimizer steps done in the phase; None for other systems.

@@ -1,0 +1,93 @@
+"""What runs take over of each other's measurements, and what they measure anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from colbert_lab.results.protocol_file import read_protocols
+from colbert_lab.results.rankings import ranking_path, read_ranking
+from colbert_lab.results.records import Record, read_records
+from tests.command import command, the_run
+from tests.test_schedule import three_phases
+from tests.toy import write_toy
+
+GIT = "colbert_lab.results.environment.git_state"
+
+
+@pytest.fixture(scope="module")
+def first(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
+    """A run of two phases by committed code, and its command."""
+    toy, outputs = write_toy(tmp_path_factory.mktemp("toy")), tmp_path_factory.mktemp("outputs")
+    given = [*three_phases(tiny_bert, toy, outputs), "schedule=[unsupervised,supervised]"]
+    with patch(GIT, return_value=("abc", False)):
+        outcome = command(*given)
+        assert outcome.status == 0, outcome.err
+        yield the_run(outputs, "toy"), given
+
+
+def of_student(run: Path) -> list[Record]:
+    return [record for record in read_records(run / "results.jsonl") if record.system == "student"]
+
+
+def taken_over(run: Path) -> set[tuple[str, str]]:
+    """Phase and way to search of what was taken over."""
+    return {(record.phase, record.variant) for record in of_student(run) if "reused_from" in record.extra}
+
+
+def another(first: tuple[Path, list[str]], *more: str) -> Path:
+    run, given = first
+    outcome = command(*given, *more)
+    assert outcome.status == 0, outcome.err
+    other = the_run(run.parents[1], "toy")
+    assert other != run
+    return other
+
+
+def test_what_the_same_student_was_measured_at_is_taken_over(first: tuple[Path, list[str]]) -> None:
+    run, _ = first
+    assert taken_over(run) == set()
+    other = another(first, "phases.supervised.optimizer.lr=2e-3")
+    assert taken_over(other) == {("before", "exact"), ("unsupervised", "exact")}
+    anew = another(first, "phases.supervised.optimizer.lr=2e-3", "reuse=false")
+    assert taken_over(anew) == set()
+    rows = [
+        [(r.phase, r.split, r.measure, r.value, r.n_queries, r.step, r.phase_hash, r.protocol_hash)
+         for r in of_student(each)] for each in (other, anew)
+    ]  # fmt: skip
+    assert sorted(rows[0]) == sorted(rows[1])
+    for record in of_student(other):
+        assert (record.run_id, record.config_hash) == (other.name, of_student(other)[-1].config_hash)
+        assert record.protocol_hash in read_protocols(other)
+        place = ("student", record.phase, record.split)
+        one, same = (read_ranking(ranking_path(each, *place))[0] for each in (other, anew))
+        assert one == same
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("seed=2", set()),
+        ("student.dim=8", set()),
+        ("evaluation.token_budget=1000", set()),
+        ("evaluation.depth=200", set()),
+        ("evaluation.keep_embeddings=true phases.supervised.optimizer.lr=3e-3", set()),
+        ("evaluation.storage=[float32,float16]", {(p, "exact") for p in ("before", "unsupervised", "supervised")}),
+    ],
+)  # fmt: skip
+def test_what_decides_the_numbers_is_measured_anew(
+    first: tuple[Path, list[str]], more: str, expected: set[tuple[str, str]]
+) -> None:
+    other = another(first, *more.split())
+    assert taken_over(other) == expected
+    wanted = {(phase, "exact") for phase in ("before", "unsupervised", "supervised")}
+    assert {(record.phase, record.variant) for record in of_student(other)} >= wanted
+
+
+def test_changed_code_measures_anew(first: tuple[Path, list[str]]) -> None:
+    for number, state in enumerate([("abc", True), ("abd", False)]):
+        with patch(GIT, return_value=state):
+            assert taken_over(another(first, f"phases.supervised.optimizer.lr={4 + number}e-3")) == set()
