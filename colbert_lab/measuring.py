@@ -31,6 +31,7 @@ from colbert_lab.results.records import (
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.results.split_file import write_splits
 from colbert_lab.results.tables import run_tables
+from colbert_lab.retrieval.corpus import student_fingerprint
 from colbert_lab.retrieval.variants import SearchSettings
 from colbert_lab.student.student import Student
 from colbert_lab.teachers.lists import describe
@@ -39,7 +40,10 @@ from colbert_lab.types import Split, Variant
 
 log = logging.getLogger(__name__)
 
-DECIDE_ROUNDING = ("evaluation.token_budget", "student.attention", "trainer.accelerator", "trainer.threads")
+DECIDE_ROUNDING = (
+    *("evaluation.token_budget", "evaluation.memory", "evaluation.keep_embeddings", "student.attention"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+)
 """Settings that decide the last digits of a student's embeddings and are not in the protocol."""
 
 
@@ -119,7 +123,7 @@ class Measuring:
                 ranking = rank_split(scorer, split, self.cfg.evaluation.depth, f"{name} on {key}")
                 seconds = time.perf_counter() - start
                 result = self.evaluator.evaluate_ranking(key, ranking, own, seconds)
-                self._keep(result, name, scorer.name, "baselines", None, None, 0.0)
+                self._keep(result, name, scorer.name, "baselines", {"seconds_train": 0.0})
             self._keep_means(name, "baselines")
 
     def _adopted(
@@ -162,9 +166,7 @@ class Measuring:
         log.info("%s: reused from %s (reuse=false measures it anew)", _told(new[0]), run)
         return True
 
-    def adopt_student(
-        self, student: Student, phase: str, *, seconds_train: float, phase_identity: str
-    ) -> None:
+    def adopt_student(self, student: Student, phase: str, *, seconds_train: float) -> None:
         """Take over what another run of this name measured of the very same student, as for baselines.
 
         Runs that share their first phases, or start from one student, need not encode the same text with the same
@@ -174,16 +176,16 @@ class Measuring:
             student: the student.
             phase: ``before``, ``evaluate``, or the phase it comes from.
             seconds_train: training time so far, over all phases.
-            phase_identity: identity of the student.
         """
-        if self.cfg.evaluation.keep_embeddings:
+        if self.cfg.evaluation.keep_embeddings or not self.cfg.reuse or not self.splits:
             return
+        student_hash = student_fingerprint(student)
         for key, variants in self.missing(phase).items():
             for variant in variants:
                 wanted = {
                     "system": "student",
                     "phase": phase,
-                    "phase_hash": phase_identity,
+                    "student_hash": student_hash,
                     "split": key,
                     **asdict(variant),
                 }
@@ -191,7 +193,7 @@ class Measuring:
                 self._adopted(wanted, protocol, DECIDE_ROUNDING, seconds_train)
 
     def student(
-        self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str
+        self, student: Student, phase: str, *, step: int, seconds_train: float, phase_identity: str | None
     ) -> None:
         """Evaluate a student on every split that is not measured yet.
 
@@ -200,14 +202,18 @@ class Measuring:
             phase: ``before``, ``evaluate``, or the phase it comes from.
             step: optimizer steps of that phase.
             seconds_train: training time so far, over all phases.
-            phase_identity: identity of the student.
+            phase_identity: hash of the phase; None before training.
         """
         missing = self.missing(phase)
         if missing:
+            own = {
+                "phase_hash": phase_identity,
+                "student_hash": student_fingerprint(student),
+                "step": step,
+                "seconds_train": round(seconds_train, 3),
+            }
             for result in self.evaluator.evaluate_student(student, phase, missing, self.cfg.progress):
-                self._keep(
-                    result, "student", self._student_name(), phase, phase_identity, step, seconds_train
-                )
+                self._keep(result, "student", self._student_name(), phase, own)
         self._keep_means("student", phase)
 
     def _student_name(self) -> str:
@@ -223,9 +229,7 @@ class Measuring:
         system: str,
         system_name: str,
         phase: str,
-        phase_identity: str | None,
-        step: int | None,
-        seconds_train: float,
+        own: Mapping[str, Any],
     ) -> None:
         """Write the ranking first and the records last, so that records always have their ranking."""
         variant = result.variant
@@ -240,10 +244,8 @@ class Measuring:
                 run_id=self.run_id,
                 name=self.cfg.name,
                 config_hash=self.hash,
-                phase_hash=phase_identity,
                 factors=self.factors,
                 seed=self.cfg.seed,
-                step=step,
                 system=system,
                 system_name=system_name,
                 phase=phase,
@@ -259,7 +261,6 @@ class Measuring:
                 n_queries=len(result.per_query.query_ids),
                 commit=self.environment["commit"],
                 dirty=self.environment["dirty"],
-                seconds_train=round(seconds_train, 3),
                 seconds_eval=round(result.seconds, 3),
                 seconds_index=_rounded(result.seconds_index),
                 seconds_search=_rounded(result.seconds_search),
@@ -267,6 +268,7 @@ class Measuring:
                 n_documents=len(result.split.corpus),
                 hardware=hardware_label(),
                 time=time.time(),
+                **own,
             )
             for measure in self.evaluator.measures
         ]

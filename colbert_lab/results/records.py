@@ -39,7 +39,8 @@ class Record:
         run_id: the run that measured it.
         name: the run's name in the config.
         config_hash: identity of the config, see :func:`colbert_lab.results.identity.config_hash`.
-        phase_hash: identity of the student; None for other systems.
+        phase_hash: identity of the phase that the student comes from; None for other systems and before training.
+        student_hash: of the student's weights, vocabulary, lengths, prompts and markers; None for other systems.
         factors: the overrides that make this run differ, as given on the command line.
         seed: the run's seed.
         step: optimizer steps done in the phase; None for other systems.
@@ -74,6 +75,7 @@ class Record:
     name: str = ""
     config_hash: str = ""
     phase_hash: str | None = None
+    student_hash: str | None = None
     factors: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     step: int | None = None

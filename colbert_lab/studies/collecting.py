@@ -24,7 +24,10 @@ PHASE_FACTS = (
     *("peak_memory_bytes", "peak_device_bytes", "teacher_entropy", "reused_from"),
 )
 """What of ``phase.json`` goes into the rows."""
-PACKAGES = ("colbert-lab", "torch", "pytorch-lightning", "transformers", "tokenizers", "numpy", "scipy")
+PACKAGES = (
+    *("colbert-lab", "torch", "pytorch-lightning", "transformers", "tokenizers", "numpy", "scipy"),
+    *("faiss-cpu", "fast-plaid"),
+)
 SPLIT_FACTS = ("dataset", "split", "fingerprint", "documents", "queries")
 
 

@@ -69,7 +69,7 @@ def shown(study: Study, cell: Cell, seeds: Sequence[int], student: str = "") -> 
     if len(seeds) > 1:
         words = ["-m", *words[:-1], f"seed={','.join(map(str, seeds))}"]
     program = PROGRAM.replace(
-        "python", f"{cell.environment.upper()}_PYTHON" if cell.environment else "python"
+        "python", f"${cell.environment.upper()}_PYTHON" if cell.environment else "python"
     )
     return " ".join([program, *map(shlex.quote, words)])
 
@@ -97,7 +97,7 @@ def preparations(study: Study, places: Places, python: str = "python") -> list[t
     """
     made = []
     for each in study.prepare:
-        words = shlex.split(places.filled(study, each.command))
+        words = [places.filled(study, word) for word in shlex.split(each.command)]
         made.append((Path(places.filled(study, each.makes)), [python if w == "python" else w for w in words]))
     return made
 

@@ -62,8 +62,8 @@ class Finding:
         interval: of the tested number; None where rows are missing.
         by_seed: the number for each seed that all its cells have.
         p: two-sided p of the randomisation test.
-        p_holm: p corrected over the study's claims that can be tested.
-        detectable: smallest true difference that so many queries find with power 0.8.
+        p_holm: p corrected over the study's claims.
+        detectable: smallest true difference that so many queries find with power 0.8, before the correction.
         missing: the terms without rows, and what else is missing; "" for nothing.
     """
 
@@ -80,24 +80,28 @@ class Finding:
         """``holds``, ``does not hold`` or ``cannot tell``, by the rule of the claim.
 
         With ``expect`` higher: holds when the difference is significantly above 0 (corrected p below ``LEVEL``, every
-        seed's difference above 0); does not hold when it is significantly below 0, or when the whole interval lies
-        below the margin; else the numbers cannot tell. Lower is the same with the signs turned. With alike: holds when
-        the whole interval lies within the margin on both sides; does not hold when the difference is significant and
-        the interval's middle beyond the margin; else they cannot tell. As long as rows or seeds are missing, they
-        cannot tell either.
+        seed's difference above 0), however small it is; does not hold when it is significantly below 0, or when the
+        whole interval and every seed's difference lie below the margin; else the numbers cannot tell. Lower is the same
+        with the signs turned. With alike: holds when the whole interval and every seed's difference lie within the
+        margin on both sides; does not hold when the difference is significant and the interval's middle beyond the
+        margin; else they cannot tell. As long as rows or seeds are missing, they cannot tell either.
         """
         if self.interval is None or not self.by_seed or self.missing:
             return OPEN
         sign = -1.0 if self.claim.expect == "lower" else 1.0
-        bounds = sorted((sign * self.interval.low, sign * self.interval.high))
-        mean = sign * self.interval.mean
+        ends = [
+            sign * self.interval.low,
+            sign * self.interval.high,
+            *(sign * v for v in self.by_seed.values()),
+        ]
+        mean, margin = sign * self.interval.mean, self.claim.margin
         if self.claim.expect == "alike":
-            if -self.claim.margin <= bounds[0] and bounds[1] <= self.claim.margin:
+            if max(map(abs, ends)) <= margin:
                 return HOLDS
-            return FAILS if self.significant and abs(mean) > self.claim.margin else OPEN
+            return FAILS if self.significant and abs(mean) > margin else OPEN
         if self.significant and mean > 0:
             return HOLDS
-        return FAILS if (self.significant and mean < 0) or bounds[1] < self.claim.margin else OPEN
+        return FAILS if (self.significant and mean < 0) or max(ends) < margin else OPEN
 
     @property
     def significant(self) -> bool:
@@ -149,13 +153,24 @@ def findings(study: Study, runs: Sequence[StudyRun]) -> list[Finding]:
         runs: what :func:`colbert_lab.studies.rows.read_rows` returned.
     """
     found = [_test(study, runs, claim) for claim in study.claims]
-    done = [each for each in found if each.interval is not None]
-    corrected = iter(holm([each.p for each in done]))
-    return [each if each.interval is None else replace(each, p_holm=next(corrected)) for each in found]
+    # A claim without rows counts as one that found nothing, so that no verdict changes when its rows arrive.
+    corrected = holm([1.0 if each.interval is None else each.p for each in found])
+    return [
+        each if each.interval is None else replace(each, p_holm=p)
+        for each, p in zip(found, corrected, strict=True)
+    ]
 
 
 def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Finding:
     values = {term: value_of(runs, term) for term in claim.weights}
+    for term, value in values.items():
+        if value is None and (mine := runs_of(runs, term.cell)):
+            there = ", ".join(
+                f"{k.phase if k.system == STUDENT else k.system}@{k.variant}" for k in mine[0].values
+            )
+            raise InputError(
+                f"{study.folder}: claims: {term}: the runs of {term.cell} do not have it, but {there}"
+            )
     if lacking := [str(term) for term, value in values.items() if value is None]:
         return Finding(claim, missing=f"no rows of {', '.join(lacking)}")
     known = {term: value for term, value in values.items() if value is not None}

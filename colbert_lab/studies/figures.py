@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from colbert_lab.errors import InputError
 from colbert_lab.metrics.measures import measure_title
+from colbert_lab.results.configurations import Configuration
 from colbert_lab.results.pareto import quality_cost
 from colbert_lab.results.pareto_plot import plot_quality_cost
 from colbert_lab.results.plots import COLOURS, new_figure, plain
@@ -59,7 +60,7 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -
         drawn.append(_differences(study, found))
     cells = configurations(study, runs)
     if len(cells) > 1:
-        drawn += _quality_cost(study, runs)
+        drawn += _quality_cost(study, cells)
     if len(study.modes) > 1 and runs:
         drawn.append(_modes(study, runs))
     if cells:
@@ -116,9 +117,9 @@ def _differences(study: Study, found: Sequence[Finding]) -> Picture:
     )
 
 
-def _quality_cost(study: Study, runs: Sequence[StudyRun]) -> list[Picture]:
+def _quality_cost(study: Study, cells: Sequence[Configuration]) -> list[Picture]:
     try:
-        found = quality_cost(configurations(study, runs), study.split, study.measure, study.cost)
+        found = quality_cost(cells, study.split, study.measure, study.cost)
     except InputError:
         return []
     told = [f"{p.label}: {p.value.mean:.4f} for {p.cost:,.0f}" for p in found.points]

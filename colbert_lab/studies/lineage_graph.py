@@ -49,9 +49,7 @@ def lineage(study: Study, runs: Sequence[StudyRun]) -> Node:
     another one finds its place by those that it has.
     """
     root = Node("untrained")
-    most = sorted(study.cells.values(), key=lambda cell: -len(runs_of(runs, cell.name)))
-    order = {cell.name: number for number, cell in enumerate(study.cells.values())}
-    for cell in sorted(most, key=lambda c: (-len(runs_of(runs, c.name)), order[c.name])):
+    for cell in sorted(study.cells.values(), key=lambda cell: -len(runs_of(runs, cell.name))):
         chains = [chain(study, runs, run) for run in runs_of(runs, cell.name)]
         if not chains or not all(chains):
             continue

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError
+from colbert_lab.results.identity import factors
 from colbert_lab.results.records import EXACT, RECORDS_FILE, Record
-from colbert_lab.studies.study import Study
+from colbert_lab.studies.study import NEUTRAL, PLACEHOLDERS, Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,11 +97,36 @@ def read_rows(study: Study) -> list[StudyRun]:
         study: the study.
 
     Raises:
-        InputError: a damaged or unknown line, rows without the others that belong to them, or rows of another text
-            or other rules of the split; the message names files and runs.
+        InputError: a damaged or unknown line, rows without the others that belong to them, rows of another text or
+            other rules of the split, or of other settings than the study has now; the message names files and runs.
     """
+    return _checked(study, _read(study, whole=False))
+
+
+def whole_rows(study: Study) -> list[StudyRun]:
+    """The runs whose rows are whole, to put a new one beside them; those that a kill cut in two are left out.
+
+    Whether they belong together is not asked, so that runs of an older study can be replaced one after another.
+
+    Args:
+        study: the study.
+
+    Raises:
+        InputError: a damaged or unknown line.
+    """
+    return _read(study, whole=True)
+
+
+def _read(study: Study, whole: bool) -> list[StudyRun]:
     folder = study.folder
-    facts = {line["run_id"]: line for line in _lines(folder / RUNS, ("run_id", "cell", "seed"))}
+    facts: dict[str, dict[str, Any]] = {}
+    for line in _lines(folder / RUNS, ("run_id", "cell", "seed")):
+        if line["run_id"] in facts:
+            raise InputError(
+                f"{folder / RUNS}: run {line['run_id']} is there twice ({facts[line['run_id']]['cell']} and "
+                f"{line['cell']}): cells must differ in what they set"
+            )
+        facts[line["run_id"]] = line
     records: dict[str, list[Record]] = {}
     for number, line in enumerate(_lines(folder / RESULTS, ("run_id",)), start=1):
         try:
@@ -110,22 +136,28 @@ def read_rows(study: Study) -> list[StudyRun]:
         records.setdefault(record.run_id, []).append(record)
     queries: dict[str, tuple[str, ...]] = {}
     values: dict[str, list[dict[str, Any]]] = {}
-    for line in _lines(folder / PER_QUERY, ()):
+    for line in _lines(folder / PER_QUERY, ("run_id", "system", "phase", "variant", "values"), "query_ids"):
         if "query_ids" in line:
             queries[line["split_fingerprint"]] = tuple(line["query_ids"])
         else:
-            values.setdefault(line.get("run_id", ""), []).append(line)
+            values.setdefault(line["run_id"], []).append(line)
+    if whole:
+        facts = {
+            run: line
+            for run, line in facts.items()
+            if run in records and run in values and line["cell"] in study.cells
+        }
+        records, values = ({run: found[run] for run in facts} for found in (records, values))  # type: ignore[assignment]
     for name, there in ((RESULTS, records), (PER_QUERY, values)):
         if strange := sorted(set(there) ^ set(facts)):
             raise InputError(
                 f"{folder}: run {strange[0]} is not in all of {RUNS}, {RESULTS} and {PER_QUERY} ({name}); "
                 "collect it again"
             )
-    runs = [
+    return [
         _run(study, facts[run], tuple(records[run]), values[run], queries, folder / PER_QUERY)
         for run in facts
     ]
-    return _checked(study, runs)
 
 
 def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
@@ -135,7 +167,7 @@ def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
         study: the study.
         runs: all of its runs.
     """
-    ordered = _in_order(study, list(runs))
+    ordered = _in_order(study, _alike_ordered(runs))
     results = [{"cell": run.cell, **record.to_dict()} for run in ordered for record in run.records]
     queries = {run.records[0].split_fingerprint: run.query_ids for run in ordered if run.records}
     per_query: list[dict[str, Any]] = [
@@ -165,6 +197,27 @@ def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
         write_text(study.folder / name, text)
 
 
+def _alike_ordered(runs: Iterable[StudyRun]) -> list[StudyRun]:
+    """The runs with the queries of each split in one order, because the files keep one order a split."""
+    import numpy as np
+
+    known: dict[str, tuple[str, ...]] = {}
+    found = []
+    for run in runs:
+        ids = known.setdefault(run.records[0].split_fingerprint, run.query_ids)
+        if ids != run.query_ids:
+            if sorted(ids) != sorted(run.query_ids):
+                raise InputError(
+                    f"run {run.run_id}: has other queries than the study's runs on the same text"
+                )
+            place = {query: n for n, query in enumerate(run.query_ids)}
+            order = np.array([place[query] for query in ids])
+            values = {key: each[order] for key, each in run.values.items()}
+            run = replace(run, values=values, query_ids=ids)
+        found.append(run)
+    return found
+
+
 def with_run(runs: Iterable[StudyRun], new: StudyRun) -> list[StudyRun]:
     """The runs with a new one in place of an older one of the same cell and seed."""
     kept = [run for run in runs if (run.cell, run.seed) != (new.cell, new.seed)]
@@ -176,14 +229,15 @@ def _short(value: float) -> float | int:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
+def _lines(path: Path, needed: tuple[str, ...], other: str = "") -> list[dict[str, Any]]:
+    """The lines of a file, each with the needed keys, or with the key of lines of another kind."""
     if not path.is_file():
         return []
     found = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             line = json.loads(text)
-            if not isinstance(line, dict) or any(key not in line for key in needed):
+            if not isinstance(line, dict) or (other not in line and any(key not in line for key in needed)):
                 raise ValueError
         except ValueError as error:
             raise InputError(
@@ -262,7 +316,35 @@ def _checked(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
                     f"{study.folder / RESULTS}: {here} was measured on another {what} than {there}: {_told(mine)} and "
                     f"{_told(theirs)}; run one of them again"
                 )
+        if changed := _changed(study, run):
+            raise InputError(
+                f"{study.folder / RUNS}: {run.cell}, seed {run.seed} ({run.run_id}) was made with {changed}; "
+                "run it again"
+            )
+    protocols: dict[tuple[str, Key], str] = {}
+    for run in ordered:
+        for record in run.records:
+            known = protocols.setdefault((run.cell, key_of(record)), record.protocol_hash)
+            if known != record.protocol_hash:
+                raise InputError(
+                    f"{study.folder / RESULTS}: {run.cell}, seed {run.seed} ({run.run_id}), {record.phase} was "
+                    f"searched by other rules ({record.variant}) than with another seed; run it again"
+                )
     return ordered
+
+
+def _changed(study: Study, run: StudyRun) -> str:
+    """What a run set otherwise than the study does now; "" for nothing."""
+    now, then = factors([*study.fixed, *study.cells[run.cell].overrides]), run.facts.get("factors", {})
+    for key in dict.fromkeys([*now, *then]):
+        mine, theirs = now.get(key), then.get(key)
+        if key in NEUTRAL or mine == theirs:
+            continue
+        if mine is not None and theirs is not None and any(f"{{{name}}}" in mine for name in PLACEHOLDERS):
+            continue
+        told = f"{key}={theirs}" if theirs is not None else f"no {key}"
+        return f"{told}, and the study has {f'{key}={mine}' if mine is not None else 'no such setting'}"
+    return ""
 
 
 def marks(run: StudyRun) -> list[str]:

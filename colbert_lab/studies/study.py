@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-EXACT = "exact"
+from colbert_lab.results.records import EXACT
+
 EXPECTED = ("higher", "lower", "alike")
 PLACEHOLDERS = ("collections", "work", "student")
 """What may stand in braces in overrides: the folder of collections, one for prepared data, the parent's student."""
+NEUTRAL = ("tracking", "progress", "trainer.num_workers", "evaluation.memory")
+"""Settings in which a run may differ from its study's commands."""
 
 
 @dataclass(frozen=True)

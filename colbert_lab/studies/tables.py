@@ -18,11 +18,11 @@ RULE = (
     "difference: the tested number with its 95% paired bootstrap interval over queries, each query averaged over the "
     "seeds first; p: randomisation test over queries, corrected over the claims (Holm).",
     "significant: corrected p below 0.05, and every seed's difference of the same sign. higher or lower holds when the "
-    "difference is significant in that direction; it does not hold when it is significant in the other one, or when "
-    "the whole interval falls short of what counts. alike holds when the whole interval lies within the margin; it "
-    "does not hold when the difference is significant and beyond the margin. Otherwise, and as long as a seed is "
-    "missing, the numbers cannot tell.",
-    "detectable: the smallest true difference that so many queries find with power 0.8.",
+    "difference is significant in that direction, however small; it does not hold when it is significant in the other "
+    "one, or when the whole interval and every seed fall short of what counts. alike holds when the whole interval and "
+    "every seed lie within the margin; it does not hold when the difference is significant and beyond the margin. "
+    "Otherwise, and as long as a seed is missing, the numbers cannot tell.",
+    "detectable: the smallest true difference that so many queries find with power 0.8, before the correction.",
 )
 
 

@@ -59,7 +59,8 @@ def student(student_settings: dict[str, Any]) -> Student:
     return build_student(**student_settings)
 
 
-FOLDER = Path(tempfile.mkdtemp(prefix="colbert_lab_test_evaluator_"))
+TEMPORARY = tempfile.TemporaryDirectory(prefix="colbert_lab_test_evaluator_")  # removed when Python ends
+FOLDER = Path(TEMPORARY.name)
 
 
 def make_evaluator(splits: Mapping[str, Split], **changes: Any) -> Evaluator:
@@ -351,3 +352,17 @@ def test_float16_alone_is_never_kept_as_float32(student: Student) -> None:
     _, other = make_evaluator(splits, search=both).evaluate_student(student, "test", progress=False)
     assert result.ranking == other.ranking
     assert result.index_bytes == other.index_bytes
+
+
+def test_pooled_float16_does_not_depend_on_what_else_is_measured(student: Student) -> None:
+    splits = {"dev": make_split("dev", 3)}
+    pooled = Variant("exact", "float16", 2)
+    alone, beside = (
+        list(
+            make_evaluator(splits, search=SearchSettings(search)).evaluate_student(
+                student, "test", progress=False
+            )
+        )
+        for search in ((pooled,), (Variant(), pooled))
+    )
+    assert alone[-1].ranking == beside[-1].ranking

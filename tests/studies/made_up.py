@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from colbert_lab.results.identity import factors
 from colbert_lab.results.records import Record
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.readme import BEGIN, END
@@ -119,7 +120,7 @@ def made_run(
         "run_id": run_id,
         "cell": cell,
         "seed": seed,
-        "factors": {"experiment": "colbert_zero"},
+        "factors": factors([*study.fixed, *study.cells[cell].overrides]),
         "config_hash": f"{number:064d}",
         "phases": {phase: {"phase_hash": _identity(cell, phase, seed), **PHASE} for phase in gains},
         "split": {"dataset": "made up", "documents": 3500, "queries": len(QUERIES)},

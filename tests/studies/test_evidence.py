@@ -60,6 +60,33 @@ def test_seeds_that_disagree_make_no_difference_significant() -> None:
     assert judged("higher", 0.005, 0.02, 0.03, 0.01, 0.05, 0.0) == OPEN
 
 
+def test_seeds_that_disagree_make_nothing_alike_or_too_small() -> None:
+    assert judged("alike", -0.004, 0.001, 0.006, 0.9, 0.03, -0.03, 0.003) == OPEN
+    assert judged("alike", -0.004, 0.001, 0.006, 0.9, 0.009, -0.007, 0.001) == HOLDS
+    assert judged("higher", -0.005, 0.001, 0.007, 0.9, 0.02, -0.018) == OPEN
+    assert judged("lower", -0.007, -0.001, 0.005, 0.9, -0.02, 0.018) == OPEN
+    assert judged("higher", -0.005, 0.001, 0.007, 0.9, 0.004, -0.002) == FAILS
+
+
+def test_claims_without_rows_count_in_the_correction(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "001_part")
+    whole = read_rows(study)
+    part = [run for run in whole if run.cell != "again"]
+    (first, missing), (both, _) = findings(study, part), findings(study, whole)
+    assert missing.interval is None
+    assert first.p == both.p
+    assert first.p_holm == pytest.approx(holm([first.p, 1.0])[0])
+
+
+def test_a_phase_that_no_run_has_is_an_error(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "001_phase")
+    claim = Claim("x", {Term("two", "distil"): 1.0, Term("one"): -1.0}, "higher", 0.01)
+    with pytest.raises(
+        InputError, match=r"two/distil: the runs of two do not have it, but bm25@exact, before@exact"
+    ):
+        findings(replace(study, claims=(claim,)), read_rows(study))
+
+
 def _mean_of(runs: Sequence[StudyRun], cell: str) -> np.ndarray:
     found = [run.values[Key("student", "distill")] for run in runs if run.cell == cell]
     mean: np.ndarray = np.mean(found, axis=0)

@@ -12,7 +12,7 @@ import pytest
 
 from colbert_lab.errors import InputError
 from colbert_lab.results.records import read_records
-from colbert_lab.studies.rows import PER_QUERY, RESULTS, RUNS, read_rows, with_run, write_rows
+from colbert_lab.studies.rows import PER_QUERY, RESULTS, RUNS, read_rows, whole_rows, with_run, write_rows
 from colbert_lab.studies.study import Study
 from tests.studies.made_up import GAINS, made_run, made_study
 
@@ -106,6 +106,73 @@ def test_rows_of_another_text_or_protocol_are_refused(study: Study) -> None:
         read_rows(study)
     write_rows(study, with_run(runs, made_run(study, "two", 3, GAINS["two"], depth=10)))
     with pytest.raises(InputError, match=r'another protocol of the split than .*"depth": 10.*"depth": 100'):
+        read_rows(study)
+
+
+def test_queries_in_another_order_are_put_in_the_order_of_the_others(study: Study) -> None:
+    runs = read_rows(study)
+    mine = runs[4]
+    turned = replace(
+        mine, query_ids=mine.query_ids[::-1], values={key: each[::-1] for key, each in mine.values.items()}
+    )
+    text = (study.folder / PER_QUERY).read_bytes()
+    write_rows(study, with_run(runs, turned))
+    assert (study.folder / PER_QUERY).read_bytes() == text
+    with pytest.raises(InputError, match=f"run {mine.run_id}: has other queries than"):
+        write_rows(study, with_run(runs, replace(mine, query_ids=("another", *mine.query_ids[1:]))))
+    assert (study.folder / PER_QUERY).read_bytes() == text
+
+
+def test_rows_of_other_settings_are_refused_until_they_are_replaced(study: Study) -> None:
+    changed = replace(study, fixed=("+experiment=colbert_zero", "phases.distill.steps=60"))
+    with pytest.raises(
+        InputError, match=r"one, seed 1 .* no phases.distill.steps, and the study has phases.distill.steps=60"
+    ):
+        read_rows(changed)
+    for run in whole_rows(changed):
+        write_rows(
+            changed, with_run(whole_rows(changed), made_run(changed, run.cell, run.seed, GAINS[run.cell]))
+        )
+    assert len(read_rows(changed)) == 10
+    with pytest.raises(InputError, match=r"phases.distill.steps=60, and the study has no such setting"):
+        read_rows(study)
+
+
+def test_seeds_of_a_cell_searched_by_other_rules_are_refused(study: Study) -> None:
+    runs = read_rows(study)
+    mine = runs[4]
+    other = tuple(replace(record, protocol_hash="other") for record in mine.records)
+    write_rows(study, with_run(runs, replace(mine, records=other)))
+    with pytest.raises(
+        InputError, match=rf"{mine.cell}, seed {mine.seed} .* was searched by other rules \(exact\)"
+    ):
+        read_rows(study)
+
+
+@pytest.mark.parametrize("name", [RESULTS, RUNS, PER_QUERY])
+def test_what_a_kill_between_the_files_left_can_be_collected_again(study: Study, name: str) -> None:
+    runs = read_rows(study)
+    path = study.folder / name
+    kept = [line for line in path.read_text().splitlines(keepends=True) if '"0000000001-s2"' not in line]
+    path.write_text("".join(kept))
+    with pytest.raises(InputError, match=r"0000000001-s2 is not in all of"):
+        read_rows(study)
+    write_rows(study, with_run(whole_rows(study), made_run(study, "two", 2, GAINS["two"])))
+    assert [run.run_id for run in read_rows(study)] == [run.run_id for run in runs]
+
+
+def test_two_cells_of_one_run_are_refused(study: Study) -> None:
+    path = study.folder / RUNS
+    path.write_text(path.read_text().replace("0000000001-s1", "0000000000-s1"))
+    with pytest.raises(InputError, match=r"run 0000000000-s1 is there twice \(one and two\)"):
+        read_rows(study)
+
+
+@pytest.mark.parametrize("text", [b'{"run_id": "x"}\n', b"\xff\xfe\n"])
+def test_lines_that_are_no_rows_are_named(study: Study, text: bytes) -> None:
+    with (study.folder / PER_QUERY).open("ab") as file:
+        file.write(text)
+    with pytest.raises(InputError, match=r"per_query\.jsonl, line \d+: no whole row"):
         read_rows(study)
 
 
