@@ -13,7 +13,7 @@ from colbert_lab.results.protocol_file import read_protocols
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record, read_records
 from colbert_lab.results.run_directory import RunDirectory
-from colbert_lab.studies.rows import STUDENT, Key, StudyRun, key_of
+from colbert_lab.studies.rows import STUDENT, Key, StudyRun, key_of, without_folders
 from colbert_lab.studies.study import Cell, Study, Term
 
 if TYPE_CHECKING:
@@ -67,11 +67,8 @@ def collect(study: Study, cell: Cell, seed: int, folder: Path) -> StudyRun:
 
 
 def _lean(record: Record) -> Record:
-    """A record without what belongs to the machine's folders: of a path in its factors the last part stays."""
-    factors = {
-        key: Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
-        for key, value in record.factors.items()
-    }
+    """A record without what belongs to the machine's folders."""
+    factors = {key: without_folders(value) for key, value in record.factors.items()}
     return Record.from_dict({**record.to_dict(), "factors": factors})
 
 

@@ -333,11 +333,16 @@ def _checked(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
     return ordered
 
 
+def without_folders(value: Any) -> Any:
+    """A setting as rows keep it: of a machine's path the last part alone."""
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
 def _changed(study: Study, run: StudyRun) -> str:
     """What a run set otherwise than the study does now; "" for nothing."""
     now, then = factors([*study.fixed, *study.cells[run.cell].overrides]), run.facts.get("factors", {})
     for key in dict.fromkeys([*now, *then]):
-        mine, theirs = now.get(key), then.get(key)
+        mine, theirs = without_folders(now.get(key)), then.get(key)
         if key in NEUTRAL or mine == theirs:
             continue
         if mine is not None and theirs is not None and any(f"{{{name}}}" in mine for name in PLACEHOLDERS):
