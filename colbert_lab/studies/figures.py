@@ -59,8 +59,8 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -
     if any(each.interval for each in found):
         drawn.append(_differences(study, found))
     cells = configurations(study, runs)
-    if len(cells) > 1:
-        drawn += _quality_cost(study, cells)
+    if study.cost is not None and len(cells) > 1:
+        drawn += _quality_cost(study, cells, study.cost)
     if len(study.modes) > 1 and runs:
         drawn.append(_modes(study, runs))
     if cells:
@@ -108,6 +108,7 @@ def _differences(study: Study, found: Sequence[Finding]) -> Picture:
     panel.set_ylim(-0.6, len(shown) - 0.4)
     panel.set_xlabel(f"difference in {measure_title(study.measure)}", fontsize=11)
     panel.tick_params(axis="x", labelsize=10)
+    panel.locator_params(axis="x", nbins=6)
     caption = (
         "The tested number of each claim with its 95% interval over queries; ticks: each seed; grey: the smallest "
         "difference that counts."
@@ -117,9 +118,9 @@ def _differences(study: Study, found: Sequence[Finding]) -> Picture:
     )
 
 
-def _quality_cost(study: Study, cells: Sequence[Configuration]) -> list[Picture]:
+def _quality_cost(study: Study, cells: Sequence[Configuration], cost: str) -> list[Picture]:
     try:
-        found = quality_cost(cells, study.split, study.measure, study.cost)
+        found = quality_cost(cells, study.split, study.measure, cost)
     except InputError:
         return []
     told = [f"{p.label}: {p.value.mean:.4f} for {p.cost:,.0f}" for p in found.points]

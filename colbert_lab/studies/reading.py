@@ -176,7 +176,7 @@ class _Reader:
             raise self.wrong("claims", "a study needs a decision rule: one claim or more")
         if not study.modes:
             raise self.wrong("modes", "must name a search mode")
-        if study.cost not in COSTS:
+        if study.cost is not None and study.cost not in COSTS:
             raise self.wrong("cost", f"must be one of {', '.join(COSTS)}")
         try:
             parse_measure(study.measure)

@@ -112,7 +112,8 @@ class Study:
         measure: that the claims are about.
         split: where it is measured, by its name in ``evaluation.splits``.
         modes: how students search; the first is shown where one is.
-        cost: of training, in the figure; see :data:`colbert_lab.results.pareto.COSTS`.
+        cost: of training, in a figure of quality against it, see :data:`colbert_lab.results.pareto.COSTS`; None for a
+            study that does not ask what its cells cost.
         prepare: data that is made first.
         limits: what it cannot tell, one sentence each.
         conclusion: written after the runs.
@@ -133,7 +134,7 @@ class Study:
     measure: str = "ndcg@10"
     split: str = "test"
     modes: tuple[str, ...] = (EXACT,)
-    cost: str = "seconds"
+    cost: str | None = None
     prepare: tuple[Preparation, ...] = ()
     limits: tuple[str, ...] = ()
     conclusion: str = ""

@@ -42,6 +42,7 @@ CONTENT: dict[str, Any] = {
         },
     },
     "seeds": [1, 2, 3],
+    "cost": "seconds",
     "screened": ["look"],
     "confirmed": ["one", "two", "again"],
     "claims": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ def test_it_replaces_what_is_between_the_marks(tmp_path: Path) -> None:
     files = {each: each.read_bytes() for each in study.folder.rglob("*.*")}
     write_readme(answer(study))
     assert {each: each.read_bytes() for each in study.folder.rglob("*.*")} == files
+    write_readme(answer(replace(study, cost=None)))  # a study that does not ask what its cells cost
+    assert {each.name for each in (study.folder / "figures").iterdir()} == {"differences.svg", "lineage.svg"}
 
 
 def test_the_conclusion_is_shown(tmp_path: Path) -> None:
