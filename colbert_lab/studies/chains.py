@@ -12,8 +12,8 @@ from colbert_lab.results.configurations import Configuration
 from colbert_lab.results.cost import PhaseCost, cost_of
 from colbert_lab.results.runs import Run
 from colbert_lab.studies.evidence import runs_of
-from colbert_lab.studies.rows import STUDENT, Key, StudyRun
 from colbert_lab.studies.study import Study
+from colbert_lab.studies.study_run import STUDENT, Key, StudyRun
 
 if TYPE_CHECKING:
     import numpy as np

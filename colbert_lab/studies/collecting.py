@@ -13,8 +13,8 @@ from colbert_lab.results.protocol_file import read_protocols
 from colbert_lab.results.rankings import ranking_path, read_per_query
 from colbert_lab.results.records import Record, read_records
 from colbert_lab.results.run_directory import RunDirectory
-from colbert_lab.studies.rows import STUDENT, Key, StudyRun, key_of, without_folders
 from colbert_lab.studies.study import Cell, Study, Term
+from colbert_lab.studies.study_run import STUDENT, Key, StudyRun, key_of, without_folders
 
 if TYPE_CHECKING:
     import numpy as np

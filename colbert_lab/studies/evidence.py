@@ -18,8 +18,8 @@ from colbert_lab.metrics.randomisation import holm, randomisation_p, smallest_de
 from colbert_lab.metrics.significance import Interval, bootstrap_interval
 from colbert_lab.results.compare import LEVEL
 from colbert_lab.results.records import EXACT
-from colbert_lab.studies.rows import STUDENT, Key, StudyRun
 from colbert_lab.studies.study import Claim, Study, Term
+from colbert_lab.studies.study_run import STUDENT, Key, StudyRun
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,8 +17,8 @@ from colbert_lab.results.plots import COLOURS, new_figure, plain
 from colbert_lab.studies.chains import configurations
 from colbert_lab.studies.evidence import Finding, value_of
 from colbert_lab.studies.lineage_graph import lineage_svg
-from colbert_lab.studies.rows import StudyRun
 from colbert_lab.studies.study import Study, Term
+from colbert_lab.studies.study_run import StudyRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ from html import escape
 from colbert_lab.results.plots import COLOURS
 from colbert_lab.studies.chains import Link, chain
 from colbert_lab.studies.evidence import runs_of
-from colbert_lab.studies.rows import StudyRun
 from colbert_lab.studies.study import Study
+from colbert_lab.studies.study_run import StudyRun
 
 BOX, ROW, GAP = (
     132,

@@ -8,86 +8,27 @@ queries of the split, then one line for each student or baseline of a run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError
 from colbert_lab.results.identity import factors
-from colbert_lab.results.records import EXACT, RECORDS_FILE, Record
+from colbert_lab.results.records import RECORDS_FILE, Record
 from colbert_lab.studies.study import NEUTRAL, PLACEHOLDERS, Study
+from colbert_lab.studies.study_run import Key, StudyRun, key_of, without_folders
 
-if TYPE_CHECKING:
-    import numpy as np
+log = logging.getLogger(__name__)
 
 RESULTS = RECORDS_FILE
 RUNS, PER_QUERY = "runs.jsonl", "per_query.jsonl"
-STUDENT = "student"
 DIGITS = 6
 """Decimals of a query's value in the file."""
 SAME = 10.0**-DIGITS
 """A recorded mean and the mean of the values in the file are the same number up to this."""
-
-
-@dataclass(frozen=True, order=True)
-class Key:
-    """Whose values they are: system, phase (of a student) and search."""
-
-    system: str
-    phase: str
-    variant: str = EXACT
-
-
-@dataclass(frozen=True, eq=False)
-class StudyRun:
-    """One run of a study.
-
-    Attributes:
-        cell: name of its cell.
-        seed: its seed.
-        run_id: its identity.
-        facts: what ``runs.jsonl`` says of it.
-        records: what was measured on the study's split.
-        values: of the study's measure, in the order of ``query_ids``.
-        query_ids: the judged queries.
-        main: the search mode that is meant where none is named.
-    """
-
-    cell: str
-    seed: int
-    run_id: str
-    facts: Mapping[str, Any]
-    records: tuple[Record, ...]
-    values: Mapping[Key, np.ndarray]
-    query_ids: tuple[str, ...]
-    main: str = EXACT
-
-    @property
-    def phases(self) -> tuple[str, ...]:
-        """The student's measured phases in their order, without ``before``."""
-        found = dict.fromkeys(record.phase for record in self.records if record.system == STUDENT)
-        return tuple(phase for phase in found if phase != "before")
-
-    @property
-    def last(self) -> str:
-        """The student's last phase; ``before`` where nothing was trained."""
-        return self.phases[-1] if self.phases else "before"
-
-    def record(self, key: Key, measure: str) -> Record | None:
-        """The last record of that; None when there is none."""
-        found = [r for r in self.records if key_of(r) == key and r.measure == measure]
-        return found[-1] if found else None
-
-    def keys(self) -> list[Key]:
-        """Everything that was measured, in the order of the records."""
-        return list(dict.fromkeys(key_of(record) for record in self.records))
-
-
-def key_of(record: Record) -> Key:
-    """Whose value a record holds."""
-    return Key(record.system, record.phase if record.system == STUDENT else "baselines", record.variant)
 
 
 def read_rows(study: Study) -> list[StudyRun]:
@@ -100,25 +41,50 @@ def read_rows(study: Study) -> list[StudyRun]:
         InputError: a damaged or unknown line, rows without the others that belong to them, rows of another text or
             other rules of the split, or of other settings than the study has now; the message names files and runs.
     """
-    return _checked(study, _read(study, whole=False))
+    facts, records, values, queries = _parts(study.folder)
+    for name, there in ((RESULTS, records), (PER_QUERY, values)):
+        if strange := sorted(set(there) ^ set(facts)):
+            raise InputError(
+                f"{study.folder}: run {strange[0]} is not in all of {RUNS}, {RESULTS} and {PER_QUERY} ({name}); "
+                "collect it again"
+            )
+    return _checked(study, [_run(study, facts[run], records[run], values[run], queries) for run in facts])
 
 
 def whole_rows(study: Study) -> list[StudyRun]:
     """The runs whose rows are whole, to put a new one beside them; those that a kill cut in two are left out.
 
-    Whether they belong together is not asked, so that runs of an older study can be replaced one after another.
+    Whether they belong together is not asked, so that runs of an older study can be replaced one after another. A run
+    that is left out is logged.
 
     Args:
         study: the study.
 
     Raises:
-        InputError: a damaged or unknown line.
+        InputError: a line that is no row.
     """
-    return _read(study, whole=True)
+    facts, records, values, queries = _parts(study.folder)
+    found = []
+    for run in dict.fromkeys([*facts, *records, *values]):
+        if not (run in facts and run in records and run in values):
+            log.warning("%s: the rows of run %s are not whole and are left out", study.folder, run)
+            continue
+        try:
+            found.append(_run(study, facts[run], records[run], values[run], queries))
+        except InputError as error:
+            log.warning("%s; left out", error)
+    return found
 
 
-def _read(study: Study, whole: bool) -> list[StudyRun]:
-    folder = study.folder
+def _parts(
+    folder: Path,
+) -> tuple[
+    dict[str, dict[str, Any]],
+    dict[str, list[Record]],
+    dict[str, list[dict[str, Any]]],
+    dict[str, tuple[str, ...]],
+]:
+    """What the three files hold: facts, records and values by run, and the queries by fingerprint of their split."""
     facts: dict[str, dict[str, Any]] = {}
     for line in _lines(folder / RUNS, ("run_id", "cell", "seed")):
         if line["run_id"] in facts:
@@ -141,23 +107,7 @@ def _read(study: Study, whole: bool) -> list[StudyRun]:
             queries[line["split_fingerprint"]] = tuple(line["query_ids"])
         else:
             values.setdefault(line["run_id"], []).append(line)
-    if whole:
-        facts = {
-            run: line
-            for run, line in facts.items()
-            if run in records and run in values and line["cell"] in study.cells
-        }
-        records, values = ({run: found[run] for run in facts} for found in (records, values))  # type: ignore[assignment]
-    for name, there in ((RESULTS, records), (PER_QUERY, values)):
-        if strange := sorted(set(there) ^ set(facts)):
-            raise InputError(
-                f"{folder}: run {strange[0]} is not in all of {RUNS}, {RESULTS} and {PER_QUERY} ({name}); "
-                "collect it again"
-            )
-    return [
-        _run(study, facts[run], tuple(records[run]), values[run], queries, folder / PER_QUERY)
-        for run in facts
-    ]
+    return facts, records, values, queries
 
 
 def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
@@ -251,13 +201,13 @@ def _lines(path: Path, needed: tuple[str, ...], other: str = "") -> list[dict[st
 def _run(
     study: Study,
     facts: Mapping[str, Any],
-    records: tuple[Record, ...],
+    records: Sequence[Record],
     lines: Iterable[Mapping[str, Any]],
     queries: Mapping[str, tuple[str, ...]],
-    path: Path,
 ) -> StudyRun:
     import numpy as np
 
+    path = study.folder / PER_QUERY
     run_id = facts["run_id"]
     if facts["cell"] not in study.cells:
         raise InputError(
@@ -279,7 +229,7 @@ def _run(
             )
         values[key] = found
     ids = queries.get(mark, ())
-    run = StudyRun(facts["cell"], facts["seed"], run_id, facts, records, values, ids, study.main)
+    run = StudyRun(facts["cell"], facts["seed"], run_id, facts, tuple(records), values, ids, study.main)
     for key, found in values.items():
         record = run.record(key, study.measure)
         if record is None or abs(record.value - float(found.mean())) > SAME:
@@ -331,11 +281,6 @@ def _checked(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
                     f"searched by other rules ({record.variant}) than with another seed; run it again"
                 )
     return ordered
-
-
-def without_folders(value: Any) -> Any:
-    """A setting as rows keep it: of a machine's path the last part alone."""
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def _changed(study: Study, run: StudyRun) -> str:

@@ -10,8 +10,8 @@ from colbert_lab.results.layout import Table
 from colbert_lab.results.rows import SYSTEM_TITLES
 from colbert_lab.studies.chains import chain
 from colbert_lab.studies.evidence import BASELINES, Finding, Value, runs_of, value_of
-from colbert_lab.studies.rows import Key, StudyRun
 from colbert_lab.studies.study import Study, Term
+from colbert_lab.studies.study_run import Key, StudyRun
 
 NONE = "-"
 RULE = (

@@ -15,8 +15,9 @@ from colbert_lab.metrics.randomisation import holm, randomisation_p
 from colbert_lab.metrics.significance import Interval, bootstrap_interval
 from colbert_lab.results.compare import compare_runs
 from colbert_lab.studies.evidence import FAILS, HOLDS, OPEN, Finding, findings, value_of, verdict
-from colbert_lab.studies.rows import Key, StudyRun, read_rows, write_rows
+from colbert_lab.studies.rows import read_rows, write_rows
 from colbert_lab.studies.study import Claim, Term
+from colbert_lab.studies.study_run import Key, StudyRun
 from tests.results.run_folders import MEASURE, write_run
 from tests.studies.made_up import BASE, made_run, made_study
 

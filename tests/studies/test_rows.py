@@ -161,6 +161,19 @@ def test_what_a_kill_between_the_files_left_can_be_collected_again(study: Study,
     assert [run.run_id for run in read_rows(study)] == [run.run_id for run in runs]
 
 
+def test_a_run_whose_values_are_damaged_can_be_collected_again(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    _other_value(study.folder)
+    with pytest.raises(InputError, match="are not those"):
+        read_rows(study)
+    whole = whole_rows(study)
+    assert len(whole) == 9
+    assert "the values of run 0000000000-s1" in caplog.text
+    write_rows(study, with_run(whole, made_run(study, "one", 1, GAINS["one"])))
+    assert len(read_rows(study)) == 10
+
+
 def test_two_cells_of_one_run_are_refused(study: Study) -> None:
     path = study.folder / RUNS
     path.write_text(path.read_text().replace("0000000001-s1", "0000000000-s1"))
