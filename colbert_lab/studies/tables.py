@@ -170,23 +170,28 @@ def phases_table(study: Study, runs: Sequence[StudyRun]) -> Table | None:
 
 
 def runs_table(study: Study, runs: Sequence[StudyRun]) -> Table:
-    """Every run: its value, commit, and where it was made."""
+    """Every run: its value, commit, and where it was made; which machine it was only where there were several."""
+    title, machines = measure_title(study.measure), list(dict.fromkeys(_machine(run) for run in runs))
     rows = []
     for run in runs:
         found = [value_of([run], Term(run.cell, None, mode)) for mode in study.modes]
         values = [NONE if value is None else f"{value.mean:.4f}" for value in found]
         commit = str(run.facts.get("commit") or NONE)[:7] + ("+" if run.facts.get("dirty") else "")
-        rows.append((study.cells[run.cell].title, str(run.seed), run.run_id, *values, commit))
-    title = measure_title(study.measure)
+        where = [str(machines.index(_machine(run)) + 1)] if len(machines) > 1 else []
+        rows.append((study.cells[run.cell].title, str(run.seed), run.run_id, *values, commit, *where))
     heads = [title if len(study.modes) == 1 else f"{title}, {mode}" for mode in study.modes]
-    return Table("Runs", ("cell", "seed", "run", *heads, "commit"), tuple(rows), (), machines(runs))
+    last = ["machine"] if len(machines) > 1 else []
+    return Table(
+        "Runs", ("cell", "seed", "run", *heads, "commit", *last), tuple(rows), (), _made_on(runs, machines)
+    )
 
 
-def machines(runs: Sequence[StudyRun]) -> tuple[str, ...]:
-    """Hardware and versions, each said once."""
-    if not runs:
-        return ()
-    made = dict.fromkeys(str(run.facts.get("hardware")) for run in runs)
+def _machine(run: StudyRun) -> str:
+    return str(run.facts.get("hardware"))
+
+
+def _made_on(runs: Sequence[StudyRun], machines: Sequence[str]) -> tuple[str, ...]:
+    """Machines and versions, each said once."""
     versions = dict.fromkeys(
         ", ".join(
             [
@@ -196,9 +201,16 @@ def machines(runs: Sequence[StudyRun]) -> tuple[str, ...]:
         )
         for run in runs
     )
-    dirty = any(run.facts.get("dirty") for run in runs)
+    several = len(machines) > 1
     return (
-        *(f"Hardware: {each}." for each in made),
+        *(
+            f"Machine {i}: {name}." if several else f"Hardware: {name}."
+            for i, name in enumerate(machines, start=1)
+        ),
         *(f"Versions: {each}." for each in versions),
-        *(("+ after a commit: the code was changed since.",) if dirty else ()),
+        *(
+            ("+ after a commit: the code was changed since.",)
+            if any(run.facts.get("dirty") for run in runs)
+            else ()
+        ),
     )

@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed"
 from colbert_lab.errors import InputError
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.readme import BEGIN, END, NO_RUNS, generated, write_readme
+from colbert_lab.studies.rows import read_rows, write_rows
 from tests.studies.made_up import made_study
 
 
@@ -47,6 +48,16 @@ def test_it_replaces_what_is_between_the_marks(tmp_path: Path) -> None:
 def test_the_conclusion_is_shown(tmp_path: Path) -> None:
     text = generated(answer(made_study(tmp_path / "x", conclusion="So it is.")))
     assert "\n\nSo it is.\n\n" in text
+
+
+def test_runs_of_several_machines_say_which(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "x")
+    runs = read_rows(study)
+    write_rows(study, [*runs[:-1], replace(runs[-1], facts={**runs[-1].facts, "hardware": "Another CPU"})])
+    text = generated(answer(study))
+    assert "- Machine 1: Some CPU, 2 cores, 23 GiB.\n- Machine 2: Another CPU.\n" in text
+    machines = [line.split("|")[-2].strip() for line in text.splitlines() if "| 0123456 |" in line]
+    assert machines == ["1"] * (len(runs) - 1) + ["2"]
 
 
 def test_without_rows_it_says_so(tmp_path: Path) -> None:
