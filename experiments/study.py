@@ -37,6 +37,7 @@ from colbert_lab.studies.study import NEUTRAL, Cell, Study
 from colbert_lab.sweeping import finished_before
 
 HERE = Path(__file__).resolve().parent
+BAD_INPUT = (InputError, HydraException, OmegaConfBaseException)
 
 
 def finished(given: list[str]) -> Path | None:
@@ -124,7 +125,7 @@ def run(study: Study, runner: Runner, plan: list[tuple[Cell, int]]) -> int:
         title = f"[{number}/{len(plan)}] {cell.name}, seed {seed}"
         try:
             given, python = runner.command(cell, seed), runner.python(cell)
-        except (InputError, HydraException, OmegaConfBaseException) as error:
+        except BAD_INPUT as error:
             given, python = one_line(error), None
         if isinstance(given, str) or python is None:
             why = given if isinstance(given, str) else f"set {cell.environment.upper()}_PYTHON"  # type: ignore[union-attr]
@@ -140,9 +141,26 @@ def run(study: Study, runner: Runner, plan: list[tuple[Cell, int]]) -> int:
         try:
             if status or not runner.collect(cell, seed):
                 problems.append(f"{title}: exit status {status}, see above")
-        except InputError as error:
-            problems.append(f"{title}: {error}")
+        except BAD_INPUT as error:
+            problems.append(f"{title}: {one_line(error)}")
         print(f"{title}: {time.perf_counter() - start:.0f} s", flush=True)
+    return told(problems)
+
+
+def collect_all(study: Study, runner: Runner, plan: list[tuple[Cell, int]], outputs: str) -> int:
+    """Put the rows of all finished runs into the study; for how many none can be looked for."""
+    there, problems = 0, []
+    for cell, seed in plan:
+        try:
+            there += runner.collect(cell, seed)
+        except BAD_INPUT as error:
+            problems.append(f"{cell.name}, seed {seed}: {one_line(error)}")
+    print(f"{study.name}: {there} of {len(plan)} runs are below {outputs}")
+    return told(problems)
+
+
+def told(problems: list[str]) -> int:
+    """Say each; how many there are."""
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return len(problems)
@@ -168,7 +186,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         return work(given)
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except BAD_INPUT as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -210,9 +228,7 @@ def with_runs(study: Study, given: argparse.Namespace) -> int:
     if given.action == "run":
         return run(study, runner, plan)
     if given.action == "collect":
-        there = sum(runner.collect(cell, seed) for cell, seed in plan)
-        print(f"{study.name}: {there} of {len(plan)} runs are below {given.outputs}")
-        return 0
+        return collect_all(study, runner, plan, given.outputs)
     for cell, seed in plan:
         print(shown(study, cell, [seed]))
     return 0

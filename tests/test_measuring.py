@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from colbert_lab.results.protocol_file import read_protocols
@@ -96,6 +97,19 @@ def test_changed_or_unknown_code_measures_anew(
     with patch(GIT, return_value=state):
         rate = {"abc": 5, "abd": 6, None: 7}[state[0]]
         assert taken_over(another(first, f"phases.supervised.optimizer.lr={rate}e-3")) == set()
+
+
+def test_another_machine_or_other_threads_measure_anew(first: tuple[Path, list[str]]) -> None:
+    with patch("colbert_lab.results.environment.hardware_label", return_value="Another CPU"):
+        assert taken_over(another(first, "phases.supervised.optimizer.lr=9e-3")) == set()
+    before = torch.get_num_threads()
+    try:
+        assert (
+            taken_over(another(first, "phases.supervised.optimizer.lr=11e-3", "trainer.threads=1")) == set()
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert taken_over(another(first, "phases.supervised.optimizer.lr=12e-3")) != set()
 
 
 def test_what_was_measured_before_a_run_was_taken_up_again_does_not_count(

@@ -30,7 +30,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def toy_study(folder: Path, tiny_bert: Path, toy: Path) -> Path:
-    """Two confirmed cells, one of which starts from the other's student, and a screened one with a mistake."""
+    """Two confirmed cells, the second from the first's student, and two screened ones: a mistake, and one after it."""
     left_out = ("name=", "output_dir=", "tracking=", "progress=", "student.")
     student = [each for each in student_overrides(tiny_bert) if each.startswith("student.")]
     fixed = [each for each in toy_overrides(tiny_bert, toy, folder) if not each.startswith(left_out)]
@@ -42,7 +42,12 @@ def toy_study(folder: Path, tiny_bert: Path, toy: Path) -> Path:
             "student_of": "first",
             "overrides": ["student.checkpoint={student}", f"{LR}=2e-3"],
         },
-        "wrong": {"title": "a mistake", "overrides": [*student, "phases.distill.n_way=99"]},
+        "wrong": {"title": "a mistake", "overrides": [*student, "phases.distill.n_weigh=2"]},
+        "after": {
+            "title": "after it",
+            "student_of": "wrong",
+            "overrides": ["student.checkpoint={student}"],
+        },
     }
     claim = {"claim": "x", "weights": {"second": 1, "first": -1}, "expect": "higher", "margin": 0.01}
     return write_study(
@@ -51,7 +56,7 @@ def toy_study(folder: Path, tiny_bert: Path, toy: Path) -> Path:
         cells=cells,
         seeds=[1],
         confirmed=["first", "second"],
-        screened=["wrong"],
+        screened=["wrong", "after"],
         claims=[claim],
     )
 
@@ -73,8 +78,12 @@ def test_a_study_is_run_once_and_survives_a_cell_that_fails(tiny_bert: Path, tmp
     assert "001_toy needs collections: give --collections DIR" in run("run", folder).stderr
     done = run(*given)
     assert done.returncode == 1, done.stderr
-    assert "error: [2/3] wrong, seed 1: exit status 2, see above" in done.stderr
-    assert "001_toy: 2 of 3 runs. The claim: " in done.stdout
+    problems = [line for line in done.stderr.splitlines() if line.startswith("error: [")]
+    assert len(problems) == 2, done.stderr
+    assert problems[0].startswith("error: [2/4] wrong, seed 1: exit status ")
+    assert problems[1].startswith("error: [4/4] after, seed 1: ")
+    assert "n_weigh" in problems[1]
+    assert "001_toy: 2 of 4 runs. The claim: " in done.stdout
     study = read_study(folder)
     runs = read_rows(study)
     assert [run.cell for run in runs] == ["first", "second"]
@@ -91,7 +100,12 @@ def test_a_study_is_run_once_and_survives_a_cell_that_fails(tiny_bert: Path, tmp
     for name in (RESULTS, RUNS, PER_QUERY):
         (folder / name).unlink()
     collected = run("collect", *given[1:6])
-    assert "001_toy: 2 of 3 runs are below" in collected.stdout, collected.stderr
+    assert collected.returncode == 1
+    assert [line.split(":")[1] for line in collected.stderr.splitlines()] == [
+        " wrong, seed 1",
+        " after, seed 1",
+    ]
+    assert "001_toy: 2 of 4 runs are below" in collected.stdout, collected.stderr
     assert {name: (folder / name).read_bytes() for name in rows} == rows
 
 

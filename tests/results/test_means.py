@@ -99,6 +99,14 @@ def test_records_of_means_are_made_once_for_each_mode_and_measure() -> None:
     assert mean_records(means, [*records, *made]) == []
 
 
+def test_a_mean_keeps_what_its_parts_agree_on() -> None:
+    one = {"student_hash": "x", "reused_from": "run"}
+    parts = [record("a", "ndcg@10", 0.2, extra=one), record("b", "ndcg@10", 0.2, extra={"student_hash": "x"})]
+    for order in (parts, parts[::-1]):
+        (mean,) = mean_records({"all": {r.split: 0.5 for r in order}}, order)
+        assert mean.extra == {"student_hash": "x"}
+
+
 def test_the_values_behind_a_mean_are_read_split_after_split(tmp_path: Path) -> None:
     lists = {"a": [0.0, 1.0], "b": [0.5, 0.5, 0.2]}
     for split, values in lists.items():
