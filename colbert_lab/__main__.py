@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from colbert_lab.arguments import quoted
+from colbert_lab.arguments import null_group, quoted
 from colbert_lab.errors import CheckFailed, InputError
 from colbert_lab.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
 from colbert_lab.tasks import execute
@@ -83,6 +83,8 @@ def main() -> None:
     A sweep ends in a table of its cells, see :func:`colbert_lab.sweeping.end_sweep`, whatever became of them.
     """
     logging.captureWarnings(True)
+    if wrong := null_group(sys.argv[1:], CONF):
+        stop(InputError(wrong))
     again = shlex.join(["python", "-m", "colbert_lab", *sys.argv[1:]])
     reset_sweep()
     sys.argv = [sys.argv[0], *quoted(sys.argv[1:])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 FREE_TEXT = ("query", "document", "ledger.where", "ledger.commit")
 """Settings that hold any text."""
@@ -21,6 +22,25 @@ def quoted(arguments: Sequence[str]) -> list[str]:
         arguments: what follows the program's name.
     """
     return [_quoted(argument) for argument in arguments]
+
+
+def null_group(arguments: Sequence[str], conf: Path) -> str | None:
+    """What is wrong with the first argument that sets a group of configs to null, on which Hydra ends in a traceback.
+
+    Args:
+        arguments: what follows the program's name.
+        conf: folder of the groups.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group, _, place = key.lstrip("+").partition("@")
+        if value != "null" or not (conf / group).is_dir():
+            continue
+        if place:
+            return f"{argument}: a config of {group} cannot be null; set {place}=null to leave it out"
+        there = sorted(path.stem for path in (conf / group).glob("*.yaml"))
+        return f"{argument}: cannot be null; there are {', '.join(there)}"
+    return None
 
 
 def _quoted(argument: str) -> str:

@@ -41,6 +41,11 @@ Change = tuple[list[str], tuple[str, ...]]
 CHANGES: dict[str, Change] = {
     "unknown experiment": (["+experiment=nothing"], ("experiment/nothing", "colbert_zero_kd")),
     "unknown student": (["student=nothing"], ("student/nothing", "minilm")),
+    "no student": (["student=null"], ("student=null", "minilm")),
+    "a baseline set to null as a group": (
+        ["teacher@evaluation.baselines.bm25=null"],
+        ("set evaluation.baselines.bm25=null",),
+    ),
     "typo in a key": (["phases.distill.learning_rate=1"], ("learning_rate",)),
     "typo in an added key": (["+phases.distill.learning_rate=1"], ("learning_rate",)),
     "typo at the top": (["sed=1"], ("sed",)),
