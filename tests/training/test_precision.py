@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from colbert_lab.training.precision import prepare_torch
+from colbert_lab.training.precision import pick_precision, prepare_torch
 
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
@@ -49,3 +49,25 @@ def test_denormal_numbers_are_flushed() -> None:
     prepare_torch(None)
     smallest = torch.finfo(torch.float32).tiny
     assert (torch.tensor([smallest, 1.0]) * torch.tensor([0.25, 1.0])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": True}, "bf16-mixed"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "32-true"),
+        ({"avx2": True}, "32-true"),
+        ({"sve": True, "bf16": True}, "bf16-mixed"),
+    ],
+)
+def test_bf16_is_picked_where_the_processor_has_a_unit_for_it(
+    found: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if hasattr(torch.cpu, "get_capabilities"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    else:
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: bool(found.get("amx_bf16")))
+        if "bf16" in found:
+            pytest.skip("this torch tells nothing about Arm")
+    assert pick_precision("auto", "cpu") == expected
+    assert pick_precision("bf16-mixed", "cpu") == "bf16-mixed"
