@@ -137,7 +137,7 @@ def _walk(
         log.info(
             "run %s: %s, %d parameters, %s on %s",
             directory.run_id,
-            (" -> ".join(cfg.schedule) if cfg.task == "train" else "") or cfg.task,
+            " -> ".join(cfg.schedule) if cfg.task == "train" else cfg.task,
             count_parameters(student.model),
             cfg.trainer.precision,
             device,
