@@ -15,7 +15,7 @@ from colbert_lab.studies.commands import Places, whole_command
 from colbert_lab.studies.figures import Picture
 
 TEMPLATE = "page.html.j2"
-VALUE = re.compile(r"(?P<head>[+-]?\d\.\d+) (?P<rest>\[.*)")
+VALUE = re.compile(r"(?P<head>[+-]?\d\.\d+) (\[[^]]*\])(?: (± .*))?")
 
 
 def to_html(answer: Answer) -> str:
@@ -43,9 +43,11 @@ def to_html(answer: Answer) -> str:
 
 
 def _parts(cell: str) -> dict[str, Any]:
-    """``0.68 [0.66, 0.70] ± 0.01`` in a value and what belongs to it."""
+    """``0.68 [0.66, 0.70] ± 0.01`` in a value, its interval and its spread, between which a line may break."""
     found = VALUE.fullmatch(cell)
-    return {"head": cell, "rest": ""} if found is None else found.groupdict()
+    if found is None:
+        return {"head": cell, "rest": []}
+    return {"head": found["head"], "rest": [each for each in found.groups()[1:] if each]}
 
 
 def _drawn(picture: Picture) -> Markup:

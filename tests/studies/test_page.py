@@ -16,8 +16,11 @@ pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed"
 
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.page import to_html
+from colbert_lab.studies.reading import STUDY_FILE, read_study
+from tests.conftest import ROOT
 from tests.studies.made_up import CONTENT, made_study
 
+STUDIES = sorted(path.parent for path in (ROOT / "experiments").glob(f"*/{STUDY_FILE}"))
 WIDE, NARROW, PAPER = 1280, 390, 688
 """Pixels of a screen, of a telephone, and of A4 between its margins."""
 OVERFLOW = """() => {
@@ -94,6 +97,19 @@ def test_it_reads_well(page_file: Path, browser: Any, width: int, media: str) ->
     if shots := os.environ.get("COLBERT_LAB_SCREENSHOTS"):
         page.screenshot(path=str(Path(shots) / f"{media}-{width}.png"), full_page=True)
     context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.name)
+def test_the_pages_of_the_studies_fit(folder: Path, browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(to_html(answer(read_study(folder))), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    for width, media in ((WIDE, "screen"), (1060, "screen"), (NARROW, "screen"), (PAPER, "print")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(media=media)
+        assert page.evaluate(OVERFLOW) == [], (width, media)
+    page.close()
 
 
 @pytest.mark.slow
