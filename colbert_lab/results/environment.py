@@ -51,6 +51,7 @@ MATRIX_UNITS = {
     "avx512_bf16": "AVX512-BF16",
     "avx512f": "AVX512",
     "avx2": "AVX2",
+    "bf16": "Arm BF16",
     "sve": "SVE",
 }
 """Names of them, best first: processors of one model name differ here, and a virtual machine may hide one."""

@@ -45,7 +45,7 @@ def _cpu_is_faster_in_bf16() -> bool:
     """Whether the processor has a unit for bf16 matrices: AMX, or Arm's BF16 extension.
 
     AVX512-BF16 alone is none: on an Intel Xeon that hides its AMX, products of 2,048 x 2,048 ran at 0.16 TFLOP/s in
-    bf16 and 0.30 in float32, and ``+experiment=colbert_zero task=plan`` predicted 1.3 to 1.6 times as long for the
+    bf16 and 0.30 in float32, and ``+experiment=colbert_zero task=plan`` predicted 1.3 to 1.7 times as long for the
     phases in bf16 as in float32 (two plans of each, taken in turn).
     """
     capabilities = getattr(torch.cpu, "get_capabilities", None)

@@ -29,12 +29,18 @@ def test_processors_of_one_model_are_told_apart_by_their_instructions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     labels = []
-    for flags in (["avx512f", "avx512_bf16", "amx_bf16"], ["avx512f", "avx512_bf16"], []):
+    for flags in (
+        ["avx512f", "avx512_bf16", "amx_bf16"],
+        ["avx512f", "avx512_bf16"],
+        ["sve", "bf16"],
+        ["sve"],
+        [],
+    ):
         monkeypatch.setattr(
             environment, "_cpu", lambda flags=flags: {"model": "X", "cores": 2, "flags": flags}
         )
         labels.append(environment.hardware_label().split(", ")[0])
-    assert labels == ["X with AMX", "X with AVX512-BF16", "X"]
+    assert labels == ["X with AMX", "X with AVX512-BF16", "X with Arm BF16", "X with SVE", "X"]
 
 
 def test_gpus_come_from_torch_only_when_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
