@@ -1,10 +1,12 @@
-"""Run the cells of a study, collect their rows, and make its tables.
+"""Run the cells of a study, collect their rows, make its tables, and check its rows.
 
     python experiments/study.py run experiments/001_schedules           every run that is not there yet, then the tables
     python experiments/study.py run experiments/006_teachers --collections DIR
     python experiments/study.py collect experiments/001_schedules       rows of the runs that are below outputs/
     python experiments/study.py table [experiments/001_schedules]   READMEs and figures, from the rows alone
     python experiments/study.py commands experiments/001_schedules      what would be run
+    python experiments/study.py check experiments/001_schedules --cells kd --seeds 1   makes a run once more, below
+                                                                    OUTPUTS_again, and compares it with its rows
 
 A run that is finished is not made again, and one that was killed goes on; a cell that fails stops no other one.
 """
@@ -25,14 +27,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.__main__ import CONF, one_line
 from colbert_lab.errors import InputError
+from colbert_lab.results.layout import print_tables
 from colbert_lab.results.run_directory import RunDirectory
 from colbert_lab.studies.answer import answer
+from colbert_lab.studies.checking import Check, check_table
 from colbert_lab.studies.collecting import collect
 from colbert_lab.studies.commands import Places, needs_collections, overrides, preparations, shown
 from colbert_lab.studies.overview import write_overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.readme import README, write_readme
-from colbert_lab.studies.rows import whole_rows, with_run, write_rows
+from colbert_lab.studies.rows import read_rows, whole_rows, with_run, write_rows
 from colbert_lab.studies.study import NEUTRAL, Cell, Study
 from colbert_lab.sweeping import finished_before
 
@@ -52,8 +56,8 @@ class Runner:
     def __init__(self, study: Study, places: Places, more: list[str]) -> None:
         self.study, self.places, self.more = study, places, more
 
-    def command(self, cell: Cell, seed: int) -> list[str] | str:
-        """The overrides of a run; or why it cannot be made."""
+    def command(self, cell: Cell, seed: int, outputs: str | None = None) -> list[str] | str:
+        """The overrides of a run below ``outputs`` (the usual place when left out); or why it cannot be made."""
         student = ""
         if cell.student_of:
             parent = self.study.cells[cell.student_of.cell]
@@ -62,7 +66,8 @@ class Runner:
                 return f"needs the student of {parent.name}, seed {seed}, which is not finished"
             student = str(there / (cell.student_of.phase or last_phase(there)) / "student")
         given = overrides(self.study, cell, seed, self.places, student)
-        given += [] if self.places.outputs == "outputs" else [f"output_dir={self.places.outputs}"]
+        outputs = outputs or self.places.outputs
+        given += [] if outputs == "outputs" else [f"output_dir={outputs}"]
         return [*given, *self.more]
 
     def python(self, cell: Cell) -> str | None:
@@ -71,9 +76,9 @@ class Runner:
             return sys.executable
         return os.environ.get(f"{cell.environment.upper()}_PYTHON")
 
-    def run_of(self, cell: Cell, seed: int) -> Path | None:
+    def run_of(self, cell: Cell, seed: int, outputs: str | None = None) -> Path | None:
         """The finished run of a cell and seed."""
-        given = self.command(cell, seed)
+        given = self.command(cell, seed, outputs)
         if isinstance(given, str):
             return None
         return finished([each for each in given if not each.startswith("-")])
@@ -124,26 +129,58 @@ def run(study: Study, runner: Runner, plan: list[tuple[Cell, int]]) -> int:
     for number, (cell, seed) in enumerate(plan, start=1):
         title = f"[{number}/{len(plan)}] {cell.name}, seed {seed}"
         try:
-            given, python = runner.command(cell, seed), runner.python(cell)
-        except BAD_INPUT as error:
-            given, python = one_line(error), None
-        if isinstance(given, str) or python is None:
-            why = given if isinstance(given, str) else f"set {cell.environment.upper()}_PYTHON"  # type: ignore[union-attr]
-            problems.append(f"{title}: {why}")
-            print(problems[-1], flush=True)
-            continue
-        command = [python, "-m", "colbert_lab", *given]
-        print(f"{title}\n$ {shlex.join(command)}", flush=True)
-        start = time.perf_counter()
-        status = subprocess.run(command, check=False).returncode
-        if status == 130:
-            raise KeyboardInterrupt
-        try:
-            if status or not runner.collect(cell, seed):
-                problems.append(f"{title}: exit status {status}, see above")
+            execute(runner, cell, seed, title)
+            if not runner.collect(cell, seed):
+                raise InputError("left no finished run, see above")
         except BAD_INPUT as error:
             problems.append(f"{title}: {one_line(error)}")
-        print(f"{title}: {time.perf_counter() - start:.0f} s", flush=True)
+            print(problems[-1], flush=True)
+    return told(problems)
+
+
+def execute(runner: Runner, cell: Cell, seed: int, title: str, outputs: str | None = None) -> None:
+    """Make one run.
+
+    Raises:
+        InputError: it cannot be made, or it failed.
+        KeyboardInterrupt: it was interrupted.
+    """
+    given, python = runner.command(cell, seed, outputs), runner.python(cell)
+    if isinstance(given, str):
+        raise InputError(given)
+    if python is None:
+        raise InputError(f"set {str(cell.environment).upper()}_PYTHON")
+    command = [python, "-m", "colbert_lab", *given]
+    print(f"{title}\n$ {shlex.join(command)}", flush=True)
+    start = time.perf_counter()
+    status = subprocess.run(command, check=False).returncode
+    if status == 130:
+        raise KeyboardInterrupt
+    print(f"{title}: {time.perf_counter() - start:.0f} s", flush=True)
+    if status:
+        raise InputError(f"exit status {status}, see above")
+
+
+def check(study: Study, runner: Runner, plan: list[tuple[Cell, int]]) -> int:
+    """Make runs once more and compare them with their rows; how many did not come out again."""
+    rows = {(each.cell, each.seed): each for each in read_rows(study)}
+    if not (plan := [(cell, seed) for cell, seed in plan if (cell.name, seed) in rows]):
+        raise InputError(f"{study.name}: none of these cells and seeds has rows to compare with")
+    runner.prepare()
+    outputs, problems = f"{runner.places.outputs}_again", []
+    for number, (cell, seed) in enumerate(plan, start=1):
+        title = f"[{number}/{len(plan)}] {cell.name}, seed {seed}"
+        try:
+            execute(runner, cell, seed, title, outputs)
+            folder = runner.run_of(cell, seed, outputs)
+            if folder is None:
+                raise InputError("left no finished run, see above")
+            found = Check(rows[cell.name, seed], collect(study, cell, seed, folder))
+        except BAD_INPUT as error:
+            problems.append(f"{title}: {one_line(error)}")
+            continue
+        print_tables([check_table(study, found)])
+        problems += [found.verdict] if found.others else []
     return told(problems)
 
 
@@ -171,7 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=("run", "collect", "table", "commands"))
+    parser.add_argument("action", choices=("run", "collect", "table", "commands", "check"))
     parser.add_argument("studies", nargs="*", type=Path, help="folders of studies; table: all when left out")
     parser.add_argument("--cells", nargs="+", help="these cells alone")
     parser.add_argument("--seeds", nargs="+", type=int, help="these seeds alone")
@@ -209,11 +246,11 @@ def work(given: argparse.Namespace) -> int:
         study = read_study(folder)
         if given.action != "table":
             failed += with_runs(study, given)
-        if given.action != "commands":
+        if given.action not in ("commands", "check"):
             found = answer(study)
             write_readme(found)
             print(f"{study.name}: {len(found.runs)} of {len(study.plan())} runs. {found.verdict}")
-    if given.action != "commands" and {each.resolve() for each in folders} & set(committed):
+    if given.action not in ("commands", "check") and {each.resolve() for each in folders} & set(committed):
         write_overview([answer(read_study(each)) for each in committed], HERE.parent / README)
     return 1 if failed else 0
 
@@ -227,6 +264,8 @@ def with_runs(study: Study, given: argparse.Namespace) -> int:
     plan = chosen(study, given.cells, given.seeds)
     if given.action == "run":
         return run(study, runner, plan)
+    if given.action == "check":
+        return check(study, runner, plan)
     if given.action == "collect":
         return collect_all(study, runner, plan, given.outputs)
     for cell, seed in plan:

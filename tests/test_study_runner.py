@@ -97,6 +97,12 @@ def test_a_study_is_run_once_and_survives_a_cell_that_fails(tiny_bert: Path, tmp
     again = run(*given, "--cells", "first", "second")
     assert again.returncode == 0, again.stderr
     assert {name: (folder / name).read_bytes() for name in rows} == rows
+    checked = run("check", *given[1:], "--cells", "first")
+    assert checked.returncode == 0, checked.stderr
+    assert f"first, seed 1: all {len(runs[0].records)} numbers came out again" in checked.stdout
+    assert [each.name for each in (tmp_path / "outputs_again" / "001_toy").glob("*-s1")] == ids[:1]
+    assert "reused from" not in checked.stdout
+    assert {name: (folder / name).read_bytes() for name in rows} == rows
     for name in (RESULTS, RUNS, PER_QUERY):
         (folder / name).unlink()
     collected = run("collect", *given[1:6])
