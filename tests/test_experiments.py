@@ -20,7 +20,7 @@ from colbert_lab.studies.commands import Places, overrides
 from colbert_lab.studies.overview import overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.readme import FIGURES, README, between, generated
-from colbert_lab.studies.rows import PER_QUERY, RESULTS, RUNS
+from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 STUDIES = sorted(path.parent for path in EXPERIMENTS.glob(f"*/{STUDY_FILE}"))

@@ -16,15 +16,13 @@ from typing import Any
 
 from colbert_lab.atomic import write_text
 from colbert_lab.errors import InputError
-from colbert_lab.results.identity import factors
-from colbert_lab.results.records import RECORDS_FILE, Record
-from colbert_lab.studies.study import NEUTRAL, PLACEHOLDERS, Study
-from colbert_lab.studies.study_run import Key, StudyRun, key_of, without_folders
+from colbert_lab.results.records import Record
+from colbert_lab.studies.belonging import checked_together, in_order
+from colbert_lab.studies.study import Study
+from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS, Key, StudyRun
 
 log = logging.getLogger(__name__)
 
-RESULTS = RECORDS_FILE
-RUNS, PER_QUERY = "runs.jsonl", "per_query.jsonl"
 DIGITS = 6
 """Decimals of a query's value in the file."""
 SAME = 10.0**-DIGITS
@@ -48,7 +46,9 @@ def read_rows(study: Study) -> list[StudyRun]:
                 f"{study.folder}: run {strange[0]} is not in all of {RUNS}, {RESULTS} and {PER_QUERY} ({name}); "
                 "collect it again"
             )
-    return _checked(study, [_run(study, facts[run], records[run], values[run], queries) for run in facts])
+    return checked_together(
+        study, [_run(study, facts[run], records[run], values[run], queries) for run in facts]
+    )
 
 
 def whole_rows(study: Study) -> list[StudyRun]:
@@ -117,7 +117,7 @@ def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
         study: the study.
         runs: all of its runs.
     """
-    ordered = _in_order(study, _alike_ordered(runs))
+    ordered = in_order(study, _alike_ordered(runs))
     results = [{"cell": run.cell, **record.to_dict()} for run in ordered for record in run.records]
     queries = {run.records[0].split_fingerprint: run.query_ids for run in ordered if run.records}
     per_query: list[dict[str, Any]] = [
@@ -238,74 +238,3 @@ def _run(
                 f"recorded mean in {RESULTS}; collect it again"
             )
     return run
-
-
-def _checked(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
-    """The runs in order, if their numbers belong together.
-
-    Raises:
-        InputError: two runs of a cell and seed, another split, or other rules of the split.
-    """
-    seen: dict[tuple[str, int], str] = {}
-    for run in runs:
-        if other := seen.get((run.cell, run.seed)):
-            raise InputError(
-                f"{study.folder / RUNS}: runs {other} and {run.run_id} are both {run.cell}, seed {run.seed}"
-            )
-        seen[run.cell, run.seed] = run.run_id
-    ordered = _in_order(study, runs)
-    for run in ordered:
-        first = ordered[0]
-        for what, mine, theirs in (
-            ("text (split fingerprint)", marks(run), marks(first)),
-            ("protocol of the split", run.facts.get("rules"), first.facts.get("rules")),
-        ):
-            if mine != theirs:
-                here, there = (f"{r.cell}, seed {r.seed} ({r.run_id})" for r in (run, first))
-                raise InputError(
-                    f"{study.folder / RESULTS}: {here} was measured on another {what} than {there}: {_told(mine)} and "
-                    f"{_told(theirs)}; run one of them again"
-                )
-        if changed := _changed(study, run):
-            raise InputError(
-                f"{study.folder / RUNS}: {run.cell}, seed {run.seed} ({run.run_id}) was made with {changed}; "
-                "run it again"
-            )
-    protocols: dict[tuple[str, Key], str] = {}
-    for run in ordered:
-        for record in run.records:
-            known = protocols.setdefault((run.cell, key_of(record)), record.protocol_hash)
-            if known != record.protocol_hash:
-                raise InputError(
-                    f"{study.folder / RESULTS}: {run.cell}, seed {run.seed} ({run.run_id}), {record.phase} was "
-                    f"searched by other rules ({record.variant}) than with another seed; run it again"
-                )
-    return ordered
-
-
-def _changed(study: Study, run: StudyRun) -> str:
-    """What a run set otherwise than the study does now; "" for nothing."""
-    now, then = factors([*study.fixed, *study.cells[run.cell].overrides]), run.facts.get("factors", {})
-    for key in dict.fromkeys([*now, *then]):
-        mine, theirs = without_folders(now.get(key)), then.get(key)
-        if key in NEUTRAL or mine == theirs:
-            continue
-        if mine is not None and theirs is not None and any(f"{{{name}}}" in mine for name in PLACEHOLDERS):
-            continue
-        told = f"{key}={theirs}" if theirs is not None else f"no {key}"
-        return f"{told}, and the study has {f'{key}={mine}' if mine is not None else 'no such setting'}"
-    return ""
-
-
-def marks(run: StudyRun) -> list[str]:
-    """Fingerprints of the split that a run was measured on."""
-    return sorted({record.split_fingerprint for record in run.records})
-
-
-def _told(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-def _in_order(study: Study, runs: list[StudyRun]) -> list[StudyRun]:
-    cells = list(study.cells)
-    return sorted(runs, key=lambda run: (cells.index(run.cell), run.seed))

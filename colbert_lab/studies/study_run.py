@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colbert_lab.results.records import EXACT, Record
+from colbert_lab.results.records import EXACT, RECORDS_FILE, Record
 
 if TYPE_CHECKING:
     import numpy as np
 
+RESULTS, RUNS, PER_QUERY = RECORDS_FILE, "runs.jsonl", "per_query.jsonl"
+"""The files of a study's rows."""
 STUDENT = "student"
 
 
