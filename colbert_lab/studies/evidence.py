@@ -104,6 +104,24 @@ class Finding:
         return FAILS if (self.significant and mean < 0) or max(ends) < margin else OPEN
 
     @property
+    def told(self) -> str:
+        """The verdict, with the margin where that decided it or is not reached, and with what is missing."""
+        word, margin = self.verdict, f"{self.claim.margin:g}"
+        if self.missing:
+            return f"{word} ({self.missing})"
+        if self.interval is None or not self.by_seed or word == OPEN:
+            return word
+        if self.claim.expect == "alike":
+            return f"{word} ({'within' if word == HOLDS else 'beyond'} {margin})"
+        sign = -1.0 if self.claim.expect == "lower" else 1.0
+        if word == FAILS and self.significant and sign * self.interval.mean < 0:
+            return f"{word} (the opposite does)"
+        ends = (self.interval.low, self.interval.high, *self.by_seed.values())
+        if max(sign * end for end in ends) >= self.claim.margin:
+            return word
+        return f"{word} ({'by ' if word == HOLDS else ''}less than {margin})"
+
+    @property
     def significant(self) -> bool:
         """Whether the corrected p is below ``LEVEL`` and every seed says the same."""
         if self.interval is None or not self.by_seed:

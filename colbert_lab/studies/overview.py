@@ -33,15 +33,15 @@ def overview_table(answers: Sequence[Answer], root: Path) -> Table | None:
             i, seeds = finding.interval, len(finding.by_seed or {})
             difference = f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]"
             size = f"{len(each.runs[0].query_ids):,} x {seeds}"
-            verdict = finding.verdict + (f" ({finding.missing})" if finding.missing else "")
-            rows.append((link, finding.claim.claim, difference, size, verdict))
+            rows.append((link, finding.claim.claim, difference, size, finding.told))
             measures[measure_title(study.measure)] = None
             link = ""
     if not rows:
         return None
     notes = (
         f"difference: {', '.join(measures)}, with its 95% paired bootstrap interval over queries, each query averaged "
-        "over the seeds first; the verdict follows from the study's decision rule, corrected over its claims.",
+        "over the seeds first; the verdict follows from the study's decision rule. The number beside a verdict is the "
+        "smallest effect of interest that the study named.",
     )
     return Table(TITLE, COLUMNS, tuple(rows), (), notes)
 

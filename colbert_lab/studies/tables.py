@@ -17,11 +17,13 @@ NONE = "-"
 RULE = (
     "difference: the tested number with its 95% paired bootstrap interval over queries, each query averaged over the "
     "seeds first; p: randomisation test over queries, corrected over the claims (Holm).",
-    "significant: corrected p below 0.05, and every seed's difference of the same sign. higher or lower holds when the "
-    "difference is significant in that direction, however small; it does not hold when it is significant in the other "
-    "one, or when the whole interval and every seed fall short of what counts. alike holds when the whole interval and "
-    "every seed lie within the margin; it does not hold when the difference is significant and beyond the margin. "
-    "Otherwise, and as long as a seed is missing, the numbers cannot tell.",
+    "margin: the smallest effect of interest. significant: corrected p below 0.05, and every seed's difference of the "
+    "same sign. higher or lower holds when the difference is significant in that direction, even if it is smaller than "
+    "the margin; it does not hold when it is significant in the other one, or when the whole interval and every seed "
+    "fall short of the margin. alike holds when the whole interval and every seed lie within the margin; it does not "
+    "hold when the difference is significant and beyond the margin. Otherwise, and as long as a seed is missing, the "
+    "numbers cannot tell. Significance alone is corrected over the claims: what the margin decides rests on the "
+    "interval as it is.",
     "detectable: the smallest true difference that so many queries find with power 0.8, before the correction.",
 )
 
@@ -100,7 +102,8 @@ def _notes(study: Study, runs: Sequence[StudyRun]) -> tuple[str, ...]:
     documents = f", {split['documents']:,} documents" if "documents" in split else ""
     where = split.get("dataset", "")
     return (
-        f"{where}, split {study.split}: {len(runs[0].query_ids):,} queries{documents}.",
+        f"{where}, split {study.split}: {len(runs[0].query_ids):,} queries{documents}; "
+        f"fingerprint {runs[0].records[0].split_fingerprint}.",
         "[low, high]: 95% bootstrap interval over queries of the mean over seeds; ±: standard deviation over seeds.",
         "training s, tokens: of all phases behind the student, also those that another run trained; mean over seeds.",
     )
@@ -111,11 +114,7 @@ def claims_table(study: Study, found: Sequence[Finding]) -> Table:
     rows = []
     for number, each in enumerate(found, start=1):
         weights = " ".join(_weight(term, weight) for term, weight in each.claim.weights.items())
-        expected = each.claim.expect + (
-            f" (within {each.claim.margin:g})"
-            if each.claim.expect == "alike"
-            else f" (counts from {each.claim.margin:g})"
-        )
+        expected = f"{each.claim.expect}, {each.claim.margin:g}"
         if each.interval is None:
             numbers = (NONE, NONE, NONE, NONE)
         else:
@@ -126,12 +125,11 @@ def claims_table(study: Study, found: Sequence[Finding]) -> Table:
                 p_text(each.p_holm),
                 f"{each.detectable:.4f}",
             )
-        verdict = each.verdict + (f" ({each.missing})" if each.missing else "")
-        rows.append((f"{number}. {each.claim.claim}", weights, expected, *numbers, verdict))
+        rows.append((f"{number}. {each.claim.claim}", weights, expected, *numbers, each.told))
     columns = (
         "claim",
         "tested number",
-        "expected",
+        "expected, margin",
         "difference",
         "seed by seed",
         "p, Holm",

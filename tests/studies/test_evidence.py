@@ -22,10 +22,16 @@ from tests.results.run_folders import MEASURE, write_run
 from tests.studies.made_up import BASE, made_run, made_study
 
 
-def judged(expect: str, low: float, mean: float, high: float, p: float, *seeds: float) -> str:
+def finding(
+    expect: str, low: float, mean: float, high: float, p: float, *seeds: float, missing: str = ""
+) -> Finding:
     claim = Claim("", {Term("a"): 1.0, Term("b"): -1.0}, expect, 0.01)
     by_seed = dict(enumerate(seeds or (mean, mean)))
-    return Finding(claim, Interval(mean, low, high, 100), by_seed, p, p).verdict
+    return Finding(claim, Interval(mean, low, high, 100), by_seed, p, p, missing=missing)
+
+
+def judged(expect: str, low: float, mean: float, high: float, p: float, *seeds: float) -> str:
+    return finding(expect, low, mean, high, p, *seeds).verdict
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,23 @@ def test_a_verdict_follows_from_the_numbers(
     expect: str, low: float, mean: float, high: float, p: float, said: str
 ) -> None:
     assert judged(expect, low, mean, high, p) == said
+
+
+def test_a_verdict_says_what_the_margin_has_to_do_with_it() -> None:
+    assert finding("higher", 0.005, 0.02, 0.03, 0.01).told == HOLDS
+    assert finding("higher", 0.001, 0.004, 0.007, 0.01).told == f"{HOLDS} (by less than 0.01)"
+    assert finding("higher", 0.001, 0.004, 0.007, 0.01, 0.004, 0.012).told == HOLDS  # a seed reaches it
+    assert finding("lower", -0.007, -0.004, -0.001, 0.01).told == f"{HOLDS} (by less than 0.01)"
+    assert finding("higher", -0.03, -0.02, -0.01, 0.01).told == f"{FAILS} (the opposite does)"
+    assert finding("lower", 0.01, 0.02, 0.03, 0.01).told == f"{FAILS} (the opposite does)"
+    assert finding("higher", -0.005, 0.001, 0.009, 0.7).told == f"{FAILS} (less than 0.01)"
+    assert finding("alike", -0.004, 0.003, 0.009, 0.4).told == f"{HOLDS} (within 0.01)"
+    assert finding("alike", 0.005, 0.02, 0.03, 0.01).told == f"{FAILS} (beyond 0.01)"
+    assert finding("higher", -0.005, 0.01, 0.03, 0.2).told == OPEN
+    assert (
+        finding("higher", 0.005, 0.02, 0.03, 0.01, missing="without seed 3").told
+        == f"{OPEN} (without seed 3)"
+    )
 
 
 def test_seeds_that_disagree_make_no_difference_significant() -> None:
