@@ -1,4 +1,4 @@
-"""Anonymous memory of this process: RssAnon of /proc, without the pages of mapped files."""
+"""Anonymous memory of a process: RssAnon of /proc, without the pages of mapped files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ class PeakMemory:
             self.peak = max(self.peak, anonymous_mib())
 
 
-def anonymous_mib() -> float:
-    """Anonymous memory of this process now, MiB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
+def anonymous_mib(process: int | str = "self") -> float:
+    """Anonymous memory of a process now, MiB.
+
+    Args:
+        process: its id; the default is this one.
+    """
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     (line,) = (row for row in status.splitlines() if row.startswith("RssAnon"))
     return int(line.split()[1]) / 1024

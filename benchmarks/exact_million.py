@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 from anonymous_memory import PeakMemory, anonymous_mib
 
-from colbert_lab.results.environment import hardware_label
-from colbert_lab.retrieval.corpus import COPIES, write_shards
-from colbert_lab.retrieval.exact import search
-from colbert_lab.retrieval.storage import Float
-from colbert_lab.retrieval.store import Shard, TokenStore, make_shard
-from colbert_lab.types import PackedEmbeddings
+from colbert_lab.base.types import PackedEmbeddings
+from colbert_lab.records.environment import hardware_label
+from colbert_lab.search.corpus import COPIES, write_shards
+from colbert_lab.search.exact import search
+from colbert_lab.search.storage import Float
+from colbert_lab.search.store import Shard, TokenStore, make_shard
 
 DIM, QUERY_TOKENS = 128, 32
 

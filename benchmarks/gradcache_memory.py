@@ -23,27 +23,27 @@ def step(model: str, batch_size: int) -> dict[str, float]:
     """One training step on random tokens; memory in MiB."""
     import torch
 
-    from colbert_lab.objectives.contrastive import Contrastive
-    from colbert_lab.objectives.distillation import Distillation, Side
-    from colbert_lab.objectives.mix import Mix
-    from colbert_lab.student.student import build_student
+    from colbert_lab.base.types import Tokens
+    from colbert_lab.model.student import NewStudent, build_student
+    from colbert_lab.model.tokenizer import TokenRules
     from colbert_lab.training.data import Batch
     from colbert_lab.training.module import StudentModule
+    from colbert_lab.training.objectives.contrastive import Contrastive
+    from colbert_lab.training.objectives.term import Objective
+    from colbert_lab.training.optim import Optimization
     from colbert_lab.training.precision import pick_precision, prepare_torch
-    from colbert_lab.types import Tokens
 
     prepare_torch(None)
     torch.manual_seed(0)
-    student = build_student(
-        backbone=model, dim=DIM, bias=False, dropout=0.0, attention="auto", query_length=QUERY_LENGTH,
-        document_length=DOCUMENT_LENGTH, query_marker=None, document_marker=None, expansion="none", skiplist="none",
-        query_prompt="", document_prompt="", extend_length=False,
+    rules = TokenRules(
+        query_length=QUERY_LENGTH, document_length=DOCUMENT_LENGTH, query_marker=None, document_marker=None,
+        query_prompt="", document_prompt="", extend_length=False, expansion="none", skiplist="none",
     )  # fmt: skip
+    student = build_student(NewStudent(model, DIM, False, 0.0, "auto"), rules)
     module = StudentModule(
         student.model,
-        Mix(Distillation(Side(), Side()), Contrastive(0.02), 0.0, 1.0),
-        optimizer=torch.optim.AdamW, lr_schedule="constant", warmup=0, max_steps=1, log_every=1,
-        token_budget=TOKEN_BUDGET, recompute=True,
+        Objective({"contrastive": Contrastive(0.02)}),
+        Optimization(torch.optim.AdamW, "constant", 0, 1), log_every=1, token_budget=TOKEN_BUDGET, recompute=True,
     ).train()  # fmt: skip
 
     def tokens(rows: int, width: int) -> Tokens:
@@ -58,6 +58,7 @@ def step(model: str, batch_size: int) -> dict[str, float]:
         torch.arange(batch_size)[:, None],
         None,
         torch.arange(batch_size),
+        torch.arange(batch_size)[:, None],
         lengths=(QUERY_LENGTH,) * batch_size + (DOCUMENT_LENGTH,) * batch_size,
         n_padded=batch_size * (QUERY_LENGTH + DOCUMENT_LENGTH),
     )
@@ -106,7 +107,7 @@ def main() -> None:
             f"{found['embeddings and gradients']:.0f}, three B x B matrices {found['three B x B']:.0f}, the rest "
             f"{rest:.0f}; {found['seconds']:.0f} s"
         )
-    from colbert_lab.results.environment import hardware_label
+    from colbert_lab.records.environment import hardware_label
 
     print(
         f"the rest grows by {rests[-1] / rests[0] - 1:+.1%} from batch {given.batches[0]} to {given.batches[-1]}"

@@ -98,9 +98,9 @@ def convert_or_read(folder: Path, cache: Path, rows: int) -> dict[str, float]:
 
 def tokenized_per_second(folder: Path, cache: Path, batches: int) -> float:
     """Lists a second that one process reads and tokenizes into micro-batches of 4 lists of 8 documents."""
-    from colbert_lab.student.backbone import load_tokenizer
+    from colbert_lab.model.backbone import load_tokenizer
+    from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules
     from colbert_lab.text.scored_lists import read_scored_lists
-    from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
     from colbert_lab.training.data import MicroBatches
 
     rules = TokenRules(
@@ -142,7 +142,7 @@ def main() -> None:
         sys.exit(
             f"{given.folder} has {free / 1e9:.0f} GB free and {needed / 1e9:.0f} GB are needed: see --folder"
         )
-    from colbert_lab.results.environment import hardware_label
+    from colbert_lab.records.environment import hardware_label
 
     with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
         folder, cache = Path(temporary) / "collection", Path(temporary) / "cache"

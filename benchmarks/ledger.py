@@ -1,13 +1,15 @@
-"""How long ``task=runs`` needs to read, select and lay out 1,000 runs.
+"""How long and how much memory ``task=runs`` and ``task=compare`` need where there are many runs or records.
 
-    python benchmarks/ledger.py                              1,000 runs, made after a run of two phases
-    python benchmarks/ledger.py --run outputs/NAME/latest    made from the files of a real run
+    python benchmarks/ledger.py                              20,000 runs, 200 to compare, a record file of 200 MB
+    python benchmarks/ledger.py --run outputs/NAME/latest    the listed runs are made from the files of a real run
+    python benchmarks/ledger.py --runs 1000 --compared 20 --megabytes 10
 
-Each made run has a run directory's small files (status.json, config.yaml, environment.json, results.jsonl and each
-phase.json), with a config hash, seed, factors and values of its own: 250 configs of 4 seeds under 10 names; some
-failed, some were killed. What is timed is what the task does after Hydra has composed its config: reading
-everything below output_dir, filtering and sorting, and the table, CSV and JSON. Each repetition reads the files
-anew, which the operating system holds in memory after the first.
+Everything is made in a temporary folder (20,000 runs: about 1 GB). Each made run has a run directory's small files
+(status.json, config.yaml, environment.json, results.jsonl and each phase.json), with a config hash, seed, factors and
+values of its own: configs of 4 seeds under 10 names; some failed, some were killed. What is compared has rankings of
+300 queries on two splits beside. Each line is a whole command in a process of its own, from the start of Python to its
+end: seconds, and the most resident memory. The first listing reads every run; the second finds them in the cache. Files
+are in the memory of the operating system, as they were just written.
 """
 
 from __future__ import annotations
@@ -19,18 +21,23 @@ import os
 import platform
 import shutil
 import socket
-import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from colbert_lab.results.ledger import read_ledger
-from colbert_lab.results.ledger_columns import Columns
-from colbert_lab.results.ledger_query import Query, select
-from colbert_lab.results.ledger_table import ledger_csv, ledger_json, ledger_table
-from colbert_lab.results.records import Record, read_objects
+import numpy as np
 
+from colbert_lab.base.types import Ranking
+from colbert_lab.evaluation.measures import PerQuery
+from colbert_lab.records.environment import hardware_label
+from colbert_lab.records.rankings import ranking_path, write_ranking
+from colbert_lab.records.records import Record, append_records, read_objects
+
+ROOT = Path(__file__).resolve().parent.parent
+QUERIES = 300
 SEEDS, NAMES = 4, 10
 COPIED = ("config.yaml", "environment.json")
 MEASURES = ("ndcg@10", "mrr@10", "recall@10", "recall@100")
@@ -80,7 +87,7 @@ def write_template(folder: Path) -> Path:
 
 def write_runs(template: Path, outputs: Path, runs: int) -> None:
     """Write run directories that differ in config, seed, factors and values."""
-    records = read_objects(template / "results.jsonl")
+    records = list(read_objects(template / "results.jsonl"))
     phases = [path.parent.name for path in sorted(template.glob("*/phase.json"))]
     for number in range(runs):
         config, seed = divmod(number, SEEDS)
@@ -115,42 +122,114 @@ def write_runs(template: Path, outputs: Path, runs: int) -> None:
             shutil.copyfile(template / phase / "phase.json", path / phase / "phase.json")
 
 
-def list_runs(outputs: Path) -> tuple[float, float, int]:
-    """Seconds to read the runs, seconds for everything, and how many there are."""
+def write_compared(outputs: Path, runs: int) -> None:
+    """Finished runs of 4 seeds a config, with every query's value before and after training."""
+    generator = np.random.default_rng(0)
+    queries = tuple(f"q{n}" for n in range(QUERIES))
+    empty = Ranking(queries, [[]] * QUERIES, [[]] * QUERIES)
+    before = {split: generator.random(QUERIES) for split in ("test", "dev")}
+    for number in range(runs):
+        config, seed = divmod(number, SEEDS)
+        hashed = hashlib.sha256(f"compared {config}".encode()).hexdigest()
+        path = outputs / "compared" / f"{hashed[:10]}-s{seed}"
+        records = []
+        for phase in ("before", "distill"):
+            for split, values in before.items():
+                if phase != "before":
+                    values = values + generator.normal(0.01, 0.1, QUERIES)
+                per_query = PerQuery(queries, {"ndcg@10": values})
+                write_ranking(ranking_path(path, "student", phase, split), empty, per_query)
+                records.append(
+                    Record(
+                        run_id=path.name, name="compared", config_hash=hashed, factors={"lr": str(config)}, seed=seed,
+                        system="student", phase=phase, dataset="made", split=split, split_fingerprint="text",
+                        protocol_hash="protocol", measure="ndcg@10", value=float(values.mean()), n_queries=QUERIES,
+                    )
+                )  # fmt: skip
+        append_records(path / "results.jsonl", records)
+        (path / "status.json").write_text('{"status": "finished"}\n')
+
+
+def write_large(template: Path, outputs: Path, megabytes: float) -> None:
+    """A run whose record file is very long: a student that was measured again and again."""
+    path = outputs / "large" / "aaaaaaaaaa-s1"
+    path.mkdir(parents=True)
+    (path / "status.json").write_text('{"status": "finished"}\n')
+    record = list(read_objects(template / "results.jsonl"))[-1]
+    written = number = 0
+    with (path / "results.jsonl").open("w") as file:
+        while written < megabytes * 1e6:
+            own = {
+                "step": number,
+                "value": 0.5 + number * 1e-9,
+                "time": 1.8e9 + number,
+                "split": f"test{number % 50}",
+            }
+            written += file.write(json.dumps(record | own) + "\n")
+            number += 1
+
+
+def timed(*arguments: str) -> tuple[float, float]:
+    """Seconds and MiB of a command of colbert_lab.
+
+    Raises:
+        SystemExit: it failed; what it said is printed.
+    """
     start = time.perf_counter()
-    entries = read_ledger(outputs)
-    read = time.perf_counter() - start
-    columns = Columns(entries)
-    chosen = select(columns, Query(where=["phases.distill.optimizer.lr<=5e-5"], sort=["name", "-value"]))
-    ledger_table(columns, chosen, None, str(outputs))
-    ledger_csv(columns, chosen, None)
-    ledger_json(columns, chosen, None)
-    return read, time.perf_counter() - start, len(entries)
+    with tempfile.TemporaryFile() as said:
+        command = [sys.executable, "-m", "colbert_lab", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd=ROOT)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            sys.exit(said.read().decode())
+    return time.perf_counter() - start, used.ru_maxrss / 1024
 
 
 def main() -> None:
-    """Make the runs, list them, print the seconds."""
+    """Make the folders, run the commands, print what they took."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--run", type=Path, help="a finished run to make them from")
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--compared", type=int, default=200)
+    parser.add_argument("--megabytes", type=float, default=200)
+    parser.add_argument("--run", type=Path, help="a finished run to make the listed ones from")
     arguments = parser.parse_args()
+    print(f"machine: {hardware_label()}, {platform.platform()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as temporary:
-        outputs = Path(temporary) / "outputs"
-        template = arguments.run or write_template(Path(temporary) / "template")
-        write_runs(template.resolve(), outputs, arguments.runs)
-        size = sum(path.stat().st_size for path in outputs.rglob("*") if path.is_file())
-        timed = [list_runs(outputs) for _ in range(arguments.repetitions)]
-    n = timed[0][2]
-    read, whole = (statistics.median(each[i] for each in timed) for i in (0, 1))
-    worst = max(each[1] for each in timed)
-    print(f"machine: {os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}")
-    print(f"{n:,} runs, {size / 1e6:.0f} MB of files, {len(timed)} repetitions")
-    print(
-        f"read: {read:.2f} s; with a filter, sorting, table, CSV and JSON: {whole:.2f} s (at most {worst:.2f} s)"
-    )
+        place = Path(temporary)
+        template = (arguments.run or write_template(place / "template")).resolve()
+        common = (f"cache_dir={place / 'cache'}", "progress=false")
+        write_runs(template, place / "listed", arguments.runs)
+        write_compared(place / "outputs", arguments.compared)
+        write_large(template, place / "outputs", arguments.megabytes)
+        time.sleep(3)  # what was written in the last two seconds is not kept in the index
+        size = sum(path.stat().st_size for path in (place / "listed").rglob("*") if path.is_file())
+        runs, compared, large = (
+            f"output_dir={place / each}" for each in ("listed", "outputs", "outputs/large")
+        )
+        for told, command in (
+            (f"{arguments.runs:,} runs ({size / 1e6:,.0f} MB), first listing", ("task=runs", runs)),
+            (f"{arguments.runs:,} runs, second listing", ("task=runs", runs)),
+            (
+                f"{arguments.runs:,} runs, filtered and sorted, to CSV",
+                ("task=runs", runs, "ledger.where=phases.distill.optimizer.lr<=5e-5", "ledger.sort=[name,-value]",
+                 f"out={place / 'runs.csv'}"),
+            ),
+            (
+                f"{arguments.compared:,} runs compared",
+                ("task=compare", compared, f"runs=[{place / 'outputs' / 'compared'}]"),
+            ),
+            (f"{arguments.megabytes:g} MB of records, listed", ("task=runs", large)),
+            (
+                f"{arguments.megabytes:g} MB of records, compared",
+                ("task=compare", compared, f"runs=[{place / 'outputs' / 'large'}]"),
+            ),
+        ):  # fmt: skip
+            seconds, mib = timed(*command, *common)
+            print(f"{told}: {seconds:.1f} s, {mib:,.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ class Suite:
 
     def write(self) -> None:
         """Write table and summary of all measurements in the folder."""
-        from colbert_lab.results.environment import describe, hardware_label
+        from colbert_lab.records.environment import describe, hardware_label
 
         rows = summary(self.book.lines)
         versions = {cell_of(line)[0]: line["versions"] for line in self.book.lines if "versions" in line}

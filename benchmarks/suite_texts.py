@@ -11,9 +11,10 @@ from typing import Any
 
 QUERY_WORDS = 3  # of a document that make the query of a contrastive pair: few, so that the loss is not zero
 SHARPEN = 4.0  # z-scores of the teacher's scores times this are the labels on every side (temperature 0.25)
-STUDENT: dict[str, Any] = {
-    "bias": False, "attention": "eager", "query_length": 32, "document_length": 32, "query_prompt": "",
-    "document_prompt": "", "extend_length": False, "dim": 128, "skiplist": "punctuation",
+STUDENT: dict[str, Any] = {"bias": False, "attention": "eager", "dim": 128}
+RULES: dict[str, Any] = {
+    "query_length": 32, "document_length": 32, "query_prompt": "", "document_prompt": "", "extend_length": False,
+    "skiplist": "punctuation",
 }  # fmt: skip
 """What all sides have in common; every side is told the length of documents that a case has."""
 PYLATE = {
@@ -148,7 +149,7 @@ def pair_batches(collection: Collection, count: int, size: int) -> list[list[Row
 
 def split_texts(folder: Path, documents: int | None, queries: int | None) -> dict[str, Any]:
     """The test split of a folder in BEIR layout, cut with the relevant documents first."""
-    from colbert_lab.text.beir import load_beir
+    from colbert_lab.text.collections.beir import load_beir
 
     split = load_beir(folder, "test", documents=documents, queries=queries)
     return {
@@ -169,8 +170,9 @@ def write_weights(folder: Path, backbone: str) -> int:
     """
     import torch
 
-    from colbert_lab.student.formats.known import save_checkpoint
-    from colbert_lab.student.student import build_student
+    from colbert_lab.model.formats.known import save_checkpoint
+    from colbert_lab.model.student import NewStudent, build_student
+    from colbert_lab.model.tokenizer import TokenRules
 
     mark = folder / "positions.json"
     if mark.is_file():
@@ -181,11 +183,10 @@ def write_weights(folder: Path, backbone: str) -> int:
         for layout in LAYOUTS:
             own = kind == "defaults" and layout == "colbert_lab"
             torch.manual_seed(0)
+            dropout = 0.0 if kind == "same" or own else None
             student = build_student(
-                backbone=backbone,
-                dropout=0.0 if kind == "same" or own else None,
-                **STUDENT,
-                **(OURS if own else PYLATE),
+                NewStudent(backbone=backbone, dropout=dropout, **STUDENT),
+                TokenRules(**RULES, **(OURS if own else PYLATE)),
             )
             positions = getattr(student.model.backbone.config, "max_position_embeddings", 1 << 20)
             (folder / kind / layout).mkdir(parents=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from colbert_lab.api import Model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(path: str | Path, *, device: str | None = None, precision: str = "auto") -> Model:

@@ -6,24 +6,37 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from colbert_lab.atomic import atomic_folder
-from colbert_lab.errors import InputError, some_ids
-from colbert_lab.retrieval.corpus import student_fingerprint
-from colbert_lab.retrieval.exact import search, tie_ranks
-from colbert_lab.retrieval.rerank import rerank
-from colbert_lab.retrieval.storage import codec_of
-from colbert_lab.retrieval.store import TokenStore, codec_for, convert, in_memory, open_shard, write_shard
-from colbert_lab.student.encode import encode
-from colbert_lab.student.formats.known import load_checkpoint
-from colbert_lab.student.student import Student
+from colbert_lab.base.atomic import atomic_folder, is_name
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.given import given_texts, named_texts, whole_number
+from colbert_lab.base.outside import read_json
+from colbert_lab.base.types import PackedEmbeddings, Role
+from colbert_lab.model.encode import encode
+from colbert_lab.model.formats.known import load_checkpoint
+from colbert_lab.model.student import Student
+from colbert_lab.model.unread import check_student_knows
+from colbert_lab.search.corpus import student_fingerprint
+from colbert_lab.search.exact import rerank, search, tie_ranks
+from colbert_lab.search.storage import codec_of
+from colbert_lab.search.store import TokenStore, codec_for, convert, in_memory, open_shard, write_shard
 from colbert_lab.training.precision import pick_precision
-from colbert_lab.types import PackedEmbeddings, Role
 
 INDEX_FILE = "index.json"
+LARGEST_INDEX = 2**33  # bytes: the ids of all documents
+
+
+class IndexFacts(TypedDict):
+    """What it says of an index."""
+
+    student: str
+    storage: str
+    ids: list  # type: ignore[type-arg]  # of texts; millions, which are looked at all at once
+    shards: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,8 @@ class Model:
     """
 
     def __init__(self, student: Student, precision: str = "32-true", token_budget: int = 4096) -> None:
+        if isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1:
+            raise InputError(f"token_budget={token_budget!r}: must be a whole number from 1")
         self.student = student
         self.precision = precision
         self.token_budget = token_budget
@@ -82,12 +97,17 @@ class Model:
 
         Returns:
             Best first; ties by document id, largest first.
+
+        Raises:
+            InputError: no documents, something that is no text, or a ``k`` below 1.
         """
-        named = _named(documents)
+        named = named_texts(documents)
         ids = list(named)
+        most = len(ids) if k is None else whole_number(k)
+        (query,) = given_texts([query], "query")
         store = in_memory(self.packed(list(named.values()), "document"))
         scores, rows = rerank(
-            self.packed([query], "query"), store, [torch.arange(len(ids))], tie_ranks(ids), k or len(ids)
+            self.packed([query], "query"), store, [torch.arange(len(ids))], tie_ranks(ids), most
         )
         return [Hit(ids[row], score) for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)]
 
@@ -117,10 +137,12 @@ class Model:
         """
         folder = Path(path).expanduser()
         try:
-            facts = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-            student, storage, ids, shards = (facts[key] for key in ("student", "storage", "ids", "shards"))
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{folder}: no index here ({INDEX_FILE} cannot be read)") from error
+            facts = read_json(folder / INDEX_FILE, IndexFacts, largest=LARGEST_INDEX)
+        except InputError as error:
+            raise InputError(f"{folder}: no index here ({error})") from error
+        student, storage, ids, shards = (facts["student"], facts["storage"], facts["ids"], facts["shards"])
+        if not shards or not all(map(is_name, shards)) or not all(type(each) is str for each in ids):
+            raise InputError(f"{folder / INDEX_FILE}: is damaged; make the index anew")
         if student != student_fingerprint(self.student):
             raise InputError(
                 f"{folder}: this index was made by another student; load that one, or index anew"
@@ -135,9 +157,11 @@ class Model:
         """Like :meth:`encode`, all texts end to end."""
         if role not in ("query", "document"):
             raise InputError(f"role={role}: must be query or document")
+        texts = given_texts(texts, "texts")
+        check_student_knows(self.student.tokenizer, texts, "texts", f"{role} texts")
         return encode(
             self.student,
-            list(texts),
+            texts,
             role,
             token_budget=self.token_budget,
             precision=self.precision,
@@ -171,7 +195,7 @@ class Index:
         Raises:
             InputError: no documents, an id that is there already, or a text without a scoring token.
         """
-        named = _named(documents, first=len(self.ids))
+        named = named_texts(documents, first=len(self.ids))
         known = sorted(set(named) & set(self.ids))
         if known:
             raise InputError(f"document ids are in the index already: {some_ids(known)}")
@@ -192,11 +216,11 @@ class Index:
             For each query its documents, best first; ties by document id, largest first.
 
         Raises:
-            InputError: the index is empty.
+            InputError: the index is empty, something is no text, or ``k`` is below 1.
         """
         if self.store is None:
             raise InputError("this index is empty; add documents first")
-        texts = [queries] if isinstance(queries, str) else list(queries)
+        k, texts = whole_number(k), given_texts([queries] if isinstance(queries, str) else queries, "queries")
         device = next(self.model.student.model.parameters()).device
         scores, rows = search(
             self.model.packed(texts, "query"), self.store, tie_ranks(self.ids), k, device=device
@@ -237,22 +261,22 @@ def load(
             of a model in the layout of PyLate, sentence-transformers, Stanford's ColBERT or ColBERT-AZ.
         device: such as ``cpu`` or ``cuda``; None takes CUDA where there is one.
         precision: ``auto`` (bf16-mixed where the device is faster in it), ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        trust_remote_code: run Python code that comes with a backbone; off unless asked for.
+        trust_remote_code: run Python code that comes with a backbone, or that the folder names of its head; off unless
+            asked for.
 
     Raises:
-        InputError: there is no student here.
+        InputError: there is no student here, or no such device or precision.
     """
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        where = torch.empty(0, device=chosen).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise InputError(f"device={device}: torch has no such device here ({_first_line(error)})") from error
+    picked = pick_precision(precision, "gpu" if where.type == "cuda" else "cpu")
     student = load_checkpoint(str(path), trust_remote_code=trust_remote_code, key="path")
     student.model.to(where).eval()
-    return Model(student, pick_precision(precision, "gpu" if where.type == "cuda" else "cpu"))
+    return Model(student, picked)
 
 
-def _named(documents: Mapping[str, str] | Sequence[str], first: int = 0) -> dict[str, str]:
-    if isinstance(documents, str):
-        raise InputError("documents must be a list of texts, or texts by id, not one text")
-    if not documents:
-        raise InputError("there are no documents")
-    if isinstance(documents, Mapping):
-        return dict(documents)
-    return {str(number): text for number, text in enumerate(documents, start=first)}
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

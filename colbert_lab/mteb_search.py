@@ -9,16 +9,18 @@ mteb.evaluate(MtebSearch(model, "my_lab/colbert_zero_kd"), mteb.get_tasks(tasks=
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from colbert_lab.api import Index, Model
-from colbert_lab.errors import InputError
-from colbert_lab.retrieval.corpus import student_fingerprint
-from colbert_lab.retrieval.exact import tie_ranks
-from colbert_lab.retrieval.rerank import rerank
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.search.corpus import student_fingerprint
+from colbert_lab.search.exact import rerank, tie_ranks
+
+log = logging.getLogger(__name__)
 
 
 class MtebSearch:
@@ -75,7 +77,8 @@ class MtebSearch:
         Args:
             queries: rows with ``id``, ``text`` and perhaps ``instruction``.
             top_k: documents to keep a query.
-            top_ranked: query id to the documents to rerank; None searches all.
+            top_ranked: query id to the documents to rerank; None searches all. A query that it lacks gets none, as
+                in mteb's own rerankers.
 
         Returns:
             Query id to {document id: MaxSim}.
@@ -94,7 +97,12 @@ class MtebSearch:
             }
         ids = self._index.ids
         row_of = {document: row for row, document in enumerate(ids)}
-        candidates = [torch.tensor([row_of[name] for name in top_ranked[query]]) for query in texts]
+        if missing := [query for query in texts if query not in top_ranked]:
+            log.warning("no list to rerank for %s; they get no documents", some_ids(missing))
+        candidates = [
+            torch.tensor([row_of[name] for name in top_ranked.get(query, ())], dtype=torch.long)
+            for query in texts
+        ]
         packed = self.model.packed(list(texts.values()), "query")
         scores, rows = rerank(packed, self._index.store, candidates, tie_ranks(ids), top_k)
         return {

@@ -26,19 +26,17 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.__main__ import CONF, one_line
-from colbert_lab.errors import InputError
-from colbert_lab.results.layout import print_tables
-from colbert_lab.results.run_directory import RunDirectory
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.layout import print_tables
+from colbert_lab.records.run_directory import RunDirectory
+from colbert_lab.run.sweeping import finished_before
 from colbert_lab.studies.answer import answer
-from colbert_lab.studies.checking import Check, check_table
-from colbert_lab.studies.collecting import collect
+from colbert_lab.studies.collecting import Check, check_table, collect
 from colbert_lab.studies.commands import Places, needs_collections, overrides, preparations, shown
-from colbert_lab.studies.overview import write_overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
-from colbert_lab.studies.readme import README, write_readme
+from colbert_lab.studies.readme import README, write_overview, write_readme
 from colbert_lab.studies.rows import read_rows, whole_rows, with_run, write_rows
 from colbert_lab.studies.study import NEUTRAL, Cell, Study
-from colbert_lab.sweeping import finished_before
 
 HERE = Path(__file__).resolve().parent
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException)

@@ -45,6 +45,24 @@ def make_tiny_decoder(folder: Path, model_type: str = "qwen3") -> Path:
     return folder
 
 
+def make_tiny_roberta(folder: Path, model_type: str = "roberta") -> Path:
+    """A random model of RoBERTa's family with the tiny BERT's tokenizer and 34 rows of positions."""
+    make_tiny_bert(folder)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        model_type,
+        vocab_size=len(AutoTokenizer.from_pretrained(folder)),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=34,
+        pad_token_id=0,
+    )
+    AutoModel.from_config(config).save_pretrained(folder)
+    return folder
+
+
 def make_tiny_modernbert(folder: Path) -> Path:
     """A random ModernBERT of full and sliding attention, with the tiny BERT's tokenizer."""
     make_tiny_bert(folder)

@@ -46,3 +46,12 @@ def command(*arguments: str) -> Outcome:
 def the_run(output_dir: Path, name: str) -> Path:
     """The newest run of a name."""
     return (output_dir / name / "latest").resolve()
+
+
+def written(output_dir: Path) -> list[Path]:
+    """Files that a command left below a folder; hashes of what it read (``cache/contents``) are no output."""
+    return [
+        path
+        for path in sorted(output_dir.rglob("*"))
+        if path.is_file() and path.parent != output_dir / "cache" / "contents"
+    ]

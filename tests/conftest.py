@@ -15,6 +15,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
+from tests.chaos.figures import pytest_addoption, pytest_terminal_summary  # noqa: F401 - hooks
+
 # Two test processes with two threads each would wait for one another on two cores.
 THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 torch.set_num_threads(int(os.environ.get("COLBERT_LAB_TEST_THREADS", THREADS)))
@@ -129,7 +131,7 @@ STUDENT: dict[str, Any] = {
 
 @pytest.fixture
 def student_settings(tiny_bert: Path) -> dict[str, Any]:
-    """Keyword arguments of ``build_student`` for the tiny BERT."""
+    """Keyword arguments of ``tests.toy.new_student`` for the tiny BERT."""
     return {"backbone": str(tiny_bert), **STUDENT}
 
 

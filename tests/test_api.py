@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import torch
 
 import colbert_lab
 from colbert_lab.api import Model
-from colbert_lab.errors import InputError
-from colbert_lab.student.formats.own import save_student
-from colbert_lab.student.student import build_student
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.formats.own import save_student
 from tests.conftest import sentences
+from tests.toy import new_student
 
 TEXTS = {f"d{n}": text for n, text in enumerate(sentences(30))}
 QUERIES = sentences(4, seed=9, high=7)
@@ -23,7 +24,7 @@ QUERIES = sentences(4, seed=9, high=7)
 def folder(student_settings: dict[str, Any], tmp_path: Path) -> Path:
     torch.manual_seed(0)
     prompts = {"query_prompt": "red ", "document_prompt": "blue "}
-    save_student(build_student(**(student_settings | prompts)), tmp_path / "student")
+    save_student(new_student(**(student_settings | prompts)), tmp_path / "student")
     return tmp_path / "student"
 
 
@@ -99,3 +100,45 @@ def test_mistakes_are_named(model: Model, folder: Path, tmp_path: Path) -> None:
         next(other.student.model.parameters()).add_(0.1)
     with pytest.raises(InputError, match=r"made by another student"):
         other.load_index(tmp_path / "index")
+
+
+def test_one_text_is_not_taken_letter_by_letter(model: Model) -> None:
+    with pytest.raises(InputError, match=r"^texts must be a list of texts, not 'red fish'"):
+        model.encode("red fish", role="query")
+    assert len(model.encode((text for text in ("red", "fish")), role="query")) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([1, 2], r"^documents: number 0 is 1, not a text"),
+        (["red", None], r"^documents: number 1 is None, not a text"),
+        ({1: "red"}, r"^ids of documents: number 0 is 1, not a text"),
+        ({"d": ["red"]}, r"^documents: number 0 is .*, not a text"),
+        (7, r"^documents must be a list of texts, not 7"),
+        (b"red", r"^documents must be a list of texts, not"),
+        (["red", "half \ud83d"], r"^documents: number 1 is no Unicode text .* at character 5\)"),
+    ],
+)
+def test_documents_that_are_no_texts(model: Model, documents: Any, message: str) -> None:
+    for call in (model.index, model.index(TEXTS).add, partial(model.rerank, "red")):
+        with pytest.raises(InputError, match=message):
+            call(documents)
+
+
+@pytest.mark.parametrize("k", [0, -1, True, 1.5, "3"])
+def test_a_number_of_hits_is_a_whole_one_from_one(model: Model, k: Any) -> None:
+    for call in (partial(model.rerank, "red", TEXTS), partial(model.index(TEXTS).search, "red")):
+        with pytest.raises(InputError, match=r"^k=.*: must be a whole number from 1"):
+            call(k=k)
+
+
+def test_queries_devices_and_budgets_that_are_none(model: Model, folder: Path) -> None:
+    with pytest.raises(InputError, match=r"^query: number 0 is .*, not a text"):
+        model.rerank(["red"], TEXTS)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^queries: number 0 is 5, not a text"):
+        model.index(TEXTS).search([5])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"^device=gpu9: torch has no such device here"):
+        colbert_lab.load(folder, device="gpu9")
+    with pytest.raises(InputError, match=r"^token_budget=0: must be a whole number from 1"):
+        Model(model.student, token_budget=0)

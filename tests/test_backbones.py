@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from colbert_lab.inputs import load_inputs
-from colbert_lab.results.records import read_records
-from colbert_lab.settings import checked
-from colbert_lab.student.encode import encode
-from colbert_lab.student.formats.own import load_student, save_student
-from colbert_lab.student.student import count_parameters
+from colbert_lab.model.colbert import count_parameters
+from colbert_lab.model.encode import encode
+from colbert_lab.model.formats.own import load_student, save_student
+from colbert_lab.records.records import read_records
+from colbert_lab.run.inputs import load_inputs
+from colbert_lab.settings import command_of
 from tests.backbones import make_tiny_decoder
-from tests.command import command, the_run
+from tests.command import command, the_run, written
 from tests.conftest import sentences
 from tests.test_configs import composed
 from tests.toy import toy_overrides, write_toy
@@ -29,8 +29,8 @@ SIZES = {  # backbone without pooler, two markers in the token table, head
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_muvera_student_has_the_published_size(name: str, tmp_path: Path) -> None:
-    cfg = checked(composed(f"student=muvera_{name}", "evaluation=none", f"cache_dir={tmp_path}"))
-    student = load_inputs(cfg, []).student
+    asked = command_of(composed(f"student=muvera_{name}", "evaluation=none", f"cache_dir={tmp_path}"))
+    student = load_inputs(asked).student
     assert count_parameters(student.model) == SIZES[name]
     assert student.model.dim == {"femto": 50, "pico": 80}.get(name, 128)
     assert (student.tokenizer.length("query"), student.tokenizer.length("document")) == (32, 300)
@@ -56,7 +56,7 @@ def test_muvera_nano_trains_from_scratch_and_loads_back(tiny_bert: Path, tmp_pat
     ours, theirs = (encode(s, sentences(5), "document", token_budget=256).emb_TD for s in (first, again))
     assert torch.equal(ours, theirs)
     torch.manual_seed(42)
-    untrained = load_inputs(checked(composed("student=muvera_nano", "evaluation=none")), []).student
+    untrained = load_inputs(command_of(composed("student=muvera_nano", "evaluation=none"))).student
     before = untrained.model.backbone.embeddings.word_embeddings.projections.weight
     after = first.model.backbone.embeddings.word_embeddings.projections.weight
     assert before.shape == after.shape
@@ -90,4 +90,4 @@ def test_bad_input_is_one_line(override: str, message: str, tiny_bert: Path, tmp
     assert outcome.status == 2
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not written(tmp_path / "out")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings import check_name
 from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy
 
@@ -257,15 +262,125 @@ def test_an_output_directory_that_cannot_be_written(arguments: list[str], tmp_pa
     assert_refused(outcome, tmp_path / "outputs", "output_dir", str(tmp_path / "file"))
 
 
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a/", "a//b", ".", "", "a\nb", "a\x1b[2J"])
+def test_a_name_that_leads_out_of_output_dir(name: str) -> None:
+    with pytest.raises(InputError, match=r"^name="):
+        check_name(name)
+
+
+def test_names_below_output_dir() -> None:
+    for name in ("kd", "a/b", "été 2", "..a", "kd=1"):
+        check_name(name)
+
+
+def test_a_sweep_makes_nothing_outside_of_output_dir(arguments: list[str], tmp_path: Path) -> None:
+    outcome = command("-m", *arguments, "name=../outside", "seed=1,2")
+    assert_refused(outcome, tmp_path, "name='../outside'")
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("task", ["train", "evaluate"])
+def test_a_cache_dir_that_is_a_file(task: str, arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        outcome = command(*arguments, f"task={task}", f"cache_dir={place}")
+        assert_refused(outcome, tmp_path / "outputs", f"cache_dir={place}", "is a file")
+
+
 def test_the_full_trace_is_there_when_asked_for(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from colbert_lab import __main__ as entry
-    from colbert_lab.errors import InputError
+    from colbert_lab.base.errors import InputError
 
     monkeypatch.setattr(entry, "WANTS_TRACE", True)
     with pytest.raises(InputError):
         command(*arguments, "schedule=[supervised]")
+
+
+@pytest.mark.parametrize("users", [None, "0", "1"])
+def test_processes_that_a_command_starts_give_the_trace_to_whom_asked_for_it(
+    users: str | None, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra is told to pass errors on; a child that saw this would end in a traceback, as would a later command."""
+    from colbert_lab import __main__ as entry
+
+    seen: list[str | None] = []
+    monkeypatch.setattr(entry, "USERS", users)
+    monkeypatch.setattr(entry, "execute", lambda _: seen.append(os.environ.get(entry.FULL_ERROR)))
+    monkeypatch.setenv(entry.FULL_ERROR, "before")
+    assert command(*arguments).status == 0
+    assert command("-m", *arguments, "seed=1,2").status == 0
+    assert seen == [users] * 3
+    assert os.environ[entry.FULL_ERROR] == "before"
+
+
+FULL = "No space left on device"
+LISTS = ["data=scored_lists", "data.scores=lists.jsonl", "teacher@score.teacher=bm25"]
+PLACES: dict[str, tuple[str, Exception, list[str]]] = {
+    "out": ("colbert_lab.base.parts:pq.write_table", OSError(errno.ENOSPC, FULL), ["task=score", *LISTS]),
+    "cache_dir": (
+        "pathlib:Path.write_text",
+        OSError(errno.ENOSPC, FULL),
+        ["task=score", *LISTS],
+    ),
+    "output_dir": (
+        "colbert_lab.model.formats.own:save_file",
+        RuntimeError(f"I/O error: {FULL} (os error 28)"),
+        [],
+    ),
+}
+"""By the setting that is to blame: what fails, how the library says it, and the command."""
+
+
+@pytest.mark.parametrize("key", PLACES)
+def test_a_full_disk_is_blamed_on_the_place_that_is_full(
+    key: str, arguments: list[str], toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, error, given = PLACES[key]
+    folders = {each: tmp_path / each for each in ("out", "cache_dir", "output_dir")}
+    if given:
+        arguments = [*given, f"data.path={toy}", f"out={folders['out']}", "progress=false"]
+    arguments = [*arguments, f"output_dir={folders['output_dir']}", f"cache_dir={folders['cache_dir']}"]
+
+    def full(*_: Any, **__: Any) -> None:
+        raise error
+
+    module, _, path = target.partition(":")
+    owner, _, name = path.rpartition(".")
+    monkeypatch.setattr(resolve_name(f"{module}:{owner}" if owner else module), name, full)
+    outcome = command(*arguments)
+    assert outcome.status == 2, outcome.err
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith(f"error: {key}={folders[key]}: {folders[key]}"), last
+    assert FULL in last
+    assert last.endswith(
+        f"the same command goes on once there is room, or choose another place with {key}=..."
+    )
+    assert not [each for each in set(folders) - {key} if f"{each}=" in last]
+
+
+def test_where_the_file_is_not_known_the_full_file_system_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from colbert_lab import __main__ as entry
+
+    cfg = OmegaConf.create({"out": None, "cache_dir": str(tmp_path / "c"), "output_dir": str(tmp_path / "o")})
+    problem = OSError(errno.ENOSPC, FULL)
+    assert entry.full_place(problem, cfg).startswith(
+        f"cache_dir={tmp_path}/c or output_dir={tmp_path}/o: {FULL}; "
+    )
+    monkeypatch.setattr(entry, "_free", lambda place: 0 if place.name == "c" else 10**9)
+    assert entry.full_place(problem, cfg).startswith(f"cache_dir={tmp_path}/c: {FULL}; ")
+    elsewhere = OSError(errno.ENOSPC, FULL, "/elsewhere/file")
+    assert entry.full_place(elsewhere, cfg) == (
+        f"/elsewhere/file: {FULL}; the same command goes on once there is room"
+    )
+    beside = OSError(errno.ENOSPC, FULL, f"{tmp_path}/other/file")  # its path begins like that of output_dir
+    assert "output_dir" not in entry.full_place(beside, cfg)
+    for made in ("o", "o.unfinished", ".o.ab_12xyz.tmp"):  # the last two become the first
+        within = OSError(errno.ENOSPC, FULL, f"{tmp_path}/{made}/file")
+        assert entry.full_place(within, cfg).startswith(f"output_dir={tmp_path}/o: {tmp_path}/{made}/file: ")
 
 
 def test_a_full_disk_ends_in_one_line_and_the_run_can_go_on(

@@ -12,8 +12,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from colbert_lab.__main__ import CONF
-from colbert_lab.results.rankings import ranking_path, read_per_query, read_ranking
-from colbert_lab.results.records import Record, read_records
+from colbert_lab.records.rankings import ranking_path, read_per_query, read_ranking
+from colbert_lab.records.records import Record, read_records
 from tests.command import Outcome, command, the_run
 from tests.conftest import sentences
 from tests.hub_copies import Collection, write_bright, write_nano
@@ -130,8 +130,10 @@ def test_bright_with_exclusions_and_prompts(tiny_bert: Path, tmp_path: Path) -> 
         ranking, _ = read_ranking(ranking_path(run, system, "evaluate", "aops"))
         lists = dict(zip(ranking.query_ids, ranking.document_ids, strict=True))
         everything = set(domains["aops"].documents)
-        assert set(lists["q0"]) == everything - {"d5", "d6", "d7"}
-        assert set(lists["q1"]) == everything
+        # BM25 ranks only what shares a word with the query.
+        allowed = everything - {"d5", "d6", "d7"}
+        assert set(lists["q0"]) <= allowed
+        assert system == "bm25" or (set(lists["q0"]), set(lists["q1"])) == (allowed, everything)
     records = read_records(run / "results.jsonl")
     found = by_split(records, "student", "ndcg@10")
     assert found["BRIGHT"].value == pytest.approx((found["aops"].value + found["pony"].value) / 2)
@@ -171,6 +173,7 @@ def test_candidate_lists_of_two_sources_and_their_average(tiny_bert: Path, tmp_p
         expected = (found["held_out.books"].value + found["held_out.laws"].value) / 2
         assert found["macro average"].value == pytest.approx(expected)
         ranking, per_query = read_ranking(ranking_path(run, system, "evaluate", "held_out.laws"))
-        assert {len(names) for names in ranking.document_ids} == {6}
+        lengths = {len(names) for names in ranking.document_ids}
+        assert lengths == {6} if system == "student" else max(lengths) <= 6
         assert min(per_query.values["mrr@100"]) >= 1 / 6
         assert not math.isnan(found["macro average"].value)

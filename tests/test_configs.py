@@ -11,13 +11,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.__main__ import CONF
-from colbert_lab.errors import InputError
-from colbert_lab.inputs import split_requests
-from colbert_lab.metrics.measures import parse_measure
-from colbert_lab.results.means import split_weights
-from colbert_lab.results.records import read_records
-from colbert_lab.settings import checked
-from colbert_lab.text.splits import DEV_NAMES
+from colbert_lab.base.errors import InputError
+from colbert_lab.evaluation.measures import parse_measure
+from colbert_lab.records.means import split_weights
+from colbert_lab.records.records import read_records
+from colbert_lab.run.inputs import split_requests
+from colbert_lab.settings import Command, checked
+from colbert_lab.text.collections.splits import DEV_NAMES
 from tests.command import command, the_run
 from tests.conftest import ROOT
 from tests.toy import write_toy
@@ -112,7 +112,7 @@ def test_an_option_composes(option: str) -> None:
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "evaluation").glob("*.yaml")))
 def test_an_evaluation_composes_and_selects_on_dev_or_nothing(option: str) -> None:
     cfg = checked(composed("+experiment=colbert_zero_kd", f"evaluation={option}", "++evaluation.path=DIR"))
-    requests = split_requests(cfg)
+    requests = split_requests(Command.of(cfg).settings.evaluation.splits, full=cfg.evaluation.full)
     assert cfg.evaluation.headline in (None, "dev/ndcg@10")
     assert all(parse_measure(measure)[1] <= cfg.evaluation.depth for measure in cfg.evaluation.measures)
     expanded = [f"{key}.source" if request.type == "candidates" else key for key, request in requests.items()]

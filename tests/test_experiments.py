@@ -13,13 +13,12 @@ from omegaconf import OmegaConf
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 
 from colbert_lab.__main__ import CONF
-from colbert_lab.results.identity import config_hash
+from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.commands import Places, overrides
-from colbert_lab.studies.overview import overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
-from colbert_lab.studies.readme import FIGURES, README, between, generated
+from colbert_lab.studies.readme import FIGURES, README, between, generated, overview
 from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"

@@ -10,10 +10,11 @@ import torch
 from datasets import Dataset
 
 from colbert_lab.api import Model
+from colbert_lab.base.types import Split
+from colbert_lab.model.student import Student
 from colbert_lab.mteb_search import MtebSearch
-from colbert_lab.student.student import Student, build_student
-from colbert_lab.types import Split
-from tests.metrics.test_evaluator import make_evaluator, make_split
+from tests.evaluation.test_evaluator import make_evaluator, make_split
+from tests.toy import new_student
 
 mteb = pytest.importorskip("mteb", reason="the extra 'mteb' is not installed")
 
@@ -58,7 +59,7 @@ def local_task(split: Split, top_ranked: dict[str, list[str]] | None = None) -> 
 @pytest.fixture
 def student(student_settings: dict[str, Any]) -> Student:
     torch.manual_seed(0)
-    return build_student(**student_settings)
+    return new_student(**student_settings)
 
 
 def test_mteb_measures_what_our_evaluator_measures(student: Student, tmp_path: Path) -> None:
@@ -87,6 +88,20 @@ def test_lists_are_reranked(student: Student) -> None:
         best = sorted(lists[query], key=whole[query].__getitem__, reverse=True)[:2]
         assert list(found) == best
         assert found == pytest.approx({name: whole[query][name] for name in best}, abs=1e-5)
+
+
+def test_a_query_without_a_list_gets_no_documents(student: Student, caplog: pytest.LogCaptureFixture) -> None:
+    split = make_split("test", 3)
+    search = MtebSearch(Model(student), "lab/tiny")
+    task = local_task(split)
+    task.load_data()
+    data = task.dataset["default"]["test"]
+    search.index(data["corpus"])
+    first, second, *_ = split.queries
+    found = search.search(data["queries"], top_k=2, top_ranked={first: ["d3", "d9"], second: []})
+    assert list(found) == list(split.queries)
+    assert [len(each) for each in found.values()] == [2, *[0] * (len(found) - 1)]
+    assert "no list to rerank for " in caplog.text
 
 
 def test_the_model_is_known_by_its_weights(student: Student) -> None:

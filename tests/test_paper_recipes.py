@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.__main__ import CONF
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.settings import checked
 from tests.test_paper import EXPERIMENTS as COLBERT_ZERO
 from tests.test_paper import Table, composed, differences

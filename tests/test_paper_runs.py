@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from colbert_lab.student.formats.known import save_checkpoint
-from colbert_lab.student.student import build_student
+from colbert_lab.model.formats.known import save_checkpoint
 from tests.command import command, the_run
 from tests.conftest import STUDENT, sentences
 from tests.hub_copies import write_configs, write_tables
 from tests.test_paper_recipes import PHASES, RUN
+from tests.toy import new_student
 
 
 def list_rows(texts: list[str], width: int, raw: bool) -> dict[str, list[dict[str, Any]]]:
@@ -92,7 +92,7 @@ def student_overrides(name: str, tiny_bert: Path, folder: Path) -> list[str]:
         settings = {"backbone": tiny_bert, "dim": 16, "query_length": 16, "document_length": 48}
         return [f"student.{key}={value}" for key, value in settings.items()]
     rules = {"query_marker": "[Q] ", "document_marker": "[D] ", "query_length": 16, "document_length": 48}
-    student = build_student(
+    student = new_student(
         **STUDENT | rules | {"dim": 8}, backbone=str(tiny_bert), head={"depth": 3, "width": 2.0}
     )
     folder.mkdir()

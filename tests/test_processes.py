@@ -10,15 +10,34 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from colbert_lab.results.records import read_records
-from tests.command import the_run
+from colbert_lab.base.errors import InputError
+from colbert_lab.records.records import read_records
+from colbert_lab.training.phase_files import read_metrics
+from tests.command import command, the_run
 from tests.test_schedule import three_phases
-from tests.toy import write_toy
+from tests.toy import toy_overrides, write_toy
+
+
+def test_workers_that_are_asked_for_are_used(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    def train_phase(*_: Any, num_workers: int, **__: Any) -> Any:
+        used.append(num_workers)
+        raise InputError("seen")
+
+    monkeypatch.setattr("colbert_lab.run.run.train_phase", train_phase)
+    arguments = toy_overrides(tiny_bert, write_toy(tmp_path / "toy"), tmp_path / "outputs")
+    given = [each for each in arguments if not each.startswith("evaluation")]
+    assert command(*given, "evaluation=none", "trainer.num_workers=3").status == 2
+    assert used == [3]
 
 
 @pytest.mark.slow
@@ -103,7 +122,7 @@ def test_two_processes_encode_what_one_process_searches(tiny_bert: Path, tmp_pat
 @pytest.mark.slow
 def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy")
-    found = {}
+    found, curves, counts = {}, {}, {}
     for name in ("whole", "killed"):
         outputs = tmp_path / name
         arguments = [
@@ -113,6 +132,7 @@ def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tm
             "evaluation.headline=null",
             "student.dropout=0.3",
             "phases.supervised.steps=30",
+            "phases.supervised.log_every=7",
             "trainer=ddp",
             "trainer.devices=2",
             "trainer.accelerator=cpu",
@@ -130,10 +150,22 @@ def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tm
                 assert time.monotonic() - begun < 120
             os.killpg(process.pid, signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
+            newest = max(
+                outputs.glob("toy/*/*/checkpoints/step=*.ckpt"), key=lambda path: path.stat().st_mtime
+            )
+            first, second = torch.load(newest, weights_only=True)["random_states"]
+            assert not torch.equal(first["cpu"], second["cpu"])
         done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         run = the_run(outputs, "toy")
         assert ("going on from step" in (run / "run.log").read_text()) == (name == "killed")
         found[name] = load_file(run / "supervised" / "student" / "model.safetensors")
+        rows = read_metrics(run / "supervised" / "metrics.csv")
+        curves[name] = [
+            row for row in rows if row.pop("time") and "_" not in row["name"].replace("list_mrr", "")
+        ]
+        counts[name] = json.loads((run / "supervised" / "phase.json").read_text())["tokens"]
+    assert curves["killed"] == curves["whole"]
+    assert counts["killed"] == counts["whole"]  # of both, whose texts differ
     for weight, value in found["whole"].items():
         assert torch.equal(found["killed"][weight], value), weight

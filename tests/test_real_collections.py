@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colbert_lab.results.records import read_records
+from colbert_lab.records.records import read_records
 from tests.command import Outcome, command, the_run
 from tests.conftest import SHARED_DATA
 from tests.toy import student_overrides

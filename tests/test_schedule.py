@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from colbert_lab.results.records import read_records
+from colbert_lab.records.records import read_records
 from tests.command import command, the_run
 from tests.toy import student_overrides, write_toy
 

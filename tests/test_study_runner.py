@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,8 @@ pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed"
 
 from colbert_lab.studies.chains import chain
 from colbert_lab.studies.reading import read_study
-from colbert_lab.studies.rows import PER_QUERY, RESULTS, RUNS, read_rows
+from colbert_lab.studies.rows import read_rows
+from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS
 from tests.conftest import ROOT
 from tests.studies.made_up import write_study
 from tests.toy import student_overrides, toy_overrides, write_toy
@@ -25,8 +25,7 @@ LR = "phases.distill.optimizer.lr"
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "experiments/study.py", *map(str, arguments)]
-    env = {**os.environ, "HYDRA_FULL_ERROR": "0"}  # which another test may have set
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def toy_study(folder: Path, tiny_bert: Path, toy: Path) -> Path:

@@ -6,17 +6,20 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pytorch_lightning.loggers import WandbLogger
 
-from colbert_lab import results
-from colbert_lab.results.tracking import STEP
-from colbert_lab.results.wandb_file import WandbRun
-from colbert_lab.results.wandb_phase import read_points
+from colbert_lab import records
+from colbert_lab.run.mirroring import Curves
+from colbert_lab.tracking.tracking import STEP
+from colbert_lab.tracking.wandb_phase import read_points
 from tests.command import Outcome, command, the_run
-from tests.results.offline import artifacts, finished_run
 from tests.toy import toy_overrides, write_toy
+from tests.tracking.offline import artifacts, finished_run
+from tests.tracking.wandb_file import WandbRun
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,7 @@ def logged_points(run: WandbRun) -> list[tuple[int, dict[str, float]]]:
 
 
 def plain(source: Path) -> list[dict[str, Any]]:
-    return [record.to_dict() for record in results.load(source)]
+    return [record.to_dict() for record in records.load(source)]
 
 
 def test_the_rows_come_back_from_copied_offline_files(sweep: tuple[Path, Outcome], tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_the_summary_has_cost_audits_origin_and_measures(sweep: tuple[Path, Outc
     assert phases(run)["distill"].summary["phase/parent"] == "untrained"
     assert phases(run)["second"].summary["phase/parent"] == "distill"
     summary = phases(run)["second"].summary
-    for record in results.load(run):
+    for record in records.load(run):
         who = record.phase if record.system == "student" else record.system
         assert summary[f"{who}/{record.split}/{record.measure}"] == pytest.approx(record.value, abs=1e-12)
 
@@ -232,6 +235,17 @@ def test_bad_input_of_a_rebuild_is_one_line(
     assert part in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert set(sweep[0].rglob("*")) == before
+
+
+def test_points_that_a_wandb_run_has_are_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int | None] = []
+    monkeypatch.setattr(WandbLogger, "log_metrics", lambda self, metrics, step: sent.append(step))
+    for resumed, expected in ((True, [5, 6]), (False, [3, 4, 5, 6])):
+        sent.clear()
+        curves = Curves(SimpleNamespace(resumed=resumed, summary={STEP: 5}))
+        for step in (3, 4, 5, 6):  # killed at 5, goes on from the checkpoint at 2
+            curves.log_metrics({"train/loss": 1.0}, step)
+        assert sent == expected
 
 
 def test_a_resumed_phase_is_whole_in_the_newest_folder(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from colbert_lab import results
-from colbert_lab.results.tracking import STEP, wandb_id
-from colbert_lab.results.wandb_phase import read_points
+from colbert_lab import records
+from colbert_lab.tracking.tracking import STEP, wandb_id
+from colbert_lab.tracking.wandb_phase import read_points
 from tests.command import command, the_run
 from tests.conftest import ROOT
-from tests.results.offline import finished_run
-from tests.results.wandb_server import ServedRun, WandbServer, environment, serving
 from tests.toy import toy_overrides, write_toy
+from tests.tracking.offline import finished_run
+from tests.tracking.wandb_server import ServedRun, WandbServer, environment, serving
 
 CLOSED = "http://127.0.0.1:9"
 """Nothing listens there (the discard port)."""
@@ -80,7 +80,7 @@ def assert_whole(found: ServedRun, run: Path) -> None:
     for row, (_, _, values) in zip(curve, points, strict=True):
         assert {key: row[key] for key in values} == values
     assert found.files["results.jsonl"] == (run / "results.jsonl").read_bytes()
-    for record in results.load(run):
+    for record in records.load(run):
         if record.system == "student":
             assert found.summary[f"{record.phase}/{record.split}/{record.measure}"] == record.value
     assert found.complete
@@ -151,8 +151,8 @@ def test_no_server_at_the_start_is_a_warning_and_offline(tiny_bert: Path, toy: P
     (folder,) = run.glob("wandb/offline-run-*")
     assert f"wandb sync {folder}\n" in done.stderr
     assert seconds < 200
-    rows = [record.to_dict() for record in results.load(run)]
-    assert [record.to_dict() for record in results.load(folder)] == rows
+    rows = [record.to_dict() for record in records.load(run)]
+    assert [record.to_dict() for record in records.load(folder)] == rows
 
 
 def test_no_server_is_an_error_before_training_where_online_is_asked_for(
@@ -179,9 +179,9 @@ def test_a_server_that_dies_loses_nothing(last: str, tiny_bert: Path, toy: Path,
     assert seconds < 200
     run = the_run(tmp_path, "toy")
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
-    rows = [record.to_dict() for record in results.load(run)]
+    rows = [record.to_dict() for record in records.load(run)]
     assert {row["phase"] for row in rows} == {"baselines", "before", "distill"}
-    assert [record.to_dict() for record in results.load(run / "wandb")] == rows
+    assert [record.to_dict() for record in records.load(run / "wandb")] == rows
     with serving() as server:
         (told,) = [line for line in done.stderr.splitlines() if "W&B" in line and "wandb sync " in line]
         sent = sync(server, home, *told.rpartition("wandb sync ")[2].split())

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from colbert_lab.model.student import NewStudent, Student, build_student
+from colbert_lab.model.tokenizer import TokenRules
 from tests.conftest import sentences, write_beir
 
 N_DOCUMENTS, N_TRAIN, N_TEST, N_CANDIDATES = 60, 40, 12, 6
@@ -31,6 +35,15 @@ def write_toy(folder: Path) -> Path:
     write_beir(folder, documents, queries, qrels)
     (folder / "lists.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists), encoding="utf-8")
     return folder
+
+
+def new_student(**settings: Any) -> Student:
+    """An untrained student by the names of its settings in the config, and those of its prompts."""
+    rules = {field.name for field in fields(TokenRules)}
+    return build_student(
+        NewStudent(**{name: value for name, value in settings.items() if name not in rules}),
+        TokenRules(**{name: value for name, value in settings.items() if name in rules}),
+    )
 
 
 def student_overrides(tiny_bert: Path) -> list[str]:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from talk import Suite
 
-from colbert_lab.text.examples import Example
+from colbert_lab.text.fingerprint import text_keys
+from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch, MicroBatches
+from colbert_lab.training.sampler import Drawn
 
 
 class File:
@@ -50,6 +52,14 @@ class File:
         """Ids and texts of all queries."""
         return ((str(n), row["query"]) for n, row in enumerate(self.rows))
 
+    def query_keys(self) -> np.ndarray:
+        """Keys of all queries."""
+        return text_keys(row["query"] for row in self.rows)
+
+    def positive_texts(self, pairs: np.ndarray) -> Iterator[str]:
+        """Positives of some rows."""
+        return (self.rows[row]["documents"][0] for row in pairs.tolist())
+
 
 class InOrder(MicroBatches):
     """Micro-batch k is the file's batch k instead of a random draw, made in the same way."""
@@ -64,16 +74,17 @@ class InOrder(MicroBatches):
         ordered.suite = suite
         return ordered
 
-    def examples(self, k: int) -> list[Example]:
+    def examples(self, k: int | Drawn) -> list[Example]:
         """The rows of batch k; after the last one the first again."""
-        (source,), first = self.sources, k * self.batch_size
+        number = k if isinstance(k, int) else k.number
+        (source,), first = self.sources, number * self.batch_size
         generator = np.random.default_rng(0)
         return [
             source.example((first + n) % len(source), source.fewest, generator)
             for n in range(self.batch_size)
         ]
 
-    def __getitem__(self, k: int) -> Batch:
+    def __getitem__(self, k: int | Drawn) -> Batch:
         begun = time.perf_counter()
         batch = super().__getitem__(k)
         self.suite.tokenising += time.perf_counter() - begun

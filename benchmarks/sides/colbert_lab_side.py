@@ -12,15 +12,13 @@ import torch
 import transformers
 from colbert_lab_rows import File, InOrder
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from talk import Suite, dcg, save_embeddings
 
 from colbert_lab.__main__ import CONF, PACKAGE
-from colbert_lab.results.environment import git_state
-from colbert_lab.scheduling import trainer_arguments
-from colbert_lab.settings.whole import checked
-from colbert_lab.student.formats.known import load_folder
-from colbert_lab.student.student import Student, pick_device
+from colbert_lab.model.formats.known import load_folder
+from colbert_lab.model.student import Student, pick_device
+from colbert_lab.records.environment import git_state
+from colbert_lab.settings import Settings, command_of
 from colbert_lab.training.callbacks import Points, RandomState
 from colbert_lab.training.cost import EncoderFlops, matmul_rate
 from colbert_lab.training.data import Batch, PhaseData
@@ -54,7 +52,7 @@ class Steps(pl.Callback):
         self.suite.wait()
 
 
-def config(spec: dict[str, Any]) -> DictConfig:
+def config(spec: dict[str, Any]) -> Settings:
     """The config of the phase: the defaults, and where the work is to be the same, what the suite says."""
     name = PHASES[spec.get("loss", "distillation")]
     phase = f"phases.{name}"
@@ -85,11 +83,10 @@ def config(spec: dict[str, Any]) -> DictConfig:
         overrides.append(f"student.attention={spec['variant']['attention']}")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=overrides)
-    cfg.trainer.precision = pick_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return checked(cfg)
+    return command_of(cfg, precision=pick_precision).settings
 
 
-def ready(suite: Suite, cfg: DictConfig, **settings: Any) -> None:
+def ready(suite: Suite, cfg: Settings, **settings: Any) -> None:
     """Say so, with what large matrix products reach here, which is what floors are computed from."""
     device = pick_device(cfg.trainer.accelerator)
     commit, dirty = git_state(PACKAGE)
@@ -103,7 +100,7 @@ def ready(suite: Suite, cfg: DictConfig, **settings: Any) -> None:
     suite.tell(ready=True, settings=found, versions=versions, rate=rate)
 
 
-def prepared(suite: Suite, cfg: DictConfig, student: Student) -> PreparedPhase:
+def prepared(suite: Suite, cfg: Settings, student: Student) -> PreparedPhase:
     """The phase over the suite's rows, in their order."""
     name = PHASES[suite.spec["loss"]]
     phase = prepare_phase(
@@ -118,16 +115,17 @@ def prepared(suite: Suite, cfg: DictConfig, student: Student) -> PreparedPhase:
     return replace(phase, batches=InOrder.of(phase.batches, suite))
 
 
-def training(suite: Suite, cfg: DictConfig) -> None:
+def training(suite: Suite, cfg: Settings) -> None:
     """Steps of a phase by Lightning's Trainer, as ``train_phase`` sets it up, without checkpoints and loggers."""
     student = load_folder(Path(suite.spec["weights"]), cfg.student.attention, False)
     phase = prepared(suite, cfg, student)
-    recompute = needs_gradcache(phase, student.model, cfg.trainer.precision)
+    device = pick_device(cfg.trainer.accelerator)
+    recompute = needs_gradcache(phase, phase.batches, student.model, cfg.trainer.precision, device)
     pl.seed_everything(0, verbose=False)
     flops = EncoderFlops.of(student.model)
     fit = phase_trainer(
         phase,
-        trainer_arguments(cfg),
+        cfg.trainer.arguments,
         max_steps=phase.max_steps,
         logger=False,
         callbacks=[Points(flops), RandomState(), Steps(suite, flops)],
@@ -141,9 +139,9 @@ def training(suite: Suite, cfg: DictConfig) -> None:
     fit.fit(module, PhaseData(phase.batches, start=0, total=phase.max_steps, num_workers=workers))
 
 
-def encoding(suite: Suite, cfg: DictConfig) -> None:
+def encoding(suite: Suite, cfg: Settings) -> None:
     """The corpus by ``student.encode``."""
-    from colbert_lab.student.encode import encode
+    from colbert_lab.model.encode import encode
 
     student = evaluated(suite, cfg)
     budget, precision, texts = cfg.evaluation.token_budget, cfg.trainer.precision, suite.texts["documents"]
@@ -161,19 +159,19 @@ def encoding(suite: Suite, cfg: DictConfig) -> None:
         suite.done(flops=flops, tokens=sum(lengths))
 
 
-def evaluated(suite: Suite, cfg: DictConfig) -> Student:
+def evaluated(suite: Suite, cfg: Settings) -> Student:
     """The student, with the document length of the suite."""
     student = load_folder(Path(suite.spec["weights"]), cfg.student.attention, False)
     tokenizer = student.tokenizer.with_rules(document_length=suite.spec["document_length"])
     return Student(student.model.to(pick_device(cfg.trainer.accelerator)).eval(), tokenizer)
 
 
-def evaluating(suite: Suite, cfg: DictConfig) -> None:
+def evaluating(suite: Suite, cfg: Settings) -> None:
     """A whole split by the evaluator."""
-    from colbert_lab.metrics import evaluator as searched
-    from colbert_lab.retrieval import corpus as encoded
-    from colbert_lab.retrieval.variants import SearchSettings
-    from colbert_lab.text.collection import build_corpus, build_split
+    from colbert_lab.evaluation import evaluator as searched
+    from colbert_lab.search import corpus as encoded
+    from colbert_lab.search.variants import SearchSettings
+    from colbert_lab.text.collections.collection import build_corpus, build_split
 
     searched.encode = encoded.encode = suite.clocked(encoded.encode)  # type: ignore[attr-defined]
     texts, student, evaluation = suite.texts, evaluated(suite, cfg), cfg.evaluation
@@ -195,14 +193,14 @@ def evaluating(suite: Suite, cfg: DictConfig) -> None:
         suite.done(value=result.per_query.mean("ndcg@10"))
 
 
-def searching(suite: Suite, cfg: DictConfig) -> None:
+def searching(suite: Suite, cfg: Settings) -> None:
     """Exact search alone, over embeddings that are there."""
     from search_given import Given
 
-    from colbert_lab.retrieval.exact import search
-    from colbert_lab.retrieval.storage import Float
-    from colbert_lab.retrieval.store import TokenStore, make_shard
-    from colbert_lab.types import PackedEmbeddings
+    from colbert_lab.base.types import PackedEmbeddings
+    from colbert_lab.search.exact import search
+    from colbert_lab.search.storage import Float
+    from colbert_lab.search.store import TokenStore, make_shard
 
     given, codec = Given(suite.spec), Float("float32")
     count, tokens, dim = given.documents.shape

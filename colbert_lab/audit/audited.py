@@ -13,14 +13,14 @@ from colbert_lab.audit.findings import DataFindings, Findings, PhaseFindings, So
 from colbert_lab.audit.lengths import Counts, Lengths, count_split, count_training, lengths_of, pooled
 from colbert_lab.audit.teacher import audit_teacher
 from colbert_lab.audit.training_text import TrainingText, training_text
-from colbert_lab.errors import InputError
-from colbert_lab.metrics.protocol import RULES
-from colbert_lab.objectives.distillation import Side
-from colbert_lab.text.beir import HELD_OUT
-from colbert_lab.text.contamination import overlapping_queries
-from colbert_lab.text.examples import Examples, ScoredLists
-from colbert_lab.tokens.tokenizer import StudentTokenizer
-from colbert_lab.types import Split
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Split
+from colbert_lab.evaluation.protocol import RULES
+from colbert_lab.model.tokenizer import StudentTokenizer
+from colbert_lab.text.collections.beir import HELD_OUT
+from colbert_lab.text.fingerprint import overlapping_queries
+from colbert_lab.text.rows.examples import Examples, ScoredLists
+from colbert_lab.training.objectives.term import Side
 
 log = logging.getLogger(__name__)
 

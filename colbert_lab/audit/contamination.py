@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from colbert_lab.audit.ngrams import Match, TextIndex
 from colbert_lab.audit.training_text import TrainingText, draw
-from colbert_lab.types import Corpus, Split
+from colbert_lab.base.types import Corpus, Split
 
 SHARED = 0.9  # of the training documents: from here on both sides are taken to read one corpus
 

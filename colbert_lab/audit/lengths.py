@@ -10,9 +10,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from colbert_lab.audit.training_text import TrainingText, draw
-from colbert_lab.tokens.tokenizer import StudentTokenizer
-from colbert_lab.tokens.truncation import room_without_prompt, token_counts
-from colbert_lab.types import Role, Split
+from colbert_lab.base.types import Role, Split
+from colbert_lab.model.tokenizer import StudentTokenizer
+from colbert_lab.model.unread import check_student_knows, room_without_prompt, token_counts
 
 BLOCK = 1000  # texts tokenised at once
 BINS = 40
@@ -43,6 +43,7 @@ class Lengths:
         lost: share of all text tokens that are cut off.
         edges: of the histogram's bins; the last bin holds everything longer too.
         counts: texts in each bin.
+        cut_side: what to say of the cut, where it is not the end that goes.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Lengths:
     lost: float
     edges: list[int]
     counts: list[int]
+    cut_side: str = ""
 
 
 def lengths_of(name: str, counts: Counts, tokenizer: StudentTokenizer) -> list[Lengths]:
@@ -91,7 +93,7 @@ def count_training(text: TrainingText, tokenizer: StudentTokenizer, most: int | 
     if documents is not None:
         wanted[:] = False
         wanted[documents] = True
-    counter = {role: _Counter(tokenizer) for role in get_args(Role)}
+    counter = {role: _Counter(tokenizer, f"{role} texts of {text.name}") for role in get_args(Role)}
     place = 0
     bar = tqdm(text.rows(rows), total=len(widths), desc=f"lengths of {text.name}", unit="row", disable=None)
     for row in bar:
@@ -113,7 +115,7 @@ def count_split(split: Split, tokenizer: StudentTokenizer, most: int | None, see
         seed: of the draw.
     """
     queries = list(split.queries.values())
-    counter = {role: _Counter(tokenizer) for role in get_args(Role)}
+    counter = {role: _Counter(tokenizer, f"{role} texts of {split.dataset}") for role in get_args(Role)}
     for number, (role, texts) in enumerate((("query", queries), ("document", split.corpus.texts))):
         chosen = draw(len(texts), most, seed, 2 + number)
         counter[role].add(texts[n] for n in (range(len(texts)) if chosen is None else chosen.tolist()))
@@ -129,8 +131,9 @@ def pooled(counts: Iterable[Counts]) -> Counts:
 class _Counter:
     """Tokenises in blocks, so that only one block of texts is in memory."""
 
-    def __init__(self, tokenizer: StudentTokenizer) -> None:
+    def __init__(self, tokenizer: StudentTokenizer, what: str) -> None:
         self.tokenizer = tokenizer
+        self.what = what
         self.texts: list[str] = []
         self.done: list[np.ndarray] = []
 
@@ -145,6 +148,8 @@ class _Counter:
         return np.concatenate(self.done)
 
     def _flush(self) -> None:
+        if self.texts:
+            check_student_knows(self.tokenizer, self.texts, "student", self.what)
         self.done.append(token_counts(self.tokenizer, self.texts))
         self.texts = []
 
@@ -175,4 +180,5 @@ def _lengths(name: str, role: Role, counts: np.ndarray, tokenizer: StudentTokeni
         float(np.maximum(counts - room, 0).sum() / max(int(counts.sum()), 1)),
         edges[: end + 1].tolist(),
         histogram[:end].tolist(),
+        tokenizer.cut_side,
     )

@@ -9,8 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from colbert_lab.text.near_twins import run_hashes, words_of
-from colbert_lab.text.normalised import normalised, text_hash
+from colbert_lab.text.fingerprint import normalised, run_hashes, text_hash, words_of
 
 BLOCK = 2000  # streamed texts looked at together
 NAMED = 5  # places that are named for one text

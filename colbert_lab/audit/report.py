@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from colbert_lab.audit.contamination import Contamination, Found
 from colbert_lab.audit.findings import DataFindings, Findings, PhaseFindings
 from colbert_lab.audit.lengths import Lengths
-from colbert_lab.results.layout import Table
+from colbert_lab.base.layout import Table
 
 SHOWN = 10  # matches of one kind and split that are listed; audit.json has all
 LENGTHS = ("texts", "mean", "median", "p90", "p99", "longest", "room", "cut", "no prompt", "lost")

@@ -11,15 +11,9 @@ import numpy as np
 import torch
 
 from colbert_lab.audit.training_text import draw
-from colbert_lab.objectives.distillation import (
-    FLAT,
-    ONE_HOT,
-    Normalisation,
-    Side,
-    log_distribution,
-    normalised_entropy,
-)
-from colbert_lab.text.examples import ScoredLists
+from colbert_lab.text.rows.examples import ScoredLists
+from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, log_distribution, normalised_entropy
+from colbert_lab.training.objectives.term import Normalisation, Side
 
 TOP, UNIFORM = 0.99, 0.99  # a list above: one document has nearly everything; all have nearly the same
 BINS = 20

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from colbert_lab.text.examples import Examples, ScoredLists
-from colbert_lab.text.normalised import normalised, text_hash
-from colbert_lab.text.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples
+from colbert_lab.text.fingerprint import normalised, text_hash
+from colbert_lab.text.rows.examples import Examples, ScoredLists
+from colbert_lab.text.rows.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples
 
 
 @dataclass(frozen=True)

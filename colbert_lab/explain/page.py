@@ -1,17 +1,97 @@
-"""An explanation as one HTML file that needs no script and nothing from elsewhere."""
+"""An explanation as one HTML file that needs no script and nothing from elsewhere, and its colours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from colbert_lab.explain import summary
-from colbert_lab.explain.colours import STEPS, step_of, style_sheet
+from colbert_lab.explain import matches
 from colbert_lab.explain.matches import Explanation
+
+STEPS = 12
+"""Shades between nothing and the highest value."""
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of the page on one kind of screen.
+
+    Attributes:
+        paper: the ground.
+        ink: letters, also on every shade.
+        soft: letters of lesser importance, on the ground alone.
+        line: borders.
+        mark: bars.
+        most: the shade of the highest value; the lowest one is the paper.
+    """
+
+    paper: Colour
+    ink: Colour
+    soft: Colour
+    line: Colour
+    mark: Colour
+    most: Colour
+
+    def shade(self, step: int) -> Colour:
+        """The ground of a value, from 0 (the paper) to ``STEPS - 1``."""
+        part = step / (STEPS - 1)
+        red, green, blue = (round(a + part * (b - a)) for a, b in zip(self.paper, self.most, strict=True))
+        return red, green, blue
+
+
+LIGHT = Theme(
+    paper=(255, 255, 255),
+    ink=(17, 17, 17),
+    soft=(85, 85, 85),
+    line=(216, 222, 228),
+    mark=(31, 111, 178),
+    most=(92, 168, 224),
+)
+DARK = Theme(
+    paper=(18, 21, 25),
+    ink=(240, 243, 246),
+    soft=(170, 178, 186),
+    line=(60, 66, 73),
+    mark=(88, 166, 230),
+    most=(24, 100, 164),
+)
+
+
+def step_of(value: float, low: float, high: float) -> int:
+    """The step of a value on a scale from ``low`` to ``high``; the lowest step where the scale has no extent."""
+    if high <= low:
+        return 0
+    return min(max(round((STEPS - 1) * (value - low) / (high - low)), 0), STEPS - 1)
+
+
+def style_sheet() -> str:
+    """The colours as CSS: light ones, dark ones where the reader's system is dark, light ones on printed paper."""
+    light, dark = _rules(LIGHT), _rules(DARK)
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
+
+
+def _rules(theme: Theme) -> str:
+    names = {
+        "paper": theme.paper,
+        "ink": theme.ink,
+        "soft": theme.soft,
+        "line": theme.line,
+        "mark": theme.mark,
+    }
+    variables = "; ".join(f"--{name}: {_hex(colour)}" for name, colour in names.items())
+    shades = [f".h{step} {{ background: {_hex(theme.shade(step))} }}" for step in range(STEPS)]
+    return "\n".join([f":root {{ {variables} }}", *shades])
+
+
+def _hex(colour: Colour) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
+
 
 TEMPLATE = "page.html.j2"
 
@@ -45,9 +125,9 @@ def to_html(
         heatmap=heatmap,
         steps=STEPS,
         colours=Markup(style_sheet()),
-        signs=summary.signs(explanation),
-        headline=summary.headline(explanation),
-        counts=[summary.counts(reading) for reading in (explanation.query, explanation.document)],
+        signs=matches.signs(explanation),
+        headline=matches.headline(explanation),
+        counts=[matches.counts(reading) for reading in (explanation.query, explanation.document)],
         rows=_rows(explanation, top, low, high),
         cells=_cells(explanation, low, high) if explanation.similarity_QL.numel() <= heatmap else [],
         low=low,
@@ -58,21 +138,21 @@ def to_html(
 
 def _shown(value: Any) -> Any:
     """Characters that would not be seen, or that are not allowed on a page, as pictures of them."""
-    return summary.visible(value) if type(value) is str else value
+    return matches.visible(value) if type(value) is str else value
 
 
 def _rows(explanation: Explanation, top: int, low: float, high: float) -> list[dict[str, Any]]:
-    matches = {match.token: match for match in explanation.matches}
+    of_token = {match.token: match for match in explanation.matches}
     highest = max(match.best for match in explanation.matches)
     rows = []
     for position, token in enumerate(explanation.query.tokens):
-        match = matches.get(position)
+        match = of_token.get(position)
         row: dict[str, Any] = {"token": token, "match": match}
         if match is not None:
             best = zip(match.documents[:top], match.similarities[:top], strict=True)
             row |= {
                 "bar": round(100 * max(match.best, 0.0) / highest) if highest > 0 else 0,
-                "share": summary.share(match),
+                "share": matches.share(match),
                 "best": [
                     (explanation.document.tokens[n], similarity, step_of(similarity, low, high))
                     for n, similarity in best

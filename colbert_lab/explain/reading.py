@@ -10,8 +10,8 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from colbert_lab.tokens.tokenizer import StudentTokenizer
-from colbert_lab.types import Role, Tokens
+from colbert_lab.base.types import Role, Tokens
+from colbert_lab.model.tokenizer import StudentTokenizer
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding
@@ -71,6 +71,7 @@ class ReadText:
         tokens: all tokens, in order.
         length: the most tokens that the student gives a text in this role.
         cut: tokens of the text that are left out, as it is longer.
+        cut_side: what to say of them, where they are not the last ones.
     """
 
     role: Role
@@ -78,6 +79,7 @@ class ReadText:
     tokens: tuple[Token, ...]
     length: int
     cut: int
+    cut_side: str = ""
 
     @property
     def scoring(self) -> list[int]:
@@ -167,7 +169,10 @@ def read(tokenizer: StudentTokenizer, text: str, role: Role) -> tuple[ReadText, 
     labels = _labels(text, found, of_text, same_word)
     found = [replace(token, label=labels.get(n, token.label)) for n, token in enumerate(found)]
     uncut = sum(not prompt or end > len(prompt) for _, end in given["offset_mapping"])
-    shown = ReadText(role, text, tuple(_numbered(found)), tokenizer.length(role), uncut - len(of_text))
+    left_out = uncut - len(of_text)
+    shown = ReadText(
+        role, text, tuple(_numbered(found)), tokenizer.length(role), left_out, tokenizer.cut_side
+    )
     return shown, tokens
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from colbert_lab.explain import summary
+from colbert_lab.base.layout import NONE, Table, escaped
+from colbert_lab.explain import matches
 from colbert_lab.explain.matches import Explanation, Match, explain
 from colbert_lab.explain.reading import Token
-from colbert_lab.results.layout import Table, escaped
-from colbert_lab.student.student import Student
-
-NONE = "-"
+from colbert_lab.model.student import Student
 
 
 @dataclass(frozen=True)
@@ -84,15 +82,15 @@ def _by_label(each: Seen) -> dict[str, tuple[Match, Match]]:
     return {_named(tokens[one.token]): (one, other) for one, other in pairs}
 
 
-def _cells(matches: tuple[Match, Match], each: Seen) -> list[str]:
+def _cells(both: tuple[Match, Match], each: Seen) -> list[str]:
     cells = []
-    for match, explanation in zip(matches, (each.relevant, each.rival), strict=True):
+    for match, explanation in zip(both, (each.relevant, each.rival), strict=True):
         cells.append(f"{_named(explanation.document.tokens[match.documents[0]])} {match.best:.4f}")
-    return [*cells, f"{matches[0].best - matches[1].best:+.4f}"]
+    return [*cells, f"{both[0].best - both[1].best:+.4f}"]
 
 
 def _named(token: Token) -> str:
-    label = escaped(summary.visible(token.label))
+    label = escaped(matches.visible(token.label))
     return f"{label} *({token.about})*" if token.about else label
 
 
@@ -103,12 +101,12 @@ def _notes(students: Sequence[Seen]) -> list[str]:
     ]
     for each in students:
         for name, explanation in (("relevant", each.relevant), ("rival", each.rival)):
-            notes.append(f"{each.label}, {name}: {escaped(summary.counts(explanation.document))}.")
+            notes.append(f"{each.label}, {name}: {escaped(matches.counts(explanation.document))}.")
     signs = dict.fromkeys(
         part
         for each in students
         for explanation in (each.relevant, each.rival)
-        for part in summary.signs(explanation).split("; ")
+        for part in matches.signs(explanation).split("; ")
         if part
     )
     return [*notes, f"{escaped('; '.join(signs))}."] if signs else notes

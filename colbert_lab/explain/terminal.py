@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from colbert_lab.explain import summary
+from colbert_lab.explain import matches
 from colbert_lab.explain.matches import Explanation
 from colbert_lab.explain.reading import Token
 
@@ -51,9 +51,9 @@ def print_explanation(explanation: Explanation, top: int, console: Console | Non
     table.add_column("share", no_wrap=True, justify="right")
     table.add_column("best document tokens" if top > 1 else "best document token", overflow="fold")
     highest = max(match.best for match in explanation.matches)
-    matches = {match.token: match for match in explanation.matches}
+    of_token = {match.token: match for match in explanation.matches}
     for position, token in enumerate(explanation.query.tokens):
-        match = matches.get(position)
+        match = of_token.get(position)
         if match is None:
             table.add_row(_named(token), Text("–"), Text(""), Text(""))
             continue
@@ -67,14 +67,14 @@ def print_explanation(explanation: Explanation, top: int, console: Console | Non
             )
         )
         value = Text(f"{match.best:7.4f} ").append(bar, style=SHADES[-2].partition(" on ")[2])
-        table.add_row(_named(token), value, Text(summary.share(match)), best)
+        table.add_row(_named(token), value, Text(matches.share(match)), best)
     screen.print()
-    screen.print(Text(summary.headline(explanation), style="bold"))
+    screen.print(Text(matches.headline(explanation), style="bold"))
     for reading in (explanation.query, explanation.document):
-        screen.print(Text(summary.counts(reading)))
+        screen.print(Text(matches.counts(reading)))
     screen.print()
     screen.print(table, crop=False)
-    if signs := summary.signs(explanation):
+    if signs := matches.signs(explanation):
         screen.print(Text(signs, style="dim"))
     screen.print()
     screen.print(Text("document tokens that were matched, and the sum of those similarities", style="bold"))
@@ -86,7 +86,7 @@ def _named(token: Token) -> Text:
     """A token's label, and what it is where it is no ordinary one."""
     from rich.text import Text
 
-    text = Text(summary.visible(token.label))
+    text = Text(matches.visible(token.label))
     return text.append(f" ({token.about})", style="dim italic") if token.about else text
 
 
@@ -106,7 +106,7 @@ def _document(explanation: Explanation) -> Text:
             style = "dim"
         elif weight > 0:
             style = SHADES[min(int(len(SHADES) * weight / highest), len(SHADES) - 1)]
-        text.append(summary.visible(piece.text), style=style)
+        text.append(matches.visible(piece.text), style=style)
     return text
 
 

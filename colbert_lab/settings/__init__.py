@@ -1,5 +1,11 @@
-"""The config's schema: names and types, checked when a config is composed."""
+"""The config's schema: names, types and ranges, checked when a config is composed.
 
-from colbert_lab.settings.whole import Settings, checked
+Comes in: what Hydra composed from ``conf/``. Goes out: a command: the same config as one
+typed, frozen object, every value checked, or one line that says what is wrong.
+May import: ``base``.
+"""
 
-__all__ = ["Settings", "checked"]
+from colbert_lab.settings.command import Command, command_of
+from colbert_lab.settings.whole import Settings, check_name, checked
+
+__all__ = ["Command", "Settings", "check_name", "checked", "command_of"]

@@ -7,20 +7,29 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from colbert_lab.settings.allowed import filled, like, number, one_of, whole
+from colbert_lab.settings.phase import PRECISIONS
+from colbert_lab.settings.roles import DEFAULT, HOW, MEASURED, RESULT, Role, having
+
+MODES = ("exact", "rerank", "muvera", "muvera_rerank", "plaid")
+STORAGES = ("float32", "float16", "int8", "residual1", "residual2", "residual4")
+LEAST_MEMORY = 0.25
+"""GiB. With less, the buffers of a shard are so small (32 MiB) that glibc's malloc takes them from its heap, which
+keeps most of what is freed there: memory then grows with the corpus (1 GB for 24,000 documents was measured)."""
 # OmegaConf 2.3 reads Optional[X] and X | None alike; Any stands for a union, or for what Hydra instantiates.
 
 
-@dataclass
+@dataclass(frozen=True)
 class DevCutSettings:
     """Size of the dev split that is evaluated while training."""
 
-    documents: int | None = MISSING
-    queries: int | None = MISSING
+    documents: int | None = whole(1)
+    queries: int | None = whole(1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class TableSettings:
-    """See :class:`colbert_lab.text.hub_tables.Table`."""
+    """See :class:`colbert_lab.text.collections.hub_splits.Table`."""
 
     path: str = "{path}"
     config: str | None = None
@@ -29,9 +38,9 @@ class TableSettings:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(frozen=True)
 class LayoutSettings:
-    """See :class:`colbert_lab.text.hub_splits.Layout`, and ``conf/layout``."""
+    """See :class:`colbert_lab.text.collections.hub_splits.Layout`, and ``conf/layout``."""
 
     corpus: TableSettings | None = None
     queries: TableSettings | None = None
@@ -40,90 +49,92 @@ class LayoutSettings:
     skip_empty: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class ProtocolSettings:
-    """What a split asks for, see ``SplitRequest`` in ``text/split_request.py``; null leaves it to the student."""
+    """What a split asks for, see ``text/collections/split_request.py``; null leaves it to the student."""
 
-    query_length: int | None = None
-    document_length: int | None = None
+    query_length: int | None = whole(1, default=None)
+    document_length: int | None = whole(1, default=None)
     query_prompt: str | None = None
     document_prompt: str | None = None
     domain: str | None = None
     exclude_same_id: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class SplitSettings:
-    """One entry of ``evaluation.splits``, see :class:`colbert_lab.text.split_request.SplitRequest`."""
+    """One entry of ``evaluation.splits``, see :class:`colbert_lab.text.collections.split_request.SplitRequest`."""
 
     type: str = MISSING
     path: str | None = None
     split: str = MISSING
-    queries: int | None = None
+    queries: int | None = whole(1, default=None)
     layout: LayoutSettings | None = None
     name: str | None = None
     role: str | None = None
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
 
 
-@dataclass
+@dataclass(frozen=True)
 class RerankSettings:
     """What the mode ``rerank`` reranks: a retriever's documents or a TREC run file, its first ``depth``."""
 
-    depth: int = MISSING
+    depth: int = whole(1)
     first_stage: Any = MISSING
     run: str | None = MISSING
 
 
-@dataclass
+@dataclass(frozen=True)
 class MuveraSettings:
-    """See :class:`colbert_lab.retrieval.variants.Muvera`."""
+    """See :class:`colbert_lab.search.variants.Muvera`."""
 
-    repetitions: int = MISSING
-    bits: int = MISSING
-    inner_dim: int | None = MISSING
-    final_dim: int | None = MISSING
+    repetitions: int = whole(1)
+    bits: int = whole(0)
+    inner_dim: int | None = whole(1)
+    final_dim: int | None = whole(1)
     fill_empty: bool = MISSING
-    seed: int = MISSING
+    seed: int = whole(0)
     approximate: bool = MISSING
-    rerank: int = MISSING
+    rerank: int = whole(1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class PlaidSettings:
-    """See :class:`colbert_lab.retrieval.variants.Plaid`."""
+    """See :class:`colbert_lab.search.variants.Plaid`."""
 
-    bits: int = MISSING
-    n_probe: int = MISSING
-    n_full_scores: int = MISSING
-    seed: int = MISSING
+    bits: int = one_of(1, 2, 4, 8)
+    n_probe: int = whole(1)
+    n_full_scores: int = whole(1)
+    seed: int = whole(0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class EvaluationSettings:
     """See ``conf/evaluation``."""
 
-    splits: dict[str, SplitSettings | None] = field(default_factory=dict)
-    every: Any = None
-    means: dict[str, list[str] | None] = field(default_factory=dict)
-    unknown_documents: str = "error"
-    path: str | None = None
-    split: str | None = None
-    full: bool = False
-    documents: int | None = None
-    headline: str | None = MISSING
-    measures: list[str] = MISSING
-    depth: int = MISSING
-    baselines: Any = MISSING
-    mode: Any = MISSING
-    storage: Any = MISSING
-    pool_factor: Any = MISSING
-    pool_protected: int = MISSING
-    rerank: RerankSettings = field(default_factory=RerankSettings)
-    muvera: MuveraSettings = field(default_factory=MuveraSettings)
-    plaid: PlaidSettings = field(default_factory=PlaidSettings)
-    memory: float = MISSING
-    keep_embeddings: bool = MISSING
-    during_training: DevCutSettings = field(default_factory=DevCutSettings)
-    token_budget: int = MISSING
-    precision: str = MISSING
+    splits: dict[str, SplitSettings | None] = having(MEASURED, field(default_factory=dict))
+    every: Any = having(DEFAULT, like(SplitSettings))
+    means: dict[str, list[str] | None] = having(RESULT, field(default_factory=dict))
+    unknown_documents: str = having(RESULT, one_of("error", "drop", default="error"))
+    path: str | None = having(DEFAULT, None)
+    split: str | None = having(DEFAULT, None)
+    full: bool = having(RESULT, False)
+    documents: int | None = having(RESULT, whole(1, default=None))
+    headline: str | None = having(RESULT)
+    measures: list[str] = having(RESULT, filled())
+    own_measures: dict[str, Any] = having(MEASURED | Role.IF_ANY, field(default_factory=dict))
+    depth: int = having(MEASURED, whole(1))
+    baselines: Any = having(RESULT)
+    mode: Any = having(MEASURED, one_of(*MODES, named="evaluation.own_modes", several=True))
+    own_modes: dict[str, Any] = having(MEASURED | Role.IF_ANY, field(default_factory=dict))
+    storage: Any = having(MEASURED, one_of(*STORAGES, several=True))
+    pool_factor: Any = having(MEASURED, whole(1, several=True))
+    pool_protected: int = having(MEASURED, whole(0))
+    rerank: RerankSettings = having(MEASURED, field(default_factory=RerankSettings))
+    muvera: MuveraSettings = having(MEASURED, field(default_factory=MuveraSettings))
+    plaid: PlaidSettings = having(MEASURED, field(default_factory=PlaidSettings))
+    memory: float = having(HOW | Role.ROUNDING, number(LEAST_MEMORY))
+    keep_embeddings: bool = having(HOW | Role.ROUNDING)
+    during_training: DevCutSettings = having(RESULT, field(default_factory=DevCutSettings))
+    token_budget: int = having(RESULT | Role.ROUNDING, whole(1))
+    precision: str = having(MEASURED, one_of(*PRECISIONS))

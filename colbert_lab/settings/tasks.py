@@ -7,12 +7,14 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from colbert_lab.settings.phase import SideSettings
+from colbert_lab.settings.allowed import number, one_of, whole
+from colbert_lab.settings.phase import LEAST_TEMPERATURE
+from colbert_lab.settings.roles import any_text
 
 
-@dataclass
+@dataclass(frozen=True)
 class CompareSettings:
-    """See :func:`colbert_lab.results.compare.compare_runs`."""
+    """See :func:`colbert_lab.analysis.compare.compare_runs`."""
 
     baseline: str | None = MISSING
     measures: list[str] | None = MISSING
@@ -23,75 +25,83 @@ class CompareSettings:
     output: str | None = MISSING
 
 
-@dataclass
+@dataclass(frozen=True)
 class ScoreSettings:
     """See ``conf/score``."""
 
     teacher: Any = None
     files: list[str] = MISSING
-    combine: str = MISSING
-    missing: str = MISSING
-    candidates: str = MISSING
+    combine: str = one_of("zscore", "rank")
+    missing: str = one_of("lowest", "drop")
+    candidates: str = one_of("auto", "source", "retrieve")
     retrievers: Any = MISSING
-    top: int = MISSING
-    random: int = MISSING
+    top: int = whole(1)
+    random: int = whole(0)
     positives: bool = MISSING
-    part: int = MISSING
+    part: int = whole(1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class MineFilterSettings:
-    """See :class:`colbert_lab.teachers.positive_aware.PositiveAware`."""
+    """See :class:`colbert_lab.sources.choosing.PositiveAware`."""
 
     teacher: Any = None
-    max_score: float | None = MISSING
-    ratio: float | None = MISSING
-    margin: float | None = MISSING
+    max_score: float | None = number()
+    ratio: float | None = number(above=0)
+    margin: float | None = number()
 
 
-@dataclass
+@dataclass(frozen=True)
 class MineSettings:
-    """See :class:`colbert_lab.teachers.mining.Mining` and :class:`colbert_lab.teachers.mined.Finishing`."""
+    """See :class:`colbert_lab.sources.mining.Mining` and :class:`colbert_lab.sources.mined.Finishing`."""
 
     retrievers: dict[str, Any] = field(default_factory=dict)
-    shares: dict[str, float] | None = MISSING
-    negatives: int = MISSING
-    ranks: list[int] = MISSING
-    sample: str = MISSING
+    shares: dict[str, float] | None = number(0, 1)
+    negatives: int = whole(1)
+    ranks: list[int] = whole(1)
+    sample: str = one_of("top", "random")
     filter: MineFilterSettings = field(default_factory=MineFilterSettings)
-    short: str = MISSING
-    output: str = MISSING
-    part: int = MISSING
+    short: str = one_of("keep", "drop", "error")
+    output: str = one_of("triples", "lists")
+    part: int = whole(1)
 
 
-@dataclass
+@dataclass(frozen=True)
+class AuditedTeacherSettings:
+    """How the audit makes a distribution of a teacher's scores: :class:`colbert_lab.training.objectives.term.Side`."""
+
+    normalisation: str = one_of("none", "minmax", "zscore")
+    temperature: float = number(LEAST_TEMPERATURE)
+
+
+@dataclass(frozen=True)
 class AuditSettings:
     """See ``conf/audit``."""
 
-    rows: int | None = MISSING
-    documents: int | None = MISSING
-    ngram: int = MISSING
-    near: float = MISSING
-    splits: str = MISSING
-    teacher: SideSettings = field(default_factory=SideSettings)
+    rows: int | None = whole(1)
+    documents: int | None = whole(1)
+    ngram: int = whole(1)
+    near: float = number(above=0, high=1)
+    splits: str = one_of("auto", "evaluation", "data")
+    teacher: AuditedTeacherSettings = field(default_factory=AuditedTeacherSettings)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ExplainSettings:
     """See ``conf/explain``."""
 
-    top: int = MISSING
-    heatmap: int = MISSING
+    top: int = whole(1)
+    heatmap: int = whole(0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class PushSettings:
     """See ``conf/push``."""
 
     license: str | None = MISSING
     license_name: str | None = MISSING
     license_link: str | None = MISSING
-    language: Any = MISSING
+    language: list[str] | None = MISSING
     base_model: str | None = MISSING
     datasets: list[str] | None = MISSING
     private: bool = MISSING
@@ -99,59 +109,59 @@ class PushSettings:
     dry_run: bool = MISSING
 
 
-@dataclass
+@dataclass(frozen=True)
 class LedgerSettings:
-    """See :class:`colbert_lab.results.ledger_query.Query`, and ``conf/ledger``; a string stands for a list of one."""
+    """See :class:`colbert_lab.analysis.ledger.query.Query`, and ``conf/ledger``."""
 
-    name: Any = MISSING
-    status: Any = MISSING
-    where: Any = MISSING
+    name: list[str] | None = MISSING
+    status: list[str] | None = MISSING
+    where: list[str] | None = any_text()
     since: str | None = MISSING
-    commit: str | None = MISSING
-    sort: Any = MISSING
-    limit: int | None = MISSING
+    commit: str | None = any_text()
+    sort: list[str] | None = MISSING
+    limit: int | None = whole(1)
     headline: str | None = MISSING
-    columns: Any = MISSING
+    columns: list[str] | None = MISSING
 
 
-@dataclass
+@dataclass(frozen=True)
 class PlanSettings:
     """See ``conf/plan``."""
 
-    steps: int = MISSING
-    tokens: int = MISSING
-    batches: int = MISSING
-    texts: int = MISSING
-    encode: int = MISSING
-    queries: int = MISSING
-    memory: float | None = MISSING
+    steps: int = whole(2)
+    tokens: int = whole(1)
+    batches: int = whole(1)
+    texts: int = whole(1)
+    encode: int = whole(1)
+    queries: int = whole(1)
+    memory: float | None = number(above=0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Float32ToleranceSettings:
     """See ``conf/certify``."""
 
-    embeddings: float = MISSING
-    scores: float = MISSING
-    loss: float = MISSING
-    gradient: float = MISSING
-    cosine: float = MISSING
+    embeddings: float = number(above=0)
+    scores: float = number(above=0)
+    loss: float = number(above=0)
+    gradient: float = number(above=0)
+    cosine: float = number(above=0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class PrecisionToleranceSettings:
     """See ``conf/certify``."""
 
-    worst_token: float = MISSING
-    mean_token: float = MISSING
-    scores: float = MISSING
-    order: float = MISSING
-    loss: float = MISSING
-    gradient: float = MISSING
-    cosine: float = MISSING
+    worst_token: float = number(above=0)
+    mean_token: float = number(above=0)
+    scores: float = number(above=0)
+    order: float = number(above=0)
+    loss: float = number(above=0)
+    gradient: float = number(above=0)
+    cosine: float = number(above=0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class CertifyToleranceSettings:
     """See ``conf/certify``."""
 
@@ -159,12 +169,12 @@ class CertifyToleranceSettings:
     precision: PrecisionToleranceSettings = field(default_factory=PrecisionToleranceSettings)
 
 
-@dataclass
+@dataclass(frozen=True)
 class CertifySettings:
     """See ``conf/certify``."""
 
     checks: list[str] = MISSING
-    micro_batches: int = MISSING
-    queries: int = MISSING
-    documents: int = MISSING
+    micro_batches: int = whole(1)
+    queries: int = whole(2)
+    documents: int = whole(2)
     tolerance: CertifyToleranceSettings = field(default_factory=CertifyToleranceSettings)

@@ -7,15 +7,23 @@ file or override is an error that names the key.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings.allowed import number, one_of, whole
+from colbert_lab.settings.checks import TARGET, check_values, kinds_of
 from colbert_lab.settings.evaluation import EvaluationSettings
 from colbert_lab.settings.phase import PhaseSettings, TrainerSettings
+from colbert_lab.settings.roles import DEFAULT, READ, RESULT, TRAINED, WHERE, WHICH, Role, having, only_for
 from colbert_lab.settings.student import PromptSettings, StudentSettings
 from colbert_lab.settings.tasks import (
     AuditSettings,
@@ -28,70 +36,110 @@ from colbert_lab.settings.tasks import (
     PushSettings,
     ScoreSettings,
 )
+from colbert_lab.settings.typed import unfrozen
+
+PARTS = ("baselines", "retrievers", "members", "sources", "own_modes", "own_measures")
+"""Mappings of several things by name, of which null takes one out."""
+TEXTS = ("query", "document", "query_prompt", "document_prompt", "where")
+"""Last names of keys whose values are any text, and no paths."""
+APART = ("from_", "to")
+"""Settings of ``task=convert`` and others that are no part of a run's ``config.yaml``. The config's ``from`` cannot be
+the name of a field."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrackingSettings:
     """See ``conf/tracking``."""
 
-    mode: str = MISSING
+    mode: str = one_of("auto", "online", "offline", "off")
     project: str = MISSING
     entity: str | None = MISSING
     tags: list[str] = MISSING
-    wait_seconds: float = MISSING
+    wait_seconds: float = number(0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
     """The whole config."""
 
-    task: str = MISSING
-    name: str = MISSING
-    seed: int = MISSING
-    output_dir: str = MISSING
-    cache_dir: str = MISSING
-    reuse: bool = MISSING
-    allow_flat_teacher: bool = MISSING
-    allow_contamination: bool = MISSING
-    drop_contamination: bool = MISSING
-    allow_prompt_mismatch: bool = MISSING
-    progress: bool = MISSING
-    schedule: list[str] = MISSING
+    task: str = having(Role.RUN)
+    name: str = having(WHICH)
+    seed: int = having(WHICH, whole(0))
+    output_dir: str = having(WHERE)
+    cache_dir: str = having(WHERE)
+    reuse: bool = having(WHICH)
+    allow_flat_teacher: bool = having(RESULT)
+    allow_contamination: bool = having(RESULT)
+    drop_contamination: bool = having(RESULT)
+    allow_prompt_mismatch: bool = having(RESULT)
+    progress: bool = having(WHERE)
+    schedule: list[str] = having(RESULT)
     phases: dict[str, PhaseSettings] = field(default_factory=dict)
-    student: StudentSettings = field(default_factory=StudentSettings)
-    prompts: PromptSettings = field(default_factory=PromptSettings)
-    data: Any = None
+    student: StudentSettings = having(TRAINED, field(default_factory=StudentSettings))
+    prompts: PromptSettings = having(READ, field(default_factory=PromptSettings))
+    data: Any = having(DEFAULT, None)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    runs: list[str] = MISSING
-    out: str | None = MISSING
-    repo: str | None = MISSING
-    query: str | None = MISSING
-    document: str | None = MISSING
-    study: str | None = MISSING
-    compare: CompareSettings = field(default_factory=CompareSettings)
-    score: ScoreSettings = field(default_factory=ScoreSettings)
-    mine: MineSettings = field(default_factory=MineSettings)
-    audit: AuditSettings = field(default_factory=AuditSettings)
-    explain: ExplainSettings = field(default_factory=ExplainSettings)
-    push: PushSettings = field(default_factory=PushSettings)
-    ledger: LedgerSettings = field(default_factory=LedgerSettings)
-    plan: PlanSettings = field(default_factory=PlanSettings)
-    certify: CertifySettings = field(default_factory=CertifySettings)
+    tracking: TrackingSettings = having(WHERE, field(default_factory=TrackingSettings))
+    runs: list[str] = only_for("compare")
+    out: str | None = only_for(
+        *("score", "mine", "audit", "convert", "push", "explain", "runs", "plan", "certify", "report")
+    )
+    from_: str | None = only_for("convert", "push", name="from")
+    to: str | None = only_for("convert", "push", "runs")
+    repo: str | None = only_for("push")
+    query: str | None = only_for("explain", text=True)
+    document: str | None = only_for("explain", text=True)
+    study: str | None = only_for("report")
+    compare: CompareSettings = only_for("compare", of=field(default_factory=CompareSettings))
+    score: ScoreSettings = only_for("score", of=field(default_factory=ScoreSettings))
+    mine: MineSettings = only_for("mine", of=field(default_factory=MineSettings))
+    audit: AuditSettings = only_for("audit", of=field(default_factory=AuditSettings))
+    explain: ExplainSettings = only_for("explain", of=field(default_factory=ExplainSettings))
+    push: PushSettings = only_for("push", of=field(default_factory=PushSettings))
+    ledger: LedgerSettings = only_for("runs", of=field(default_factory=LedgerSettings))
+    plan: PlanSettings = only_for("plan", of=field(default_factory=PlanSettings))
+    certify: CertifySettings = only_for("certify", of=field(default_factory=CertifySettings))
+
+    @property
+    def outputs(self) -> Path:
+        """The folder ``output_dir``."""
+        return Path(self.output_dir).expanduser()
+
+    @property
+    def cache(self) -> Path:
+        """The folder ``cache_dir``."""
+        return Path(self.cache_dir).expanduser()
+
+    @property
+    def trained(self) -> Sequence[str]:
+        """The phases that are trained, in order."""
+        return self.schedule if self.task == "train" else ()
 
 
-def checked(cfg: DictConfig) -> DictConfig:
-    """The config with every key and type checked, and what one place says for several filled in.
+def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
+    """The config with every key, type and value checked, and what one place says for several filled in.
 
     That is a phase's missing ``data`` and ``prompts``, and ``evaluation.every`` below each entry of
-    ``evaluation.splits``; an entry that is null is left out.
+    ``evaluation.splits``; an entry that is null is left out, there and of ``PARTS``. One value where a list is
+    expected is a list of one, and a ``~`` in front of a path is the home folder.
+
+    Args:
+        cfg: what Hydra composed.
+        targets: whether the classes that the config names are looked at too, which imports them and so PyTorch.
 
     Raises:
-        InputError: an unknown key, a value of the wrong type, or a mandatory value that is missing.
+        InputError: an unknown key, a value of the wrong type or out of its range, a mandatory value that is missing, or
+            a name that leads out of ``output_dir``.
     """
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Settings), _with_every(cfg))
+        schema = OmegaConf.structured(unfrozen(Settings))
+        if OmegaConf.select(cfg, f"student.head.{TARGET}") is not None:
+            schema.student.head = None  # its keys are those of the class that it names
+        config = OmegaConf.merge(
+            schema,
+            _as_declared(OmegaConf.to_container(_with_every(cfg), resolve=False), Settings),
+        )
         for phase in config.phases.values():
             if phase.data is None and config.data is not None:
                 phase.data = OmegaConf.to_container(config.data, resolve=False)
@@ -101,19 +149,113 @@ def checked(cfg: DictConfig) -> DictConfig:
         if missing:
             raise InputError(f"no value for {', '.join(missing)}: set it, for example {missing[0]}=...")
         OmegaConf.resolve(config)
+        config = OmegaConf.merge(config, _from_home(OmegaConf.to_container(config)))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "config"
+        key = "from" if key == "from_" else key
+        if isinstance(error, ConfigKeyError) and (instead := nearest(key, cfg)):
+            raise InputError(f"{key}: no such key; did you mean {instead}?") from error
         raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, DictConfig)
+    check_name(config.name)
+    values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    check_values(values, Settings, targets)
     return config
+
+
+def _from_home(values: Any, name: str = "") -> Any:
+    """Plain values with the home folder in place of the ``~`` that a path begins with."""
+    if isinstance(values, dict):
+        return {key: _from_home(value, str(key)) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_from_home(value, name) for value in values]
+    if isinstance(values, str) and name not in TEXTS and re.match(r"~(/|$)", values):
+        return str(Path(values).expanduser())
+    return values
+
+
+def check_name(name: str) -> None:
+    """Whether a run's name is that of a folder below ``output_dir``; ``a/b`` is one in another.
+
+    Raises:
+        InputError: it would lead out of it, or cannot be told in one line.
+    """
+    if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
+        raise InputError(
+            f"name={name!r}: must name a folder below output_dir, without '..', '//', '/' at an end or control "
+            "characters"
+        )
+
+
+def _as_declared(values: Any, hint: Any, key: str = "") -> Any:
+    """Plain values with one value as a list of one wherever their type is a list, and without parts that are null.
+
+    Raises:
+        InputError: several things by name are something else.
+    """
+    kinds, is_parts = kinds_of(hint), key.rpartition(".")[2] in PARTS
+    if isinstance(values, dict):
+        schema = next((kind for kind in kinds if is_dataclass(kind)), None)
+        inner = next((get_args(kind)[-1] for kind in kinds if get_origin(kind) is dict), Any)
+        hints = get_type_hints(schema) if schema is not None else {}
+        return {
+            name: _as_declared(value, hints.get(str(name), inner), f"{key}.{name}".lstrip("."))
+            for name, value in values.items()
+            if value is not None or not is_parts
+        }
+    open_ended = str(values).startswith(("???", "${"))
+    if is_parts and not open_ended:
+        if values is None:
+            return {}
+        raise InputError(
+            f"{key}={values}: holds things by name; take one out with {key}.NAME=null, add one with +GROUP@{key}.NAME="
+            "OPTION, such as +teacher@evaluation.baselines.bm25=bm25"
+        )
+    wanted = any(get_origin(kind) is list for kind in kinds)
+    if not wanted or values is None or isinstance(values, list):
+        return values
+    return values if open_ended else [values]
+
+
+def nearest(key: str, cfg: DictConfig) -> str | None:
+    """The keys of a config that somebody may have meant who gave one that it does not have.
+
+    Args:
+        key: the one that was given.
+        cfg: what Hydra composed.
+
+    Returns:
+        Those with the same last name nearest to it, else those that are spelt alike; None where there are none.
+    """
+    keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    *parents, last = key.split(".")
+    alike = [other for other in keys if other.split(".")[-1] == last and other != key]
+    shared = {
+        other: sum(
+            1
+            for _ in takewhile(lambda pair: pair[0] == pair[1], zip(parents, other.split("."), strict=False))
+        )
+        for other in alike
+    }
+    best = max(shared.values(), default=0)
+    found = [other for other in alike if shared[other] == best and (best or not parents)]
+    found = sorted(found, key=lambda other: (other.count("."), other)) or get_close_matches(key, keys, n=1)
+    return " or ".join(found[:3]) or None
+
+
+def _keys(values: Any, prefix: str = "") -> Iterator[str]:
+    """All keys of plain values, of what holds others too."""
+    for name, value in values.items() if isinstance(values, dict) else ():
+        yield f"{prefix}{name}"
+        yield from _keys(value, f"{prefix}{name}.")
 
 
 def _with_every(cfg: DictConfig) -> DictConfig:
     """The config with ``evaluation.every`` merged below each entry of ``evaluation.splits``, as the schema has it."""
     cfg = copy.deepcopy(cfg)
     OmegaConf.set_struct(cfg, False)
-    for key in ("from", "to"):  # of task=convert and push; "from" cannot be a field's name
-        cfg.pop(key, None)
+    for key in APART:
+        cfg[key] = cfg.pop(key.rstrip("_"), None)
     evaluation = cfg.get("evaluation")
     if not evaluation or not evaluation.get("splits"):
         return cfg

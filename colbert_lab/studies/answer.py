@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from colbert_lab.results.layout import Table
+from colbert_lab.base.layout import Table
 from colbert_lab.studies.commands import shown, student_folder
 from colbert_lab.studies.evidence import Finding, findings, runs_of, verdict
 from colbert_lab.studies.figures import Picture, pictures

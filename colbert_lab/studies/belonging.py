@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from colbert_lab.errors import InputError
-from colbert_lab.results.identity import factors
+from colbert_lab.base.errors import InputError
+from colbert_lab.evaluation.measures import own_kind
+from colbert_lab.records.identity import factors
 from colbert_lab.studies.study import NEUTRAL, PLACEHOLDERS, Study
 from colbert_lab.studies.study_run import RESULTS, RUNS, Key, StudyRun, key_of, without_folders
 
@@ -48,10 +49,11 @@ def checked_together(study: Study, runs: Sequence[StudyRun]) -> list[StudyRun]:
                 f"{study.folder / RUNS}: {run.cell}, seed {run.seed} ({run.run_id}) was made with {changed}; "
                 "run it again"
             )
-    protocols: dict[tuple[str, Key], str] = {}
+    protocols: dict[tuple[str, Key, str], str] = {}
     for run in ordered:
         for record in run.records:
-            known = protocols.setdefault((run.cell, key_of(record)), record.protocol_hash)
+            mark = run.cell, key_of(record), own_kind(record.measure)
+            known = protocols.setdefault(mark, record.protocol_hash)
             if known != record.protocol_hash:
                 raise InputError(
                     f"{study.folder / RESULTS}: {run.cell}, seed {run.seed} ({run.run_id}), {record.phase} was "

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colbert_lab.metrics.measures import PerQuery
-from colbert_lab.results.configurations import Configuration
-from colbert_lab.results.cost import PhaseCost, cost_of
-from colbert_lab.results.runs import Run
+from colbert_lab.analysis.configurations import Configuration
+from colbert_lab.evaluation.measures import PerQuery
+from colbert_lab.records.cost import PhaseCost, cost_of
+from colbert_lab.records.runs import Run
 from colbert_lab.studies.evidence import runs_of
 from colbert_lab.studies.study import Study
 from colbert_lab.studies.study_run import STUDENT, Key, StudyRun
@@ -95,7 +95,7 @@ class StudyCell(Configuration):
 
 
 def configurations(study: Study, runs: Sequence[StudyRun]) -> list[Configuration]:
-    """The cells that were trained, as what :mod:`colbert_lab.results.pareto` reads.
+    """The cells that were trained, as what :mod:`colbert_lab.analysis.pareto` reads.
 
     Args:
         study: the study.

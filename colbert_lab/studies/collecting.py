@@ -1,23 +1,31 @@
-"""From a run's folder to its lean rows in a study."""
+"""From a run's folder to its lean rows in a study, and whether a run made once more has the numbers of its rows."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colbert_lab.errors import InputError
-from colbert_lab.results.alike import OF_SPLIT
-from colbert_lab.results.protocol_file import read_protocols
-from colbert_lab.results.rankings import ranking_path, read_per_query
-from colbert_lab.results.records import Record, read_records
-from colbert_lab.results.run_directory import RunDirectory
+from colbert_lab.analysis.alike import OF_SPLIT
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.layout import NONE
+from colbert_lab.base.outside import read_json
+from colbert_lab.records.measured_on import read_protocols
+from colbert_lab.records.rankings import ranking_path, read_per_query
+from colbert_lab.records.records import Record, read_records
+from colbert_lab.records.run_directory import RunDirectory
+from colbert_lab.records.run_files import Environment, PhaseFacts, SplitFacts
 from colbert_lab.studies.study import Cell, Study, Term
 from colbert_lab.studies.study_run import STUDENT, Key, StudyRun, key_of, without_folders
 
 if TYPE_CHECKING:
     import numpy as np
+
+import math
+from dataclasses import dataclass
+
+from colbert_lab.base.layout import Table
+from colbert_lab.evaluation.measures import measure_title
 
 PHASE_FACTS = (
     *("phase_hash", "steps", "seconds", "queries", "tokens", "devices", "flops", "matmul_rate"),
@@ -90,16 +98,20 @@ def _needed(study: Study, cell: Cell, key: Key, records: list[Record]) -> bool:
 
 
 def _facts(study: Study, cell: Cell, seed: int, folder: Path, records: list[Record]) -> dict[str, Any]:
-    environment = _json(folder / "environment.json")
-    split = _json(folder / "splits.json").get(study.split, {})
+    again = "run it again with reuse=false"
+    environment = read_json(folder / "environment.json", Environment, again)
+    splits = read_json(folder / "splits.json", dict[str, SplitFacts], again)
+    split: Mapping[str, Any] = splits.get(study.split, {})
     phases = {}
     for phase in dict.fromkeys(r.phase for r in records if r.system == STUDENT):
         path = folder / phase / "phase.json"
         if path.is_file():
-            phases[phase] = {key: value for key, value in _json(path).items() if key in PHASE_FACTS}
+            done = read_json(path, PhaseFacts, again)
+            phases[phase] = {key: value for key, value in done.items() if key in PHASE_FACTS}
     told = read_protocols(folder)
     students = [r for r in records if r.system == STUDENT]
-    protocol = told.get(students[-1].protocol_hash, {})
+    asked = [r for r in students if r.measure == study.measure]  # measures of one's own have other protocols
+    protocol = told.get(asked[-1].protocol_hash, {})
     packages = environment.get("packages", {})
     return {
         "run_id": folder.name,
@@ -119,9 +131,84 @@ def _facts(study: Study, cell: Cell, seed: int, folder: Path, records: list[Reco
     }
 
 
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: is missing or damaged; run it again with reuse=false") from error
-    return found
+SAME = 1e-9
+"""Two numbers are the same up to this: less than one query's change of rank makes, more than float64 rounds."""
+MADE_WITH = ("config_hash", "hardware", "python", "packages", "commit", "dirty")
+"""Facts of a run that may be why its numbers are other ones."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A run's rows beside those of the same run made once more.
+
+    Attributes:
+        row: what the study has.
+        again: what was made now.
+    """
+
+    row: StudyRun
+    again: StudyRun
+
+    @property
+    def numbers(self) -> dict[tuple[Key, str], tuple[float | None, float | None]]:
+        """Every number of the two, by whose it is and measure; None where one of them does not have it."""
+        rows, now = ({(key_of(r), r.measure): r.value for r in run.records} for run in (self.row, self.again))
+        return {key: (rows.get(key), now.get(key)) for key in dict.fromkeys([*rows, *now])}
+
+    @property
+    def others(self) -> list[tuple[Key, str]]:
+        """The numbers that did not come out again."""
+        return [key for key, (row, now) in self.numbers.items() if not _same(row, now)]
+
+    @property
+    def made_otherwise(self) -> dict[str, tuple[Any, Any]]:
+        """What the two were made with, where it differs."""
+        both = ((key, self.row.facts.get(key), self.again.facts.get(key)) for key in MADE_WITH)
+        return {key: (row, now) for key, row, now in both if row != now}
+
+    @property
+    def verdict(self) -> str:
+        """In one sentence."""
+        told = f"{self.row.cell}, seed {self.row.seed}"
+        count, others = len(self.numbers), self.others
+        if not others:
+            return f"{told}: all {count} numbers came out again"
+        pairs = [self.numbers[key] for key in others]
+        gaps = [abs(row - now) for row, now in pairs if row is not None and now is not None]
+        largest = f"; the largest difference is {max(gaps):.4f}" if gaps else ""
+        return f"{told}: {len(others)} of {count} numbers did not come out again{largest}"
+
+
+def check_table(study: Study, check: Check) -> Table:
+    """The study's measure in both runs, what they were made with where that differs, and the verdict.
+
+    Args:
+        study: the study.
+        check: the two runs.
+    """
+    rows = []
+    for (key, measure), (row, now) in check.numbers.items():
+        if measure == study.measure:
+            gap = NONE if row is None or now is None else "same" if _same(row, now) else f"{now - row:+.6f}"
+            rows.append((key.system, key.phase, key.variant, _shown(row), _shown(now), gap))
+    title = f"{measure_title(study.measure)} of {check.row.run_id} ({study.cells[check.row.cell].title})"
+    notes = [f"{key}: {_told(row, now)}" for key, (row, now) in check.made_otherwise.items()]
+    columns = ("system", "phase", "search", "row", "again", "difference")
+    return Table(title, columns, tuple(rows), (check.verdict,), tuple(notes))
+
+
+def _same(row: float | None, now: float | None) -> bool:
+    if row is None or now is None:
+        return False
+    return math.isclose(row, now, rel_tol=0, abs_tol=SAME)
+
+
+def _shown(value: float | None) -> str:
+    return NONE if value is None else f"{value:.6f}"
+
+
+def _told(row: Any, now: Any) -> str:
+    if isinstance(row, dict) and isinstance(now, dict):
+        keys = [key for key in dict.fromkeys([*row, *now]) if row.get(key) != now.get(key)]
+        return ", ".join(f"{key} {row.get(key, NONE)} in the row, {now.get(key, NONE)} now" for key in keys)
+    return f"{row} in the row, {now} now"

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from colbert_lab.errors import InputError
-from colbert_lab.metrics.randomisation import holm, randomisation_p, smallest_detectable
-from colbert_lab.metrics.significance import Interval, bootstrap_interval
-from colbert_lab.results.compare import LEVEL
-from colbert_lab.results.records import EXACT
+from colbert_lab.base.errors import InputError
+from colbert_lab.evaluation.significance import LEVEL, Interval, Paired, holm
+from colbert_lab.records.means import interval_of, paired
+from colbert_lab.records.records import EXACT
 from colbert_lab.studies.study import Claim, Study, Term
 from colbert_lab.studies.study_run import STUDENT, Key, StudyRun
 
@@ -59,20 +58,14 @@ class Finding:
 
     Attributes:
         claim: the claim.
-        interval: of the tested number; None where rows are missing.
+        interval: of the tested number, with its p, corrected over the study's claims; None where rows are missing.
         by_seed: the number for each seed that all its cells have.
-        p: two-sided p of the randomisation test.
-        p_holm: p corrected over the study's claims.
-        detectable: smallest true difference that so many queries find with power 0.8, before the correction.
         missing: the terms without rows, and what else is missing; "" for nothing.
     """
 
     claim: Claim
-    interval: Interval | None = None
+    interval: Paired | None = None
     by_seed: Mapping[int, float] | None = None
-    p: float = float("nan")
-    p_holm: float = float("nan")
-    detectable: float = float("nan")
     missing: str = ""
 
     @property
@@ -127,7 +120,7 @@ class Finding:
         if self.interval is None or not self.by_seed:
             return False
         alike = {value > 0 for value in self.by_seed.values()}
-        return self.p_holm < LEVEL and len(alike) == 1 and 0.0 not in self.by_seed.values()
+        return self.interval.p_holm < LEVEL and len(alike) == 1 and 0.0 not in self.by_seed.values()
 
 
 def runs_of(runs: Sequence[StudyRun], cell: str) -> list[StudyRun]:
@@ -160,7 +153,7 @@ def value_of(runs: Sequence[StudyRun], term: Term) -> Value | None:
         lacking = next(run for run in mine if run.seed not in found)
         raise InputError(f"{term}: run {lacking.run_id} (seed {lacking.seed}) does not have it; run it again")
     by_seed = {seed: float(values.mean()) for seed, values in found.items()}
-    return Value(by_seed, bootstrap_interval(_mean(list(found.values()))), found)
+    return Value(by_seed, interval_of(_mean(list(found.values()))), found)
 
 
 def findings(study: Study, runs: Sequence[StudyRun]) -> list[Finding]:
@@ -172,9 +165,9 @@ def findings(study: Study, runs: Sequence[StudyRun]) -> list[Finding]:
     """
     found = [_test(study, runs, claim) for claim in study.claims]
     # A claim without rows counts as one that found nothing, so that no verdict changes when its rows arrive.
-    corrected = holm([1.0 if each.interval is None else each.p for each in found])
+    corrected = holm([1.0 if each.interval is None else each.interval.p for each in found])
     return [
-        each if each.interval is None else replace(each, p_holm=p)
+        each if each.interval is None else replace(each, interval=replace(each.interval, p_holm=p))
         for each, p in zip(found, corrected, strict=True)
     ]
 
@@ -207,10 +200,8 @@ def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Finding:
     absent = [str(seed) for seed in study.seeds if seed not in seeds]
     return Finding(
         claim,
-        bootstrap_interval(differences),
+        paired(differences),
         {seed: float(values.mean()) for seed, values in by_seed.items()},
-        randomisation_p(differences),
-        detectable=smallest_detectable(differences),
         missing=f"without seed {', '.join(absent)}" if absent else "",
     )
 

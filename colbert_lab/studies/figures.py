@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from colbert_lab.errors import InputError
-from colbert_lab.metrics.measures import measure_title
-from colbert_lab.results.configurations import Configuration
-from colbert_lab.results.pareto import quality_cost
-from colbert_lab.results.pareto_plot import plot_quality_cost
-from colbert_lab.results.plots import COLOURS, new_figure, plain
+from colbert_lab.analysis.configurations import Configuration
+from colbert_lab.analysis.figures.curves import COLOURS, new_figure, plain
+from colbert_lab.analysis.figures.pareto import plot_quality_cost
+from colbert_lab.analysis.pareto import quality_cost
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.outside import printable
+from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.studies.chains import configurations
 from colbert_lab.studies.evidence import Finding, value_of
 from colbert_lab.studies.lineage_graph import lineage_svg
@@ -174,7 +175,7 @@ def to_svg(figure: Figure, salt: str) -> str:
     out = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
+    text = printable(out.getvalue(), kept="\n\t")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     for name in re.findall(r'<g id="([^"]+)"', text):  # names such as axes_1 would be there in every picture

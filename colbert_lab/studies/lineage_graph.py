@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from colbert_lab.results.plots import COLOURS
+from colbert_lab.analysis.figures.curves import COLOURS
 from colbert_lab.studies.chains import Link, chain
 from colbert_lab.studies.evidence import runs_of
 from colbert_lab.studies.study import Study

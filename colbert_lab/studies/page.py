@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
+from colbert_lab.base.outside import printable
 from colbert_lab.studies.answer import Answer
 from colbert_lab.studies.commands import Places, whole_command
 from colbert_lab.studies.figures import Picture
@@ -25,7 +26,10 @@ def to_html(answer: Answer) -> str:
         answer: what :func:`colbert_lab.studies.answer.answer` returned.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_seen,
     )
     study = answer.study
     markdown = MarkdownIt("commonmark", {"html": False}).disable(["image", "link", "autolink"])
@@ -35,11 +39,16 @@ def to_html(answer: Answer) -> str:
         commands={each.cell.title: each.commands for each in answer.commands},
         whole=whole_command(study),
         prepared=[Places().filled(study, each.command) for each in study.prepare],
-        inline=lambda text: Markup(markdown.renderInline(text)),
-        block=lambda text: Markup(markdown.render(text)),
+        inline=lambda text: Markup(markdown.renderInline(_seen(text))),
+        block=lambda text: Markup(markdown.render(_seen(text))),
         split=_parts,
         drawn=_drawn,
     )
+
+
+def _seen(value: Any) -> Any:
+    """Texts without characters that no page may have."""
+    return printable(value, kept="\n\t") if type(value) is str else value
 
 
 def _parts(cell: str) -> dict[str, Any]:
@@ -52,7 +61,7 @@ def _parts(cell: str) -> dict[str, Any]:
 
 def _drawn(picture: Picture) -> Markup:
     """The picture in the page, with its text for those who do not see it."""
-    label = escape(picture.alt)
-    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", picture.svg, count=1, flags=re.DOTALL)
+    label = escape(_seen(picture.alt))
+    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", _seen(picture.svg), count=1, flags=re.DOTALL)
     svg = re.sub(r'^<svg ([^>]*?)height="[^"]*" ?', r"<svg \1", svg, count=1, flags=re.DOTALL)
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,14 +10,21 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from colbert_lab.errors import InputError
-from colbert_lab.metrics.measures import parse_measure
-from colbert_lab.results.pareto import COSTS
+from colbert_lab.analysis.pareto import COSTS
+from colbert_lab.base.errors import InputError, no_folder
+from colbert_lab.base.yaml_files import read_yaml
+from colbert_lab.evaluation.measures import parse_measure
 from colbert_lab.studies.study import EXPECTED, PLACEHOLDERS, Cell, Claim, Preparation, Study, Term
 
 STUDY_FILE = "study.yaml"
+CLASSES = (
+    "colbert_lab.teachers.",
+    "colbert_lab.sources.",
+    "colbert_lab.training.objectives.",
+    "torch.optim.",
+)
+"""What the groups data, teacher, loss and optimizer are made of."""
+PACKAGE = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -33,20 +41,40 @@ def read_study(folder: Path) -> Study:
     if not folder.is_dir():
         there = sorted(each.parent.name for each in folder.parent.glob(f"*/{STUDY_FILE}"))
         known = f"; there are {', '.join(there)}" if there else ""
-        raise InputError(f"study={folder}: no such folder{known}")
+        raise InputError(f"study={folder}: {no_folder(folder)}{known}")
     if not path.is_file():
         raise InputError(f"study={folder}: has no {STUDY_FILE}; give the folder of a study")
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise InputError(
-            f"{path}{where}: no YAML: {getattr(error, 'problem', None) or 'cannot be read'}"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    return _Reader(path).study(found)
+    return _Reader(path).study(read_yaml(path))
+
+
+def asks_for_code(override: str) -> str:
+    """Why an override of a study, which anybody may have written, would run other code than ours; "" for nothing."""
+    key = override.lstrip("+~").partition("=")[0]
+    if override.startswith("-") or key.split(".")[0].split("/")[0] == "hydra":
+        return "must be a setting; options of the program and of Hydra belong on your own command line"
+    targets = re.findall(r"_target_['\"]?\s*[:=]\s*['\"]?([\w.]*)", override)
+    if len(targets) < override.count("_target_") or not all(map(_is_ours, targets)):
+        return f"_target_ must name a class of {' or '.join(each + '*' for each in CLASSES)}"
+    if re.search(r"trust_remote_code['\"]?\s*[:=]\s*['\"]?(?!false|False|FALSE|no\b|off\b|0)", override):
+        return "trust_remote_code runs code that comes with a model; set it on your own command line"
+    return ""
+
+
+def _is_ours(target: str) -> bool:
+    """Whether a ``_target_`` is a class where :data:`CLASSES` says; nothing is imported.
+
+    A dotted path leads through whatever a module has imported, so its beginning says nothing of its end.
+    """
+    module, _, name = target.rpartition(".")
+    if module == "torch.optim":
+        return re.fullmatch(r"[A-Z]\w*", name) is not None  # which are classes there
+    file = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    if not target.startswith(CLASSES) or not file.is_file():
+        return False
+    return any(
+        isinstance(each, ast.ClassDef) and each.name == name
+        for each in ast.parse(file.read_text(encoding="utf-8")).body
+    )
 
 
 class _Reader:
@@ -193,6 +221,9 @@ class _Reader:
             raise self.wrong(
                 where, f"unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}"
             )
+        for override in (*study.fixed, *cell.overrides):
+            if wrong := asks_for_code(override):
+                raise self.wrong(where, f"{override}: {wrong}")
         if ("{student}" in given) != (cell.student_of is not None):
             raise self.wrong(where, "student_of and {student} in overrides belong together")
         parent = study.cells.get(cell.student_of.cell if cell.student_of else cell.name)

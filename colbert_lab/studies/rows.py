@@ -14,14 +14,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from colbert_lab.atomic import write_text
-from colbert_lab.errors import InputError
-from colbert_lab.results.records import Record
+from colbert_lab.base.atomic import write_text
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.outside import lines_of, parse_json, problem
+from colbert_lab.records.records import Record
 from colbert_lab.studies.belonging import checked_together, in_order
 from colbert_lab.studies.study import Study
-from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS, Key, StudyRun
+from colbert_lab.studies.study_run import (
+    PER_QUERY,
+    RESULTS,
+    RUNS,
+    Key,
+    QueriesLine,
+    RunLine,
+    StudyRun,
+    ValuesLine,
+)
 
 log = logging.getLogger(__name__)
+LONGEST_ROW = 2**28  # bytes: the values of all queries
 
 DIGITS = 6
 """Decimals of a query's value in the file."""
@@ -86,7 +97,7 @@ def _parts(
 ]:
     """What the three files hold: facts, records and values by run, and the queries by fingerprint of their split."""
     facts: dict[str, dict[str, Any]] = {}
-    for line in _lines(folder / RUNS, ("run_id", "cell", "seed")):
+    for line in _lines(folder / RUNS, RunLine):
         if line["run_id"] in facts:
             raise InputError(
                 f"{folder / RUNS}: run {line['run_id']} is there twice ({facts[line['run_id']]['cell']} and "
@@ -94,7 +105,7 @@ def _parts(
             )
         facts[line["run_id"]] = line
     records: dict[str, list[Record]] = {}
-    for number, line in enumerate(_lines(folder / RESULTS, ("run_id",)), start=1):
+    for number, line in enumerate(_lines(folder / RESULTS, dict[str, Any]), start=1):
         try:
             record = Record.from_dict(line)
         except ValueError as error:
@@ -102,7 +113,7 @@ def _parts(
         records.setdefault(record.run_id, []).append(record)
     queries: dict[str, tuple[str, ...]] = {}
     values: dict[str, list[dict[str, Any]]] = {}
-    for line in _lines(folder / PER_QUERY, ("run_id", "system", "phase", "variant", "values"), "query_ids"):
+    for line in _lines(folder / PER_QUERY, ValuesLine, ("query_ids", QueriesLine)):
         if "query_ids" in line:
             queries[line["split_fingerprint"]] = tuple(line["query_ids"])
         else:
@@ -179,20 +190,21 @@ def _short(value: float) -> float | int:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _lines(path: Path, needed: tuple[str, ...], other: str = "") -> list[dict[str, Any]]:
-    """The lines of a file, each with the needed keys, or with the key of lines of another kind."""
-    if not path.is_file():
+def _lines(path: Path, kind: Any, other: tuple[str, Any] = ("", None)) -> list[dict[str, Any]]:
+    """The lines of a file, each of a kind, or of the other kind where it has that one's key."""
+    if not path.exists():
         return []
-    found = []
-    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+    found: list[dict[str, Any]] = []
+    for number, raw in lines_of(path, LONGEST_ROW):
         try:
-            line = json.loads(text)
-            if not isinstance(line, dict) or (other not in line and any(key not in line for key in needed)):
-                raise ValueError
+            line = parse_json(raw.decode("utf-8", "surrogatepass"), dict[str, Any], "")
+            if wrong := problem(line, other[1] if other[0] in line else kind):
+                raise InputError(f": {wrong}")
         except ValueError as error:
+            told = str(error).removeprefix(": ").removeprefix(", line 1: ")
             raise InputError(
-                f"{path}, line {number}: no whole row; take the file's committed version, or remove the line and "
-                "collect the run again"
+                f"{path}, line {number}: no whole row ({told}); take the file's committed version, or remove the line "
+                "and collect the run again"
             ) from error
         found.append(line)
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from colbert_lab.results.records import EXACT
+from colbert_lab.records.records import EXACT
 
 EXPECTED = ("higher", "lower", "alike")
 PLACEHOLDERS = ("collections", "work", "student")
@@ -112,7 +112,7 @@ class Study:
         measure: that the claims are about.
         split: where it is measured, by its name in ``evaluation.splits``.
         modes: how students search; the first is shown where one is.
-        cost: of training, in a figure of quality against it, see :data:`colbert_lab.results.pareto.COSTS`; None for a
+        cost: of training, in a figure of quality against it, see :data:`colbert_lab.analysis.pareto.COSTS`; None for a
             study that does not ask what its cells cost.
         prepare: data that is made first.
         limits: what it cannot tell, one sentence each.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from colbert_lab.results.records import EXACT, RECORDS_FILE, Record
+from colbert_lab.records.records import EXACT, RECORDS_FILE, Record
+from colbert_lab.records.run_files import SplitFacts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +16,55 @@ if TYPE_CHECKING:
 RESULTS, RUNS, PER_QUERY = RECORDS_FILE, "runs.jsonl", "per_query.jsonl"
 """The files of a study's rows."""
 STUDENT = "student"
+
+
+class PhaseRow(TypedDict):
+    """A phase of a run."""
+
+    phase_hash: str
+    steps: int
+    seconds: float
+    tokens: int
+
+
+class _Run(TypedDict):
+    run_id: str
+    cell: str
+    seed: int
+
+
+class RunLine(_Run, total=False):
+    """A line of ``runs.jsonl``, see :mod:`colbert_lab.studies.collecting`."""
+
+    factors: dict[str, Any]
+    config_hash: str
+    phases: dict[str, PhaseRow]
+    split: SplitFacts
+    rules: dict[str, Any]
+    commit: str | None
+    dirty: bool | None
+    hardware: str | None
+    python: str | None
+    packages: dict[str, str]
+    time: float | None
+
+
+class QueriesLine(TypedDict):
+    """A line of ``per_query.jsonl`` with the queries of a split."""
+
+    split_fingerprint: str
+    query_ids: list[str]
+
+
+class ValuesLine(TypedDict):
+    """A line of it with their values."""
+
+    run_id: str
+    system: str
+    phase: str
+    variant: str
+    measure: str
+    values: list[float]
 
 
 @dataclass(frozen=True, order=True)

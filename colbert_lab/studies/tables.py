@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
-from colbert_lab.metrics.measures import measure_title
-from colbert_lab.results.layout import Table
-from colbert_lab.results.rows import SYSTEM_TITLES
+from colbert_lab.analysis.rows import SYSTEM_TITLES
+from colbert_lab.base.layout import NONE, Table
+from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.studies.chains import chain
 from colbert_lab.studies.evidence import BASELINES, Finding, Value, runs_of, value_of
 from colbert_lab.studies.study import Study, Term
 from colbert_lab.studies.study_run import Key, StudyRun
 
-NONE = "-"
 RULE = (
     "difference: the tested number with its 95% paired bootstrap interval over queries, each query averaged over the "
     "seeds first; p: randomisation test over queries, corrected over the claims (Holm).",
@@ -32,9 +32,8 @@ def value_cell(value: Value | None) -> str:
     """``0.6832 [0.6604, 0.7057] ± 0.0030``: mean, interval over queries, deviation over seeds."""
     if value is None:
         return NONE
-    low, high = value.interval.low, value.interval.high
     spread = "" if value.sd is None else f" ± {value.sd:.4f}"
-    return f"{value.mean:.4f} [{low:.4f}, {high:.4f}]{spread}"
+    return f"{value.mean:.4f} {value.interval.bounds()}{spread}"
 
 
 def p_text(p: float) -> str:
@@ -122,8 +121,8 @@ def claims_table(study: Study, found: Sequence[Finding]) -> Table:
             numbers = (
                 f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]",
                 ", ".join(f"{value:+.4f}" for value in (each.by_seed or {}).values()),
-                p_text(each.p_holm),
-                f"{each.detectable:.4f}",
+                p_text(i.p_holm),
+                NONE if math.isnan(i.detectable) else f"{i.detectable:.4f}",
             )
         rows.append((f"{number}. {each.claim.claim}", weights, expected, *numbers, each.told))
     columns = (

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colbert_lab.errors import InputError
-from colbert_lab.types import Corpus
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Corpus
+from colbert_lab.settings.allowed import number
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class BM25:
         b: length normalisation; 0.4, likewise.
     """
 
-    k1: float = 0.9
-    b: float = 0.4
+    k1: float = number(0, default=0.9)
+    b: float = number(0, 1, default=0.4)
     system: ClassVar[str] = "bm25"
 
     @property
@@ -64,12 +65,17 @@ class BM25Index:
 
     def scores(self, queries: Sequence[str]) -> Tensor:
         """BM25 of all documents: float32 [B, C]; zeros for a query without a known term."""
+        return self.hits(queries)[0]
+
+    def hits(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """BM25 of all documents, and True for those with a term of the query, whose BM25 is above 0 (Lucene's is)."""
         scores_BC = np.zeros((len(queries), self.n_documents), dtype=np.float32)
         for row, terms in enumerate(_tokenize(list(queries), return_ids=False)):
             known = [term for term in terms if term in self.retriever.vocab_dict]
             if known:
                 scores_BC[row] = self.retriever.get_scores(known)
-        return torch.from_numpy(scores_BC)
+        found = torch.from_numpy(scores_BC)
+        return found, found > 0
 
 
 def _tokenize(texts: list[str], return_ids: bool = True) -> Any:

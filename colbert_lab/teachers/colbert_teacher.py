@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -11,13 +11,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from colbert_lab.retrieval.exact import search, tie_ranks
-from colbert_lab.retrieval.rerank import rerank
-from colbert_lab.retrieval.store import TokenStore, in_memory
-from colbert_lab.student.encode import encode
-from colbert_lab.student.formats.known import load_checkpoint
-from colbert_lab.student.student import Student, pick_device
-from colbert_lab.types import Corpus, PackedEmbeddings, Role
+from colbert_lab.base.types import Corpus, PackedEmbeddings, Role
+from colbert_lab.model.encode import encode
+from colbert_lab.model.formats.known import load_checkpoint
+from colbert_lab.model.student import Student, pick_device
+from colbert_lab.model.unread import check_student_knows
+from colbert_lab.search.exact import rerank, search, tie_ranks
+from colbert_lab.search.store import TokenStore, in_memory
+from colbert_lab.settings.allowed import one_of, whole
+from colbert_lab.settings.phase import ACCELERATORS, PRECISIONS
+from colbert_lab.text.contents import model_id
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class ColBERTTeacher:
         precision: ``32-true`` or ``bf16-mixed``.
         accelerator: Lightning's accelerator name.
         token_budget: most padded tokens of a batch.
+        trust_remote_code: run Python code that comes with its backbone, or that its folder names of its head; off
+            unless asked for.
     """
 
     checkpoint: str
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    token_budget: int = 8192
+    precision: str = one_of(*PRECISIONS, default="32-true")
+    accelerator: str = one_of(*ACCELERATORS, default="auto")
+    token_budget: int = whole(1, default=8192)
+    trust_remote_code: bool = field(default=False, repr=False)  # no score depends on it
     system: ClassVar[str] = "teacher"
 
     @property
@@ -55,6 +61,7 @@ class ColBERTTeacher:
         Raises:
             InputError: the student cannot be loaded, or a text leaves no scoring token.
         """
+        _check(self, documents)
         row_of = {text: row for row, text in enumerate(dict.fromkeys(documents))}
         places: dict[str, list[int]] = {}
         for place, query in enumerate(queries):
@@ -81,6 +88,7 @@ class ColBERTTeacher:
         Raises:
             InputError: the student cannot be loaded, or a document leaves no scoring token.
         """
+        _check(self, corpus.texts)
         packed = _encode(self, corpus.texts, "document", corpus.ids, self.name)
         return ColBERTIndex(self, in_memory(packed), tie_ranks(list(corpus.ids)))
 
@@ -92,7 +100,7 @@ class ColBERTIndex:
     Attributes:
         scorer: the settings.
         store: token embeddings of the documents.
-        ties_C: see :func:`colbert_lab.retrieval.exact.tie_ranks`.
+        ties_C: see :func:`colbert_lab.search.exact.tie_ranks`.
     """
 
     scorer: ColBERTTeacher
@@ -115,7 +123,7 @@ def _encode(
     progress: str | None = None,
 ) -> PackedEmbeddings:
     return encode(
-        _load(settings),
+        _load(settings, model_id(settings.checkpoint)),
         texts,
         role,
         token_budget=settings.token_budget,
@@ -125,9 +133,17 @@ def _encode(
     )
 
 
+def _check(settings: ColBERTTeacher, documents: Sequence[str]) -> None:
+    """Refuse documents whose words the student (almost) does not know."""
+    check_student_knows(
+        _load(settings, model_id(settings.checkpoint)).tokenizer, documents, "teacher.checkpoint", "documents"
+    )
+
+
 @lru_cache(maxsize=1)
-def _load(settings: ColBERTTeacher) -> Student:
-    """The student, loaded once a process."""
-    student = load_checkpoint(settings.checkpoint, key="teacher.checkpoint")
+def _load(settings: ColBERTTeacher, _: str | None) -> Student:
+    """The student, loaded once a process and state of its files."""
+    trusted = settings.trust_remote_code
+    student = load_checkpoint(settings.checkpoint, trust_remote_code=trusted, key="teacher.checkpoint")
     student.model.to(pick_device(settings.accelerator)).eval()
     return student

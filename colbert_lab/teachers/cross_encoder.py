@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,12 +14,17 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification
 
-from colbert_lab.errors import InputError, some_ids
-from colbert_lab.student.backbone import load_tokenizer, locate, quiet_transformers
-from colbert_lab.student.encode import autocast
-from colbert_lab.student.student import pick_device
-from colbert_lab.tokens.tokenizer import length_sorted_batches
-from colbert_lab.types import Corpus
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.types import Corpus
+from colbert_lab.model.backbone import load_tokenizer, positions, quiet_transformers
+from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.model.encode import autocast
+from colbert_lab.model.model_files import locate, weight_files
+from colbert_lab.model.student import pick_device
+from colbert_lab.model.unread import check_known
+from colbert_lab.settings.allowed import one_of, whole
+from colbert_lab.settings.phase import ACCELERATORS, PRECISIONS
+from colbert_lab.text.contents import model_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,8 +32,31 @@ if TYPE_CHECKING:
 KEY = "teacher.model"
 
 
+class Reranker:
+    """What reads query and document together, so that a query may leave no room for a document."""
+
+    max_length: int
+
+    def too_long(self, queries: Sequence[str]) -> list[int]:
+        """Positions of the queries that leave no room for a token of a document."""
+        raise NotImplementedError
+
+    def check_queries(self, query_ids: Sequence[str], queries: Sequence[str]) -> None:
+        """Check that every query leaves room for a document, before anything is scored.
+
+        Raises:
+            InputError: the model cannot be loaded, or some queries are too long; their ids are named.
+        """
+        long = [query_ids[n] for n in self.too_long(queries)]
+        if long:
+            raise InputError(
+                f"teacher.max_length={self.max_length}: queries that leave no room for a document: {some_ids(long)}; "
+                "raise it, or shorten them"
+            )
+
+
 @dataclass(frozen=True)
-class CrossEncoder:
+class CrossEncoder(Reranker):
     """Any sequence-classification reranker, such as BAAI/bge-reranker-v2-m3.
 
     A score is the logit of a model with one label. Of a model with several it is the log-odds of ``label``: its logit
@@ -45,13 +74,13 @@ class CrossEncoder:
     """
 
     model: str
-    label: int | None = None
-    max_length: int = 512
+    label: int | None = whole(0, default=None)
+    max_length: int = whole(1, default=512)
     query_prompt: str = ""
     document_prompt: str = ""
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    token_budget: int = 8192
+    precision: str = one_of(*PRECISIONS, default="32-true")
+    accelerator: str = one_of(*ACCELERATORS, default="auto")
+    token_budget: int = whole(1, default=8192)
     system: ClassVar[str] = "teacher"
 
     @property
@@ -59,19 +88,6 @@ class CrossEncoder:
         """What a table calls it: the model's own name."""
         place = self.model.removeprefix("package:").removesuffix("/model").rstrip("/")
         return f"cross-encoder ({place.rsplit('/', 1)[-1]})"
-
-    def check_queries(self, query_ids: Sequence[str], queries: Sequence[str]) -> None:
-        """Check that every query leaves room for a document, before anything is scored.
-
-        Raises:
-            InputError: the model cannot be loaded, or some queries are too long; their ids are named.
-        """
-        long = [query_ids[n] for n in _too_long(self, queries)]
-        if long:
-            raise InputError(
-                f"teacher.max_length={self.max_length}: queries that leave no room for a document: {some_ids(long)}; "
-                "raise it, or shorten them"
-            )
 
     def score_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
         """Score N pairs in batches of similar length.
@@ -94,13 +110,22 @@ class CrossEncoder:
         Raises:
             InputError: the model cannot be loaded.
         """
-        _load(self)
+        _load(self, model_id(self.model))
         return CrossEncoderIndex(self, corpus)
 
+    def too_long(self, queries: Sequence[str]) -> list[int]:
+        """See :class:`Reranker`."""
+        _, tokenizer = _load(self, model_id(self.model))
+        room = self.max_length - tokenizer.num_special_tokens_to_add(pair=True)
+        texts = [self.query_prompt + text for text in queries]
+        ids = tokenizer(texts, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+        return [n for n, row in enumerate(ids) if len(row) >= room]
+
     def _score(self, queries: Sequence[str], documents: Sequence[str], progress: str | None) -> Tensor:
-        network, tokenizer = _load(self)
+        network, tokenizer = _load(self, model_id(self.model))
+        check_known(tokenizer, documents, KEY, "documents")
         distinct = list(dict.fromkeys(queries))
-        long = [distinct[n] for n in _too_long(self, distinct)]
+        long = [distinct[n] for n in self.too_long(distinct)]
         if long:
             raise InputError(
                 f"teacher.max_length={self.max_length}: the query {long[0]!r:.80} leaves no room for a document; "
@@ -155,8 +180,8 @@ class CrossEncoderIndex:
 
 
 @lru_cache(maxsize=2)
-def _load(settings: CrossEncoder) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Network and tokenizer, loaded once a process."""
+def _load(settings: CrossEncoder, _: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Network and tokenizer, loaded once a process and state of its files."""
     model = settings.model
     tokenizer = load_tokenizer(model, key=KEY)
     if tokenizer.num_special_tokens_to_add(pair=True) <= tokenizer.num_special_tokens_to_add(pair=False):
@@ -166,11 +191,7 @@ def _load(settings: CrossEncoder) -> tuple[PreTrainedModel, PreTrainedTokenizerB
         )
     network = load_network(AutoModelForSequenceClassification, model)
     _check_label(settings, network.config.num_labels)
-    # The tokenizer knows of positions that a model keeps to itself, as RoBERTa's first two.
-    longest = min(
-        getattr(network.config, "max_position_embeddings", None) or tokenizer.model_max_length,
-        tokenizer.model_max_length,
-    )
+    longest = min(positions(network) or tokenizer.model_max_length, tokenizer.model_max_length)
     if settings.max_length > longest:
         raise InputError(
             f"teacher.max_length={settings.max_length} is beyond the {longest} positions of {model}"
@@ -188,10 +209,13 @@ def load_network(cls: Any, model: str) -> Any:
     Raises:
         InputError: it cannot be found or read, or weights are missing.
     """
+    path = locate(model, KEY)
+    if Path(path).is_dir():
+        weight_files(Path(path), KEY)
     try:
         with quiet_transformers():
             network, loaded = cls.from_pretrained(
-                locate(model, KEY),
+                path,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype="float32",
@@ -220,12 +244,3 @@ def _check_label(settings: CrossEncoder, n_labels: int) -> None:
     if settings.label is not None and not 0 <= settings.label < n_labels:
         labels = "label, 0" if n_labels == 1 else f"labels, 0 to {n_labels - 1}"
         raise InputError(f"teacher.label={settings.label}: {settings.model} has {n_labels} {labels}")
-
-
-def _too_long(settings: CrossEncoder, queries: Sequence[str]) -> list[int]:
-    """Positions of the queries that leave no room for a token of a document."""
-    _, tokenizer = _load(settings)
-    room = settings.max_length - tokenizer.num_special_tokens_to_add(pair=True)
-    texts = [settings.query_prompt + text for text in queries]
-    ids = tokenizer(texts, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
-    return [n for n, row in enumerate(ids) if len(row) >= room]

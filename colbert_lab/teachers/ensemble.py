@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from colbert_lab.errors import InputError
-from colbert_lab.teachers.scorer import Index, Scorer, indexed, zscore
-from colbert_lab.types import Corpus
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Corpus
+from colbert_lab.teachers.scorer import Index, Scorer, hits, indexed, zscore
 
 
 class Ensemble:
@@ -55,4 +55,9 @@ class EnsembleIndex:
 
     def scores(self, queries: Sequence[str]) -> Tensor:
         """Mean z-score of all documents: float32 [B, C]."""
-        return torch.stack([zscore(member.scores(queries)) for member in self.members]).mean(dim=0)
+        return self.hits(queries)[0]
+
+    def hits(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Mean z-scores, and True for what any member finds [B, C]."""
+        scores, found = zip(*(hits(member, queries) for member in self.members), strict=True)
+        return torch.stack([zscore(own) for own in scores]).mean(dim=0), torch.stack(found).any(dim=0)

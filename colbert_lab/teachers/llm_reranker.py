@@ -15,12 +15,16 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from colbert_lab.errors import InputError, some_ids
-from colbert_lab.student.backbone import load_tokenizer
-from colbert_lab.student.encode import autocast
-from colbert_lab.student.student import pick_device
-from colbert_lab.teachers.cross_encoder import KEY, load_network
-from colbert_lab.tokens.tokenizer import length_sorted_batches
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.backbone import load_tokenizer, positions
+from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.model.encode import autocast
+from colbert_lab.model.student import pick_device
+from colbert_lab.model.unread import check_known
+from colbert_lab.settings.allowed import one_of, whole
+from colbert_lab.settings.phase import ACCELERATORS, PRECISIONS
+from colbert_lab.teachers.cross_encoder import KEY, Reranker, load_network
+from colbert_lab.text.contents import model_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,7 +36,7 @@ PROMPT = (
 
 
 @dataclass(frozen=True)
-class LLMReranker:
+class LLMReranker(Reranker):
     """A causal language model that was trained to answer.
 
     Attributes:
@@ -54,10 +58,10 @@ class LLMReranker:
     document_prefix: str = "B: "
     separator: str = "\n"
     answer: str = "Yes"
-    max_length: int = 1024
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    token_budget: int = 8192
+    max_length: int = whole(1, default=1024)
+    precision: str = one_of(*PRECISIONS, default="32-true")
+    accelerator: str = one_of(*ACCELERATORS, default="auto")
+    token_budget: int = whole(1, default=8192)
     system: ClassVar[str] = "teacher"
 
     @property
@@ -65,21 +69,12 @@ class LLMReranker:
         """What a table calls it: the model's own name."""
         return f"LLM reranker ({self.model.rstrip('/').rsplit('/', 1)[-1]})"
 
-    def check_queries(self, query_ids: Sequence[str], queries: Sequence[str]) -> None:
-        """Check that every query leaves room for a document, before anything is scored.
-
-        Raises:
-            InputError: the model cannot be loaded, or some queries are too long; their ids are named.
-        """
-        _, tokenizer = _load(self)
+    def too_long(self, queries: Sequence[str]) -> list[int]:
+        """See :class:`Reranker`."""
+        _, tokenizer = _load(self, model_id(self.model))
         room = self.max_length - len(_start(tokenizer)) - len(_ids(tokenizer, [self.separator])[0])
         rows = _ids(tokenizer, [self.query_prefix + text for text in queries])
-        long = [name for name, row in zip(query_ids, rows, strict=True) if len(row) >= room]
-        if long:
-            raise InputError(
-                f"teacher.max_length={self.max_length}: queries that leave no room for a document: {some_ids(long)}; "
-                "raise it, or shorten them"
-            )
+        return [n for n, row in enumerate(rows) if len(row) >= room]
 
     def score_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
         """Score N pairs in batches of similar length.
@@ -95,7 +90,8 @@ class LLMReranker:
             InputError: the model cannot be loaded, or a query leaves no room for a document.
         """
         self.check_queries([text[:80] for text in dict.fromkeys(queries)], list(dict.fromkeys(queries)))
-        network, tokenizer = _load(self)
+        network, tokenizer = _load(self, model_id(self.model))
+        check_known(tokenizer, documents, KEY, "documents")
         (answer,) = _ids(tokenizer, [self.answer])[0]
         rows = self._rows(tokenizer, queries, documents)
         scores_N = torch.empty(len(rows))
@@ -147,14 +143,14 @@ def _padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _load(settings: LLMReranker) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Network and tokenizer, loaded once a process."""
+def _load(settings: LLMReranker, _: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Network and tokenizer, loaded once a process and state of its files."""
     tokenizer = load_tokenizer(settings.model, key=KEY)
     answer = _ids(tokenizer, [settings.answer])[0]
     if len(answer) != 1 or answer[0] == tokenizer.unk_token_id:
         raise InputError(f"teacher.answer={settings.answer}: is not one token of {settings.model}")
     network = load_network(AutoModelForCausalLM, settings.model).eval()
-    longest = getattr(network.config, "max_position_embeddings", None)
+    longest = positions(network)
     needed = settings.max_length + sum(map(len, _ids(tokenizer, [settings.separator, settings.prompt])))
     if longest is not None and needed > longest:
         raise InputError(

@@ -1,6 +1,6 @@
 """Read the docstrings of Python source files without importing them.
 
-The file uses the standard library alone and is also the worker program of ``scan.scan_files``: run by
+The file uses the standard library alone and is also the worker program of ``source_files.scan_files``: run by
 path, it reads ``[[module, path], ...]`` as JSON from standard input and writes the docstrings as JSON.
 """
 

@@ -15,21 +15,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colbert_lab.atomic import atomic_folder, one_maker
-from colbert_lab.errors import InputError
-from colbert_lab.text.collection import build_corpus, build_split
-from colbert_lab.text.cut import cut_split, cut_together
+from colbert_lab.base.atomic import atomic_folder
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.locks import one_maker
+from colbert_lab.base.outside import read_json
+from colbert_lab.base.types import Corpus, Split
+from colbert_lab.text.collections.collection import build_corpus, build_split
+from colbert_lab.text.collections.cut import cut_split, cut_together
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs_build import SPLITS, Row, build_rows
-from colbert_lab.text.source_files import (
-    distribution_files,
-    required_distributions,
-    standard_library_files,
-)
-from colbert_lab.types import Corpus, Split
+from colbert_lab.text.source_files import distribution_files, required_distributions, standard_library_files
 
 DATASET = "installed_docs"
-BUILD_VERSION = 1  # raise it when the same sources would give other rows
+BUILD_VERSION = 2  # raise it when the same sources would give other rows
 _log = logging.getLogger(__name__)
 
 
@@ -54,6 +52,16 @@ class InstalledDocs:
     details: dict[str, Any]
 
 
+def installed_id(packages: Mapping[str, str] | None = None) -> str:
+    """What decides the documentation of this environment: its packages with their versions, and Python's.
+
+    Args:
+        packages: name to version; None looks them up.
+    """
+    names = [f"{name}=={version}" for name, version in (packages or required_distributions()).items()]
+    return fingerprint([platform.python_version(), str(BUILD_VERSION)], names)
+
+
 def load_installed_docs(cache_dir: Path) -> InstalledDocs:
     """Load the documentation corpus of this environment; build it where the cache has none.
 
@@ -69,9 +77,7 @@ def load_installed_docs(cache_dir: Path) -> InstalledDocs:
         InputError: the installed packages hold no usable docstring.
     """
     packages = required_distributions()
-    names = [f"{name}=={version}" for name, version in packages.items()]
-    key = fingerprint([platform.python_version(), str(BUILD_VERSION)], names)
-    folder = Path(cache_dir) / f"{DATASET}-{key}"
+    folder = Path(cache_dir) / f"{DATASET}-{installed_id(packages)}"
     with one_maker(folder):
         return _kept(folder) or _built(packages, folder)
 
@@ -196,7 +202,7 @@ def _write(docs: InstalledDocs, rows: Sequence[Row], folder: Path) -> None:
 
 
 def _read(folder: Path) -> InstalledDocs:
-    about = json.loads((folder / "details.json").read_text(encoding="utf-8"))
+    about = read_json(folder / "details.json", dict[str, Any])
     table = pq.read_table(folder / "documents.parquet", columns=list(Row._fields))
     columns = [table.column(name).to_pylist() for name in Row._fields]
     docs = from_rows([Row(*values) for values in zip(*columns, strict=True)], about["details"])

@@ -1,15 +1,138 @@
-"""Build the installed-documentation corpus: scan, pair, split by module, drop near-twins."""
+"""Build the installed-documentation corpus: scan, pair, split by module, drop near-twins.
+
+A pair is a query (the summary of a docstring) and a document (the rest). The rules drop what random samples showed to
+be no question for its document: signatures, lists of arguments and code in the place of a summary, bodies that are code
+alone, notices of deprecation.
+"""
 
 import hashlib
 import platform
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from colbert_lab.errors import InputError
-from colbert_lab.text.docstring_pairs import Pair, make_pairs
-from colbert_lab.text.near_twins import drop_twins, shingle_hashes
-from colbert_lab.text.scan import SourceFile, scan_files
+from colbert_lab.base.errors import InputError
+from colbert_lab.text.docstrings import Docstring
+from colbert_lab.text.fingerprint import drop_twins, normalised, shingle_hashes
+from colbert_lab.text.source_files import SourceFile, scan_files
+
+MIN_QUERY_WORDS, MAX_QUERY_WORDS = 4, 60
+MIN_DOCUMENT_WORDS = 20
+MIN_PROSE_WORDS = 15  # words of letters outside code, of MIN_DOCUMENT_WORDS
+
+_RULER = re.compile(r"\s*([=\-~^*#+_`'.])\1{2,}\s*")
+_TEMPLATE = re.compile(r"%\(\w+\)s")
+_SIGNATURE = re.compile(r"[\w.]+\s?\(.*\)\s*([.:]|->.*)?|.{,80}\)\s*->.*", re.DOTALL)
+_ADMONITION = re.compile(r"!!!|\.\. |<!--")
+_SECTION = re.compile(
+    r"(args?|arguments|param(eter)?s?|returns?|raises?|yields?|examples?|usage|attributes?|inputs?|outputs?|"
+    r"options|keyword arg(ument)?s|note|notes|todo|fixme|warning|see also|references)\s*(:|\n|$)",
+    re.IGNORECASE,
+)
+_ARGUMENT = re.compile(r":\w+|[\w*`]+ ?\([`~\[]|[\w*]+ : |[-*] ")
+_CODE = re.compile(r">>>|```|\b(?:self|cls)\.\w+ = ")
+_DEPRECATED = re.compile(r"[\W_]*(this .{,40} is )?deprecated\b", re.IGNORECASE)
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+class Pair(NamedTuple):
+    """A query and its document.
+
+    Attributes:
+        module: dotted name of the module they come from.
+        document_id: ``module`` or ``module:qualified.name``, unique.
+        query: the summary, one line.
+        document: the rest, one line.
+    """
+
+    module: str
+    document_id: str
+    query: str
+    document: str
+
+
+def make_pairs(docstrings: Iterable[Docstring]) -> tuple[list[Pair], Counter[str]]:
+    """Make the pairs of a list of docstrings, and drop what is trivial, junk or a duplicate.
+
+    Args:
+        docstrings: the docstrings; of duplicates, the first one stays.
+
+    Returns:
+        The pairs in the order of the docstrings, and the number of dropped docstrings for each reason.
+    """
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    seen: set[str] = set()
+    names: Counter[str] = Counter()
+    for docstring in docstrings:
+        result = split_docstring(docstring.text)
+        if isinstance(result, str):
+            dropped[result] += 1
+            continue
+        query, document = result
+        marks = {f"query {normalised(query)}", f"document {normalised(document)}"}
+        if marks & seen:
+            dropped["duplicate"] += 1
+            continue
+        seen |= marks
+        name = f"{docstring.module}:{docstring.name}" if docstring.name else docstring.module
+        names[name] += 1
+        if names[name] > 1:
+            name = f"{name}#{names[name]}"
+        pairs.append(Pair(docstring.module, name, query, document))
+    return pairs, dropped
+
+
+def split_docstring(text: str) -> tuple[str, str] | str:
+    """Split a docstring into a query and a document.
+
+    A signature or a notice before the summary is passed over; rulers under headings and unfilled templates
+    are removed; white space becomes single spaces.
+
+    Args:
+        text: a docstring.
+
+    Returns:
+        The query (first paragraph) and the document (the rest), or the reason to drop the docstring.
+    """
+    lines = [_TEMPLATE.sub("", line) for line in text.splitlines() if not _RULER.fullmatch(line)]
+    paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip())
+    while len(paragraphs) > 1 and (
+        _SIGNATURE.fullmatch(paragraphs[0].strip()) or _ADMONITION.match(paragraphs[0].strip())
+    ):
+        del paragraphs[0]
+    summary = paragraphs[0].strip()
+    body = "\n\n".join(paragraphs[1:])
+    query, document = " ".join(summary.split()), " ".join(body.split())
+    words = len(query.split())
+    if words < MIN_QUERY_WORDS or len(document.split()) < MIN_DOCUMENT_WORDS:
+        return "too short"
+    if words > MAX_QUERY_WORDS:
+        return "summary too long"
+    if _SECTION.match(summary) or _ARGUMENT.match(summary) or _CODE.search(summary):
+        return "no summary"
+    if _SIGNATURE.fullmatch(query) or len(_LETTERS.findall(query)) < MIN_QUERY_WORDS - 1:
+        return "no summary"
+    if _DEPRECATED.match(query) or _DEPRECATED.match(document):
+        return "deprecated"
+    if _prose_words(body) < MIN_PROSE_WORDS:
+        return "code only"
+    return query, document
+
+
+def _prose_words(body: str) -> int:
+    """Count the words of letters that are not in a doctest, its output or a fenced block."""
+    count, fenced, doctest = 0, False, False
+    for line in body.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("```"):
+            fenced = not fenced
+        doctest = stripped.startswith(">>>") or (doctest and bool(stripped))
+        if not (fenced or doctest or stripped.startswith(("```", ".. "))):
+            count += sum(bool(_LETTERS.fullmatch(word.strip(".,;:!?()'\"`*"))) for word in stripped.split())
+    return count
+
 
 SPLITS = ("test", "dev", "train")  # in this order: a document goes when it is a twin of an earlier split's
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from colbert_lab.errors import InputError, some_ids
-from colbert_lab.text.beir import beir_documents, load_beir_queries
-from colbert_lab.text.fingerprint import files_state, folder_state
-from colbert_lab.text.list_rows import (
-    ROW_COLUMNS,
-    ListRow,
-    as_id,
-    load_config,
-    parse_row,
-    renamed,
-    rows_of_config,
-)
-from colbert_lab.text.score_rows import check_scores, rows_of_scores
-from colbert_lab.text.tsv_collection import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.text.collections.beir import CORPUS, beir_documents, is_beir, load_beir_queries
+from colbert_lab.text.collections.text_files import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
+from colbert_lab.text.contents import data_id
+from colbert_lab.text.file_hashes import collection_files, files_id
+from colbert_lab.text.lines import as_id, as_text, ending, stem
+from colbert_lab.text.list_rows import ROW_COLUMNS, ListRow, check_scores, parse_row, renamed, rows_of_scores
+from colbert_lab.text.row_files import Row, reading
+from colbert_lab.text.tables import TRAIN, Rows, find_rows
 
 KEY = "data.scores"
 TEXT_COLUMNS = ("document_id", "text")
@@ -45,7 +40,7 @@ class ListFolder:
     @property
     def name(self) -> str:
         """What tables call the lists."""
-        return f"{self.folder.resolve().name}/{self.file.stem}"
+        return f"{self.folder.resolve().name}/{stem(self.file)}"
 
     @property
     def source(self) -> str:
@@ -64,16 +59,16 @@ class ListFolder:
 
     @property
     def text_mark(self) -> list[str]:
-        """Identifies the documents."""
-        files = (self.folder / name for name in ("corpus.jsonl", COLLECTION))
-        return [str(self.folder.resolve()), *files_state(files, self.folder)]
+        """Identifies the documents by their content."""
+        files = collection_files(self.folder, judgments=False)
+        return [files_id({name: file for name, file in files.items() if not name.startswith("queries")})]
 
     @property
     def row_mark(self) -> list[str]:
-        """Identifies lists and queries."""
-        scores = self.file.rglob("*") if self.file.is_dir() else [self.file]
-        files = files_state([*scores, *self.folder.glob("queries*")], self.folder)
-        return [str(self.folder.resolve()), *files, str(sorted(self.columns.items()))]
+        """Identifies lists and queries by their content."""
+        files = collection_files(self.folder, judgments=False)
+        queries = files_id({name: file for name, file in files.items() if name.startswith("queries")})
+        return [queries, str(data_id(str(self.file))), ending(self.file), str(sorted(self.columns.items()))]
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Id and text of every document."""
@@ -129,16 +124,33 @@ class ListDataset:
         return f"{self.key} (documents)"
 
     @cached_property
-    def _loaded(self) -> dict[str, Any]:
-        return {config: load_config(self.path, config) for config in ("documents", "queries", "train")}
+    def _found(self) -> dict[str, Rows]:
+        found = {}
+        for config in ("documents", "queries", "train"):
+            with self._reading(config):
+                found[config] = find_rows(self.path, config)
+        return found
+
+    def _rows(self, config: str) -> Iterator[tuple[str, Row]]:
+        with self._reading(config):
+            for where, row in self._found[config].rows(TRAIN):
+                yield f"data.path: {where}", row
+
+    def _reading(self, config: str) -> AbstractContextManager[None]:
+        local = Path(self.path).is_dir()
+        place = "this folder" if local else "this hub dataset (no folder here has that name)"
+        return reading(
+            f"data.path: {self.path}: cannot load the config {config} of {place}",
+            "the configs train, queries and documents are expected, or data.scores for a folder with corpus.jsonl",
+        )
 
     @cached_property
     def text_mark(self) -> list[str]:
-        """Identifies the dataset: the files of a folder, or what the ``datasets`` library says of a hub dataset."""
+        """Identifies the dataset: the content of a folder, or the addresses on the hub, which name the commit."""
         columns = str(sorted(self.columns.items()))
         if Path(self.path).is_dir():
-            return [str(Path(self.path).resolve()), *folder_state(Path(self.path)), columns]
-        return [self.path, *(loaded._fingerprint for loaded in self._loaded.values()), columns]
+            return [str(data_id(self.path)), columns]
+        return [*(part for config in self._found.values() for part in config.mark), columns]
 
     @property
     def row_mark(self) -> list[str]:
@@ -159,15 +171,13 @@ class ListDataset:
 
     def rows(self) -> Iterator[ListRow]:
         """The lists."""
-        for where, row in rows_of_config(self._loaded["train"], self.path, "train"):
+        for where, row in self._rows("train"):
             yield parse_row(renamed(row, ROW_COLUMNS, self.columns, where), where)
 
     def _texts(self, config: str, id_column: str) -> Iterator[tuple[str, str]]:
-        for where, given in rows_of_config(self._loaded[config], self.path, config):
+        for where, given in self._rows(config):
             row = renamed(given, (id_column, "text"), self.columns, where)
-            if not isinstance(row.get("text"), str):
-                raise InputError(f"{where}: text must be a string, not {row.get('text')!r}")
-            yield as_id(row.get(id_column), id_column, where), row["text"]
+            yield as_id(row[id_column], id_column, where), as_text(row["text"], "text", where)
 
 
 def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> ListFolder | ListDataset:
@@ -188,8 +198,8 @@ def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> Lis
     if file is not None:
         check_scores(file, KEY)
         return ListFolder(Path(path), file, columns)
-    for name in ("corpus.jsonl", COLLECTION):
-        if (Path(path) / name).is_file() and not (Path(path) / "README.md").is_file():
+    for name, there in ((CORPUS, is_beir(path)), (COLLECTION, is_tsv_collection(Path(path)))):
+        if there and not (Path(path) / "README.md").is_file():
             raise InputError(
                 f"data.scores: {path} is a folder with {name}, so name the file of scores in it "
                 "(query_id, document_ids, scores)"

@@ -1,19 +1,34 @@
-"""Read the rows of teacher score lists from the formats in which they come."""
+"""Read the rows of teacher score lists, from score files in the formats in which they come.
 
-import json
-import re
+======================== ==============================================================================
+``.jsonl``, ``.json``    a line is ``{"query_id", "document_ids", "scores"}``, or, as in Stanford's ColBERT,
+                         ``[query, [document, score], [document, score], ...]``
+``.parquet``             columns query_id, document_ids, scores
+``.tsv``                 lines ``query <tab> document <tab> score``
+``.run .trec .txt``      TREC run: ``query Q0 document rank score tag``
+a folder of ``task=score`` its ``train/*.parquet``
+======================== ==============================================================================
+
+The text formats may be compressed with gzip (``.jsonl.gz``).
+"""
+
+from __future__ import annotations
+
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError, named
+from colbert_lab.base.outside import told
+from colbert_lab.text.collections.text_files import read_run
+from colbert_lab.text.lines import as_id, as_score, ending, parse_json, parse_object, read_lines
 
 ROW_COLUMNS = ("query_id", "document_ids", "scores")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_BATCH = 1000  # rows read at once
+_ALIASES = {"scores": ["scores", "score", "labels", "label"]}  # sentence-transformers and PyLate
 
 
 class ListRow(NamedTuple):
@@ -47,17 +62,14 @@ def parse_row(row: Mapping[str, Any], where: str) -> ListRow:
         InputError: a column is missing, is no list, or holds something else than ids or numbers.
     """
     documents = [as_id(value, "document_ids", where) for value in _as_list(row, "document_ids", where)]
-    scores = _as_list(row, "scores", where)
-    for score in scores:
-        if isinstance(score, bool) or not isinstance(score, int | float):
-            raise InputError(f"{where}: scores must be numbers, not {score!r}")
+    scores = [_as_number(score, where) for score in _as_list(row, "scores", where)]
     return ListRow(where, as_id(row.get("query_id"), "query_id", where), documents, scores)
 
 
 def renamed(
     row: Mapping[str, Any], wanted: Sequence[str], columns: Mapping[str, str], where: str
 ) -> dict[str, Any]:
-    """The wanted columns of a row under our names.
+    """The wanted columns of a row under our names; scores may be called ``score``, ``label`` or ``labels`` too.
 
     Args:
         row: the row.
@@ -66,94 +78,137 @@ def renamed(
         where: for messages.
 
     Raises:
-        InputError: the row lacks one.
+        InputError: the row lacks one, or two of its columns have names for one.
     """
+    found = {}
     for ours in wanted:
-        theirs = columns.get(ours, ours)
-        if theirs not in row:
-            raise InputError(f"{where}: no column {theirs}; it has {', '.join(row)}")
-    return {ours: row[columns.get(ours, ours)] for ours in wanted}
+        known = [columns[ours]] if ours in columns else _ALIASES.get(ours, [ours])
+        there = [theirs for theirs in known if theirs in row]
+        if not there:
+            raise InputError(f"{where}: no column {known[0]}; it has {named(row)}")
+        if len(there) > 1:
+            raise InputError(
+                f"{where}: the columns {' and '.join(there)} may both be meant; say which, e.g. "
+                f"data.columns={{{ours}: {there[0]}}}"
+            )
+        found[ours] = row[there[0]]
+    return found
 
 
-def load_config(path: str, config: str) -> Any:
-    """One config of a dataset on the hub or of a folder with the same layout, split ``train``.
-
-    A folder is streamed, so that no second copy of it lands in the cache of the ``datasets`` library.
-
-    Args:
-        path: folder or hub id.
-        config: name of the config, for example ``train``.
-
-    Raises:
-        InputError: the dataset or the config cannot be loaded.
-    """
-    import datasets  # takes a second, and most runs do not need it
-
-    local = Path(path).is_dir()
-    if not local and not _HUB_ID.fullmatch(path):
-        raise InputError(f"data.path: {path}: no such folder, and not a dataset id of the hub (owner/name)")
-    with _loading(path, config):
-        return datasets.load_dataset(path, config, split="train", streaming=local)
-
-
-def rows_of_config(loaded: Any, path: str, config: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of what :func:`load_config` returned.
-
-    Args:
-        loaded: see there.
-        path: see there, for messages.
-        config: likewise.
-
-    Yields:
-        Where the row is (config key, dataset, config and row), and its columns.
-
-    Raises:
-        InputError: the files cannot be read.
-    """
-    number = 0
-    with _loading(path, config):
-        for batch in loaded.iter(_BATCH):
-            for values in zip(*batch.values(), strict=True):
-                number += 1
-                yield f"data.path: {path} ({config} row {number})", dict(zip(batch, values, strict=True))
-
-
-@contextmanager
-def _loading(path: str, config: str) -> Iterator[None]:
-    """Say which dataset and config an error belongs to."""
-    import datasets
-
+def _as_number(value: Any, where: str) -> float:
+    """A score; NaN and infinity, which a number too large for 64 bits becomes, are judged with the whole list."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{where}: scores must be numbers, not {told(value)}")
     try:
-        yield
-    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
-        local = Path(path).is_dir()
-        place = "this folder" if local else "this hub dataset (no folder here has that name)"
-        raise InputError(
-            f"data.path: {path}: cannot load the config {config} of {place} ({_line(error)}); the configs "
-            "train, queries and documents are expected, or data.scores for a folder with corpus.jsonl"
-        ) from error
-
-
-def as_id(value: Any, column: str, where: str) -> str:
-    """Bring an id to its string form; raises InputError for anything but a string or a whole number."""
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise InputError(f"{where}: {column} must hold ids (strings or whole numbers), not {value!r}")
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _as_list(row: Mapping[str, Any], column: str, where: str) -> list[Any]:
     value = row.get(column)
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise InputError(f"{where}: {column} is a text that is not valid JSON ({error})") from error
+        value = parse_json(value, f"{where}: {column} is a text")
     if not isinstance(value, list):
-        raise InputError(f"{where}: {column} must be a list, not {value!r:.80}")
+        raise InputError(f"{where}: {column} must be a list, not {told(value)}")
     return value
 
 
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+RUNS = (".run", ".trec", ".txt")
+ENDINGS = (".jsonl", ".json", ".parquet", ".tsv", *RUNS)
+NAMED = (".jsonl", ".json", ".parquet")  # formats with column names
+ROWS_AT_ONCE = 1000
+
+
+def check_scores(path: Path, key: str) -> None:
+    """Make sure that :func:`rows_of_scores` can begin.
+
+    Raises:
+        InputError: no such file, or one of another type.
+    """
+    if path.is_dir():
+        if not list(path.glob("train/*.parquet")):
+            raise InputError(f"{key}: {path}: a folder without train/*.parquet; name a file")
+    elif not path.is_file():
+        raise InputError(f"{key}: {path}: no such file; a file of score lists is expected")
+    elif ending(path) not in ENDINGS:
+        raise InputError(f"{key}: {path}: unknown file type; there are {', '.join(ENDINGS)}")
+
+
+def rows_of_scores(path: Path, key: str, columns: Mapping[str, str] | None = None) -> Iterator[ListRow]:
+    """Read a score file.
+
+    Args:
+        path: a file or folder, see the head of this module.
+        key: config key to name in errors.
+        columns: our column name to the file's.
+
+    Raises:
+        InputError: the file is missing, of another type or malformed, lacks a column, or has no column names to map.
+    """
+    check_scores(path, key)
+    columns = columns or {}
+    if path.is_dir():
+        for part in sorted(path.glob("train/*.parquet")):
+            yield from _parquet(part, key, columns)
+        return
+    kind = ending(path)
+    lists = kind not in NAMED or (kind != ".parquet" and _first_character(path, key) == "[")
+    if columns and lists:
+        raise InputError(f"data.columns: has no effect on {path}, which has no column names; leave it out")
+    if kind == ".parquet":
+        yield from _parquet(path, key, columns)
+    elif kind in NAMED:
+        for _, where, line in read_lines(path, key):
+            if lists:
+                yield _nway(line, where)
+            else:
+                yield parse_row(renamed(parse_object(line, where), ROW_COLUMNS, columns, where), where)
+    elif kind == ".tsv":
+        yield from _tsv(path, key)
+    else:
+        for query, scores in read_run(path, key).items():
+            yield ListRow(f"{key}: {path}", query, list(scores), list(scores.values()))
+
+
+def _parquet(path: Path, key: str, columns: Mapping[str, str]) -> Iterator[ListRow]:
+    number = 0
+    try:
+        with pq.ParquetFile(path) as parquet:
+            for batch in parquet.iter_batches(ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    number += 1
+                    where = f"{key}: {path} row {number}"
+                    yield parse_row(renamed(row, ROW_COLUMNS, columns, where), where)
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{key}: {path}: not readable as Parquet ({reason})") from error
+
+
+def _nway(line: str, where: str) -> ListRow:
+    """A line ``[query, [document, score], ...]``."""
+    values = parse_json(line, where)
+    pairs = values[1:] if isinstance(values, list) else None
+    if not pairs or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise InputError(f"{where}: [query, [document, score], [document, score], ...] is expected")
+    documents, scores = [document for document, _ in pairs], [score for _, score in pairs]
+    return parse_row({"query_id": values[0], "document_ids": documents, "scores": scores}, where)
+
+
+def _tsv(path: Path, key: str) -> Iterator[ListRow]:
+    """Lines ``query <tab> document <tab> score``; those of a query need not stand together."""
+    found: dict[str, tuple[list[str], list[float]]] = {}
+    for _, where, line in read_lines(path, key):
+        columns = line.split("\t")
+        if len(columns) != 3:
+            raise InputError(f"{where}: {len(columns)} columns; there should be 3: query, document, score")
+        query, document, text = (column.strip() for column in columns)
+        documents, scores = found.setdefault(as_id(query, "the first column", where), ([], []))
+        documents.append(as_id(document, "the second column", where))
+        scores.append(as_score(text, where))
+    for query, (documents, scores) in found.items():
+        yield ListRow(f"{key}: {path}", query, documents, scores)
+
+
+def _first_character(path: Path, key: str) -> str:
+    return next((line.lstrip()[0] for _, _, line in read_lines(path, key)), "")

@@ -7,23 +7,125 @@ of millions of documents takes hardly any memory. Converted files are found agai
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from colbert_lab.atomic import atomic_folder
-from colbert_lab.errors import InputError, some_ids
-from colbert_lab.text.examples import ScoredLists
+from colbert_lab.base.atomic import atomic_folder
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.outside import read_json
+from colbert_lab.base.types import Corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
-from colbert_lab.text.list_problems import Problems
 from colbert_lab.text.list_rows import ListRow
 from colbert_lab.text.mapped import ArrayColumn, TextColumn, write_arrays, write_texts
-from colbert_lab.types import Corpus
+from colbert_lab.text.rows.examples import ScoredLists
+
+# What is wrong, which ids the message lists, and what to do; the first that occurs is raised.
+_KINDS = {
+    "length": ("lists with more or fewer scores than documents, of queries", "give one score a document"),
+    "short": (
+        "lists with fewer than 2 documents, of queries",
+        "remove them: distillation compares documents",
+    ),
+    "number": (
+        "lists with NaN or infinite scores (in 32 bits), of queries",
+        "score them again or remove them",
+    ),
+    "repeated": ("lists that hold a document twice, of queries", "keep one score a document"),
+    "again": ("queries with more than one list:", "keep one list a query"),
+    "query": ("queries that are not in the collection:", "add their texts or remove their lists"),
+    "document": (
+        "documents that are not in the collection:",
+        "add their texts or remove them from the lists",
+    ),
+    "empty": (
+        "lists with an empty query or document:",
+        "mend the texts, remove the lists, or leave them out with data.skip_empty=true",
+    ),
+}
+
+
+class Problems:
+    """Collects what is wrong with the lists of one source."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[str, dict[str, None]]] = {}
+
+    def of_row(
+        self,
+        row: ListRow,
+        scores: np.ndarray,
+        documents: Container[str],
+        queries: Container[str],
+        seen: Container[str],
+    ) -> bool:
+        """Check one list.
+
+        Args:
+            row: the list.
+            scores: its scores as 32-bit numbers.
+            documents: the known document ids.
+            queries: the known query ids.
+            seen: queries that had a list before.
+
+        Returns:
+            True when something is wrong with it.
+        """
+        kinds = {
+            "length": len(row.document_ids) != len(scores),
+            "short": len(row.document_ids) < 2,
+            "number": not bool(np.isfinite(scores).all()),
+            "repeated": len(set(row.document_ids)) < len(row.document_ids),
+            "again": row.query_id in seen,
+            "query": row.query_id not in queries,
+        }
+        unknown = [document for document in row.document_ids if document not in documents]
+        for kind, wrong in kinds.items():
+            if wrong:
+                self._add(kind, row.where, [row.query_id])
+        if unknown:
+            self._add("document", row.where, unknown)
+        return any(kinds.values()) or bool(unknown)
+
+    def of_empty(self, row: ListRow, documents: list[str], query: bool) -> None:
+        """Note a list with empty texts.
+
+        Args:
+            row: the list.
+            documents: its documents without a text.
+            query: whether its query has none.
+        """
+        names = [f"query {row.query_id}"] if query else []
+        self._add("empty", row.where, [*names, *(f"document {name}" for name in documents)])
+
+    def raise_first(self) -> None:
+        """Raise InputError for the gravest kind of problem: its first place, its count, the first ids."""
+        for kind, (what, advice) in _KINDS.items():
+            if kind in self._found:
+                where, ids = self._found[kind]
+                raise InputError(f"{where}: {what} {some_ids(list(ids))}; {advice}")
+
+    def _add(self, kind: str, where: str, ids: list[str]) -> None:
+        self._found.setdefault(kind, (where, {}))[1].update(dict.fromkeys(ids))
+
 
 VERSION = "1"  # of the files; raise when they change
 META = "meta.json"
+ANEW = "delete its folder, and the same command makes it anew"
+
+
+class Meta(TypedDict):
+    """What ``meta.json`` says of converted files."""
+
+    fingerprint: str
+
+
+class ListMeta(Meta):
+    """The same of lists."""
+
+    details: dict[str, Any]
 
 
 def open_texts(
@@ -47,7 +149,7 @@ def open_texts(
     if not (folder / META).is_file():
         with atomic_folder(folder, whole_with=META) as temporary:
             _convert_texts(temporary, key, documents())
-    meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    meta = read_json(folder / META, Meta, ANEW)
     ids, texts = (TextColumn(folder / "texts.arrow", name) for name in ("id", "text"))
     return Corpus(ids, texts, meta["fingerprint"]), folder
 
@@ -113,7 +215,7 @@ def open_lists(
         empty = np.load(texts / "empty.npy", allow_pickle=False)
         with atomic_folder(folder, whole_with=META) as temporary:
             _convert_lists(temporary, key, corpus, set(empty.tolist()), queries(), rows(), skip_empty)
-    meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+    meta = read_json(folder / META, ListMeta, ANEW)
     ids, asked = (TextColumn(folder / "queries.arrow", name) for name in ("id", "text"))
     documents, scores = (ArrayColumn(folder, name) for name in ("documents", "scores"))
     lists = ScoredLists("", ids, asked, corpus, documents, scores, meta["fingerprint"], meta["details"])

@@ -1,10 +1,10 @@
-"""Columns that stay on disk: sequences of texts and of arrays, for data larger than memory."""
+"""Columns that stay on disk, for data larger than memory: sequences of texts, of arrays, and some rows of one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +76,11 @@ class ArrayColumn(Sequence[np.ndarray]):
         """Length of each array."""
         return np.diff(self._ends, prepend=0)
 
+    @property
+    def firsts(self) -> np.ndarray:
+        """First value of each array; none is empty."""
+        return np.asarray(self._values[self._ends - self.lengths])
+
     def __len__(self) -> int:
         """Number of arrays."""
         return len(self._ends)
@@ -141,3 +146,34 @@ def write_arrays(folder: Path, columns: dict[str, Sequence[np.ndarray]]) -> None
     for name, arrays in columns.items():
         values = np.concatenate(arrays) if len(arrays) else np.empty(0)
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
+
+
+T = TypeVar("T")
+
+
+class Chosen(Sequence[T]):
+    """Some rows of a sequence, in an order of their own.
+
+    Args:
+        base: the sequence.
+        rows: which.
+    """
+
+    def __init__(self, base: Sequence[T], rows: np.ndarray) -> None:
+        self.base, self.rows = base, rows
+
+    def __len__(self) -> int:
+        """Number of chosen rows."""
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        """An entry, or a list of them."""
+        if isinstance(index, slice):
+            return [self.base[int(row)] for row in self.rows[index]]
+        return self.base[int(self.rows[index])]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colbert_lab.atomic import atomic_folder
-from colbert_lab.errors import InputError
-from colbert_lab.text.examples import ScoredLists
+from colbert_lab.base.atomic import atomic_folder
+from colbert_lab.base.errors import InputError
 from colbert_lab.text.list_layouts import list_layout
 from colbert_lab.text.list_store import open_lists, open_texts
+from colbert_lab.text.rows.examples import ScoredLists
 
 CONFIGS = ("train", "queries", "documents")
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def read_scored_lists(
             the layout of lightonai/ms-marco-en-bge-gemma: the configs ``train`` (query_id, document_ids,
             scores), ``queries`` (query_id, text) and ``documents`` (document_id, text).
         scores: a file of lists, relative to ``path`` or absolute; see
-            :mod:`colbert_lab.text.score_rows`.
+            :mod:`colbert_lab.text.list_rows`.
         cache_dir: where converted files are kept.
         columns: our column name to the source's.
         skip_empty: leave out (and count in the log) lists with an empty query or document instead of stopping.

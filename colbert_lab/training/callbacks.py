@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,25 +12,30 @@ import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from tqdm.auto import tqdm
 
-from colbert_lab.scoring.gather import gather_states, process_number
-from colbert_lab.training.cost import EncoderFlops
+from colbert_lab.model.batches import gather_states, process_number
+from colbert_lab.training.cost import GIB, EncoderFlops, peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.data import Batch
-from colbert_lab.training.memory import GIB, peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.module import StudentModule
 
+log = logging.getLogger(__name__)
 COUNTS = ("queries", "tokens", "padded", "flops", "seconds", "peak_bytes", "peak_device_bytes")
 
 
 class Points(Callback):
     """Logs a point every ``log_every`` optimizer steps, with throughput and memory, and counts what was processed.
 
-    Throughput is wall-clock over the training steps since the last point: ``queries_per_second`` and
-    ``tokens_per_second`` (tokens without padding). Counts are of this process. ``train/peak_memory_gib`` is the most
-    memory that this process had in use so far in the phase, ``train/peak_device_gib`` that of its GPU.
+    Checkpoints keep what every process has counted and averaged since the last point: a resumed phase logs the same.
+
+    Throughput is wall-clock since the last point, with the wait for data and without evaluations:
+    ``queries_per_second`` and ``tokens_per_second`` (tokens without padding). Counts are of this process.
+    ``train/peak_memory_gib`` is the most memory that this process had in use so far in the phase,
+    ``train/peak_device_gib`` that of its GPU.
 
     Args:
         flops: counts floating-point operations.
     """
+
+    KEY = "points"
 
     def __init__(self, flops: EncoderFlops) -> None:
         self.count_flops = flops
@@ -44,14 +50,33 @@ class Points(Callback):
         self._since = (0, 0, 0.0)
         self._started = 0.0
         self._logged = -1
+        self._sums: dict[str, list[Any]] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Memory counts from here."""
+        """Time and memory count from here."""
+        assert isinstance(pl_module, StudentModule)
+        pl_module.set_sums(self._sums)  # not before the module is on its device
         reset_peak(pl_module.device)
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Start the clock (evaluations between steps do not count)."""
         self._started = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count what is left."""
+        self.stop(pl_module.device)
+
+    def stop(self, device: torch.device) -> None:
+        """Count the time so far; wait for what the device still computes."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self._count()
+
+    def go_on(self) -> None:
+        """Count from here, after a :meth:`stop`."""
+        self._started = time.perf_counter()
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        self.seconds += now - self._started
+        self._started = now
 
     def on_train_batch_end(
         self,
@@ -63,7 +88,7 @@ class Points(Callback):
     ) -> None:
         """Count; log when a point is due."""
         assert isinstance(pl_module, StudentModule)
-        self.seconds += time.perf_counter() - self._started
+        self._count()
         self.queries += len(batch.rows_BK)
         self.tokens += batch.n_tokens
         self.padded += batch.n_padded
@@ -93,16 +118,24 @@ class Points(Callback):
             found["train/peak_device_gib"] = self.peak_device_bytes / GIB
         return found
 
-    def state_dict(self) -> dict[str, Any]:
-        """Counts that a resumed phase goes on from."""
-        return {"logged": self._logged} | {name: getattr(self, name) for name in COUNTS}
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the counts and running means; every process takes part, they differ."""
+        assert isinstance(pl_module, StudentModule)
+        mine = {name: getattr(self, name) for name in COUNTS}
+        mine |= {"logged": self._logged, "since": list(self._since), "sums": pl_module.sums()}
+        checkpoint[self.KEY] = gather_states(mine)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the counts."""
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Restore those of this process."""
+        mine = checkpoint[self.KEY][process_number()]
         for name in COUNTS:
-            setattr(self, name, state_dict.get(name, getattr(self, name)))
-        self._since = (self.queries, self.tokens, self.seconds)
-        self._logged = state_dict["logged"]
+            setattr(self, name, mine[name])
+        queries, tokens, seconds = mine["since"]
+        self._since, self._logged, self._sums = (queries, tokens, seconds), mine["logged"], mine["sums"]
 
 
 class PhaseBar(TQDMProgressBar):
@@ -172,17 +205,40 @@ class RandomState(Callback):
             self._restore = None
 
 
+class Recomputation(Callback):
+    """Decides once training starts, for all processes, whether activations are computed again (GradCache).
+
+    One process with too little room decides for all.
+
+    Args:
+        decide: whether this process has too little room.
+    """
+
+    def __init__(self, decide: Callable[[pl.Trainer], bool]) -> None:
+        self.decide = decide
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Decide; every process takes part."""
+        assert isinstance(pl_module, StudentModule)
+        mine = self.decide(trainer)
+        pl_module.recompute = any(gather_states(mine))
+        if pl_module.recompute and not mine:
+            log.info("another process has less room: recomputing activations chunk by chunk (GradCache)")
+
+
 class EvaluateWhileTraining(Callback):
     """Evaluates every N optimizer steps on development splits.
 
     Args:
         every: optimizer steps between evaluations.
         evaluate: called with the step; returns values by name, which are logged at that step.
+        points: does not count the time that it takes.
     """
 
-    def __init__(self, every: int, evaluate: Callable[[int], Mapping[str, float]]) -> None:
+    def __init__(self, every: int, evaluate: Callable[[int], Mapping[str, float]], points: Points) -> None:
         self.every = every
         self.evaluate = evaluate
+        self.points = points
         self._done = -1
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,12 +249,14 @@ class EvaluateWhileTraining(Callback):
         """Do not evaluate that step again."""
         self._done = state_dict["done"]
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Evaluate after an optimizer step that is due, once; the last step is evaluated by the run itself."""
         step = trainer.global_step
         if step == 0 or step % self.every or step == self._done or step == trainer.max_steps:
             return
         self._done = step
+        self.points.stop(pl_module.device)
         values = self.evaluate(step)
+        self.points.go_on()
         for logger in trainer.loggers:
             logger.log_metrics(dict(values), step=step)

@@ -1,61 +1,34 @@
-"""Whether a phase's data, objective and prompts go together."""
+"""Whether a phase's data, objective and prompts go together, and what of the data is not trained on."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
-from colbert_lab.errors import InputError
-from colbert_lab.objectives.mix import Mix
-from colbert_lab.text.examples import Examples
-from colbert_lab.tokens.tokenizer import TokenRules
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.model.tokenizer import TokenRules
+from colbert_lab.text.fingerprint import text_key
+from colbert_lab.text.rows.examples import Example, Examples
+from colbert_lab.training.data import MicroBatches
+from colbert_lab.training.objectives.term import Objective
 
 log = logging.getLogger(__name__)
+SAMPLE = 1000  # rows that are looked at before training
 
 
 def check_data(
-    name: str, sources: Sequence[Examples], n_way: int | None, objective: Mix, batch_size: int
+    name: str, sources: Sequence[Examples], n_way: int | None, objective: Objective, batch_size: int
 ) -> None:
     """Whether the data has what the objective needs.
 
     Raises:
         InputError: it has not.
     """
-    key = f"phases.{name}.objective"
     if not sources:
         raise InputError(f"phases.{name}.data: no source to train on")
-    unscored = [source.name for source in sources if not source.scored]
-    if objective.distillation_weight > 0:
-        if unscored:
-            raise InputError(
-                f"{key}.distillation.weight: {unscored[0]} has no teacher scores to distil; set it to 0, or choose "
-                "data with scores"
-            )
-        if n_way == 1:
-            raise InputError(f"phases.{name}.n_way=1: distillation compares at least 2 documents of a query")
-    if (
-        objective.contrastive_weight > 0
-        and objective.contrastive.false_negative_ratio is not None
-        and unscored
-    ):
-        raise InputError(
-            f"{key}.contrastive.false_negative_ratio: has no effect, {unscored[0]} has no teacher scores; set it to "
-            "null, or choose data with scores"
-        )
-    contrastive = objective.contrastive
-    if objective.contrastive_weight == 0 or (contrastive.own_negatives and contrastive.batch_negatives):
-        return
-    switched = "own_negatives" if not contrastive.own_negatives else "batch_negatives"
-    if n_way == 1 or all(source.fewest == 1 for source in sources):
-        what = "has no effect" if switched == "own_negatives" else "leaves nothing to contrast with"
-        raise InputError(
-            f"{key}.contrastive.{switched}=false: {what}, queries have no negatives of their own"
-        )
-    if switched == "own_negatives" and batch_size == 1:
-        raise InputError(
-            f"{key}.contrastive.own_negatives=false: leaves nothing to contrast with in a batch of one query; raise "
-            f"phases.{name}.batch_size"
-        )
+    for term_name, term in objective.terms.items():
+        term.check(f"phases.{name}.objective.{term_name}", sources, n_way, batch_size)
 
 
 def check_prompts(name: str, parent: TokenRules, phase: TokenRules, allow: bool) -> dict[str, str] | None:
@@ -79,3 +52,57 @@ def check_prompts(name: str, parent: TokenRules, phase: TokenRules, allow: bool)
         raise InputError(message)
     log.warning("%s", message)
     return theirs
+
+
+def first_examples(batches: MicroBatches) -> list[Example]:
+    """The first rows that training will read, as they are drawn for it."""
+    n_batches = min(batches.per_epoch, math.ceil(SAMPLE / batches.batch_size))
+    return [example for k in range(n_batches) for example in batches.examples(k)]
+
+
+def tell_left_out(
+    name: str, batches: MicroBatches, epochs: float | None, accumulation: int, max_steps: int
+) -> None:
+    """Log how many rows fill no micro-batch or no optimizer step, and so are not trained on."""
+    size, rows = batches.batch_size, sum(map(len, batches.sources))
+    left = rows - batches.per_epoch * size
+    if epochs is None:
+        if left:
+            log.info(
+                "%s: an epoch leaves out %d of %d rows, others each time, which fill no micro-batch of %d queries",
+                name, left, rows, size,
+            )  # fmt: skip
+        return
+    asked = math.floor(epochs * rows)
+    missing = asked - max_steps * accumulation * size
+    if missing > 0:
+        log.log(
+            logging.WARNING if missing > asked / 100 else logging.INFO,
+            "%s: epochs=%g of %d rows are %d, and %d of them are not trained on, others each epoch: %d an epoch fill "
+            "no micro-batch (batch_size=%d), the others no step (accumulation=%d)",
+            name, epochs, rows, asked, missing, left, size, accumulation,
+        )  # fmt: skip
+
+
+def tell_positives(name: str, batches: MicroBatches) -> None:
+    """Log how many queries have several positives, and how many of the first rows list one as a negative."""
+    known = batches.known
+    if known is None:
+        return
+    if known.queries:
+        log.info(
+            "%s: %d queries have several positives, %d together; none counts as a negative of its query",
+            name, known.queries, known.pairs,
+        )  # fmt: skip
+    examples = first_examples(batches)
+    good = [{text_key(example.documents[0]), *known.of(example.query)} for example in examples]
+    listed = [
+        example.query_id
+        for example, keys in zip(examples, good, strict=True)
+        if any(text_key(text) in keys for text in example.documents[1:])
+    ]
+    if listed:
+        log.warning(
+            "%s: of the first %d rows, those of these queries list a positive of the query as its negative, which is "
+            "left out of the contrast: %s", name, len(examples), some_ids(listed),
+        )  # fmt: skip

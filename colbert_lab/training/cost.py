@@ -1,19 +1,30 @@
-"""What training costs in arithmetic, and how much of it the machine can do: the parts of MFU."""
+"""What training costs: arithmetic, how much of it the machine can do (the parts of MFU), and memory.
+
+Memory is whether a step's activations fit, and the most that was in use.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import resource
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from colbert_lab.student.colbert import ColBERT
+from colbert_lab.model.colbert import ColBERT
 
 FORWARD_AND_BACKWARD = 3  # the backward pass computes two products for each one of the forward pass
-SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product is timed
-TRIES = 5
+SIDES = {"cpu": (512, 1024, 2048), "cuda": (8192,)}  # of the square matrices whose product is timed
+SECONDS = 0.1  # that products of one side are repeated
+LONG = 0.02  # seconds of a product after which no longer one is made
+TRIES = 2  # at least; the first one warms up
 
 
 @dataclass(frozen=True)
@@ -62,23 +73,153 @@ class EncoderFlops:
 
 
 def matmul_rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations per second of one device, the best of a few products of square matrices.
+    """Floating-point operations per second of one device, the best of some products of square matrices.
 
-    2048 x 2048 on a CPU, 8192 x 8192 on a GPU. It is what MFU is a share of: a measured rate, so that it means the same
-    on hardware without a data sheet.
+    It is what MFU is a share of: a measured rate, so that it means the same on hardware without a data sheet. Short
+    products are among them: where others compute on the machine as well, a long one is interrupted every time, and
+    training would seem to be faster than the machine.
 
     Args:
         device: the device.
-        precision: Lightning's name; 16-bit ones are measured in 16 bits.
+        precision: Lightning's name; a mixed one computes in 16 and in 32 bits, and the faster one counts.
     """
-    dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.partition("-")[0], torch.float32)
-    side = SIDE.get(device.type, SIDE["cpu"])
-    matrix = torch.ones(side, side, dtype=dtype, device=device)  # no random numbers are drawn
-    best = float("inf")
+    short = {"bf16": [torch.bfloat16], "16": [torch.float16]}.get(precision.partition("-")[0], [])
+    best = 0.0
     with torch.no_grad():
-        for _ in range(TRIES + 1):  # the first one warms up
-            start = time.perf_counter()
-            product = matrix @ matrix
-            float(product[0, 0])  # waits for the device
-            best = min(best, time.perf_counter() - start)
-    return 2.0 * side**3 / best
+        for dtype in (torch.float32, *short):
+            for side in SIDES.get(device.type, SIDES["cpu"]):
+                matrix = torch.ones(side, side, dtype=dtype, device=device)  # no random numbers are drawn
+                begun, tries, took = time.perf_counter(), 0, 0.0
+                while tries < TRIES or time.perf_counter() - begun < SECONDS:
+                    start = time.perf_counter()
+                    product = matrix @ matrix
+                    float(product[0, 0])  # waits for the device
+                    took = time.perf_counter() - start
+                    best, tries = max(best, 2.0 * side**3 / took), tries + 1
+                if took > LONG:
+                    break
+    return best
+
+
+log = logging.getLogger(__name__)
+SHARE = 0.5  # of the free memory that activations may take
+GIB = 2**30
+STATUS, MACHINE = Path("/proc/self/status"), Path("/proc/meminfo")
+"""Of this process, and of the machine."""
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def activation_bytes(config: Any, padded_tokens: int, longest: int, low_precision: bool) -> int:
+    """Estimate what a forward pass keeps for the backward pass.
+
+    The formula is Korthikanti et al. 2022 (arXiv 2205.05198), equation 1: a transformer layer keeps
+    ``tokens * hidden * (34 + 5 * heads * length / hidden)`` bytes in 16-bit precision; twice that in 32 bits. The
+    attention term falls away in fused attention, so this is an upper bound there.
+
+    Args:
+        config: the backbone's Hugging Face configuration.
+        padded_tokens: tokens of the batch with padding.
+        longest: longest text in tokens.
+        low_precision: whether the encoder runs in 16-bit autocast.
+    """
+    layer = config.hidden_size * (34 + 5 * config.num_attention_heads * longest / config.hidden_size)
+    return int(padded_tokens * config.num_hidden_layers * layer * (1 if low_precision else 2))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of the device, or None where it cannot be told.
+
+    A CPU stands for the machine's memory, within the limits of the process' control group.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = system_bytes(MACHINE, "MemAvailable") if device.type == "cpu" else None
+    return None if free is None else min([free, *_group_rooms()])
+
+
+def _group_rooms() -> list[int]:
+    """Free bytes of the control groups (version 2) that this process is in; those without a limit are left out."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    path = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if path is None:
+        return []
+    folder, rooms = CGROUPS / path.lstrip("/"), []
+    for group in (folder, *folder.parents):
+        with contextlib.suppress(OSError, ValueError):
+            most = int((group / "memory.max").read_text())
+            rooms.append(max(0, most - int((group / "memory.current").read_text())))
+        if group == CGROUPS:
+            break
+    return rooms
+
+
+def system_bytes(file: Path, field: str) -> int | None:
+    """A size that Linux tells in KiB, in bytes; None on other systems.
+
+    Args:
+        file: ``STATUS`` or ``MACHINE``.
+        field: such as ``VmRSS``, see proc(5).
+    """
+    if not file.is_file():
+        return None
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def needs_recompute(phase: str, needed: int, device: torch.device, beside: int = 1) -> bool:
+    """Decide between plain backward and recomputation by chunk, and say so.
+
+    Args:
+        phase: the phase's name.
+        needed: what :func:`activation_bytes` said of one process.
+        device: where it runs.
+        beside: processes on this machine; they share its memory, but each has a GPU of its own.
+    """
+    free = free_bytes(device)
+    if free is None:
+        log.info("%s: free memory is unknown here: recomputing activations chunk by chunk (GradCache)", phase)
+        return True
+    if device.type == "cpu":
+        free //= beside
+    too_much = needed > SHARE * free
+    log.info(
+        "%s: about %.1f GiB of activations a micro-batch, %.1f GiB free: %s",
+        phase,
+        needed / GIB,
+        free / GIB,
+        "recomputing them chunk by chunk (GradCache)" if too_much else "plain backward",
+    )
+    return too_much
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin to look for the highest use of memory, of this process and of its GPU.
+
+    Where the system cannot forget the highest use so far (it is not Linux), :func:`peak_bytes` is that of the whole
+    process.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets VmHWM
+    except OSError:
+        log.debug("the peak of memory counts from the start of the process")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes() -> int:
+    """Highest resident memory of this process since :func:`reset_peak`."""
+    highest = system_bytes(STATUS, "VmHWM")
+    if highest is not None:
+        return highest
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)  # bytes on macOS, KiB elsewhere
+
+
+def peak_device_bytes(device: torch.device) -> int | None:
+    """Highest memory that tensors took on a GPU since :func:`reset_peak`; None on other devices."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None

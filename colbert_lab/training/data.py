@@ -7,7 +7,6 @@ exactly what the uninterrupted one would have read.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,12 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from colbert_lab.errors import InputError
-from colbert_lab.text.examples import Example, Examples
-from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.tokens.tokenizer import NoScoringTokenError, StudentTokenizer, length_sorted_batches
-from colbert_lab.training.sampler import SourceSampler
-from colbert_lab.types import Role, Tokens
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Role, Tokens
+from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.model.tokenizer import NoScoringTokenError, StudentTokenizer
+from colbert_lab.text.fingerprint import fingerprint, text_key
+from colbert_lab.text.rows.examples import Example, Examples
+from colbert_lab.training.sampler import Drawn, KnownPositives, SourceSampler, positive_keys
+from colbert_lab.training.strategy import check_shares
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Batch:
             teacher's best).
         teacher_BK: raw teacher scores, float32; None without a teacher.
         keys_N: a hash of each document's text, int64: equal documents of other processes have equal keys.
+        positives_BP: such hashes of each query's known positives, none of which is its negative: its own, repeated
+            where other queries have more.
         lengths: tokens of each query, then of each document, without padding.
         n_padded: tokens with padding, what the encoder computes.
     """
@@ -45,6 +48,7 @@ class Batch:
     rows_BK: Tensor
     teacher_BK: Tensor | None
     keys_N: Tensor
+    positives_BP: Tensor
     lengths: tuple[int, ...]
     n_padded: int
 
@@ -61,6 +65,7 @@ class Batch:
             self.rows_BK.to(device),
             None if self.teacher_BK is None else self.teacher_BK.to(device),
             self.keys_N.to(device),
+            self.positives_BP.to(device),
             self.lengths,
             self.n_padded,
         )
@@ -81,11 +86,10 @@ class MicroBatches(Dataset[Batch]):
         token_budget: most padded tokens of a document chunk.
         seed: the run's seed.
         phase: the phase's name; two phases of a run see different orders.
-        world: number of processes that must be able to share a batch, see :meth:`share`.
+        known: positives of queries that have several; None where documents are not contrasted.
 
     Raises:
-        InputError: rows shorter than ``n_way``, a source with fewer rows than a batch, or a batch that the
-            processes cannot share equally.
+        InputError: rows shorter than ``n_way``, or a source with fewer rows than a batch.
     """
 
     def __init__(
@@ -99,13 +103,9 @@ class MicroBatches(Dataset[Batch]):
         seed: int,
         phase: str,
         weights: Sequence[float] | None = None,
-        world: int = 1,
+        known: KnownPositives | None = None,
     ) -> None:
         key = f"phases.{phase}"
-        if n_way is not None and n_way < 1:
-            raise InputError(f"{key}.n_way={n_way}: must be at least 1, the positive")
-        if batch_size < 1:
-            raise InputError(f"{key}.batch_size={batch_size}: must be at least 1")
         for source in sources:
             if n_way is not None and source.fewest < n_way:
                 raise InputError(
@@ -116,22 +116,25 @@ class MicroBatches(Dataset[Batch]):
                     f"{key}.batch_size={batch_size}: {source.name} has only {len(source)} rows; lower batch_size "
                     "or leave the source out"
                 )
-        if batch_size % world:
-            raise InputError(
-                f"{key}.batch_size={batch_size}: {world} processes cannot share it equally; choose a multiple"
-            )
         self.sources = list(sources)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.n_way = n_way
         self.token_budget = token_budget
+        self.known = known
+        self.phase = phase
         self.rank, self.world = 0, 1
         self.entropy = int(fingerprint([str(seed), phase]), 16)
         self.sampler = SourceSampler([len(s) for s in sources], batch_size, weights, self.entropy)
         self.per_epoch = self.sampler.per_epoch
 
     def share(self, rank: int, world: int) -> MicroBatches:
-        """The same micro-batches as another process of ``world`` sees them."""
+        """The same micro-batches as another process of ``world`` sees them.
+
+        Raises:
+            InputError: the processes cannot share them equally.
+        """
+        check_shares(self.phase, self.batch_size, world)
         shared = copy.copy(self)
         shared.rank, shared.world = rank, world
         return shared
@@ -145,18 +148,28 @@ class MicroBatches(Dataset[Batch]):
         smaller.per_epoch = smaller.sampler.per_epoch
         return smaller
 
-    def examples(self, k: int) -> list[Example]:
-        """This process's rows of micro-batch k, with the documents drawn for them."""
-        number, rows = self.sampler.rows(k)
-        source = self.sources[number]
-        n_way = self.n_way or source.fewest
+    def drawn(self, k: int) -> Drawn:
+        """This process's rows of micro-batch k."""
+        source, rows = self.sampler.rows(k)
+        return Drawn(k, source, rows[self._mine])
+
+    @property
+    def _mine(self) -> slice:
+        """Places of this process in a micro-batch."""
         share = self.batch_size // self.world
-        mine = range(self.rank * share, (self.rank + 1) * share)
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def examples(self, k: int | Drawn) -> list[Example]:
+        """This process's rows of micro-batch k, with the documents drawn for them."""
+        drawn = self.drawn(k) if isinstance(k, int) else k
+        source = self.sources[drawn.source]
+        n_way = self.n_way or source.fewest
         return [
-            source.example(int(rows[n]), n_way, np.random.default_rng([self.entropy, 2, k, n])) for n in mine
+            source.example(int(row), n_way, np.random.default_rng([self.entropy, 2, drawn.number, n]))
+            for n, row in enumerate(drawn.rows, start=self._mine.start)
         ]
 
-    def __getitem__(self, k: int) -> Batch:
+    def __getitem__(self, k: int | Drawn) -> Batch:
         examples = self.examples(k)
         names: dict[str, str] = {}  # text to id of the batch's different documents
         for example in examples:
@@ -182,6 +195,7 @@ class MicroBatches(Dataset[Batch]):
             torch.from_numpy(rows_BK),
             torch.from_numpy(np.stack(scores)) if scores else None,
             torch.tensor([text_key(texts[n]) for n in order]),
+            positive_keys(examples, self.known),
             lengths=(*map(len, query_ids), *map(len, document_ids)),
             n_padded=queries.input_ids_NL.numel() + sum(chunk.input_ids_NL.numel() for chunk in chunks),
         )
@@ -193,26 +207,39 @@ class MicroBatches(Dataset[Batch]):
             raise NoScoringTokenError(error.role, error.rows, names) from None
 
 
-def text_key(text: str) -> int:
-    """A signed 64-bit hash of a text, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+class FromMicroBatch(Sampler[Drawn]):
+    """The rows of micro-batches ``start .. total-1``.
 
-
-class FromMicroBatch(Sampler[int]):
-    """Micro-batch numbers ``start .. total-1``.
-
-    Its length is ``total``: Lightning counts the micro-batches before ``start`` as done when it resumes.
+    They are drawn in the training process, so that no worker keeps an order of all rows. Its length is ``total``:
+    Lightning counts the micro-batches before ``start`` as done when it resumes.
     """
 
-    def __init__(self, start: int, total: int) -> None:
+    def __init__(self, batches: MicroBatches, start: int, total: int) -> None:
+        self.batches = batches
         self.start = start
         self.total = total
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.total))
+    def __iter__(self) -> Iterator[Drawn]:
+        return map(self.batches.drawn, range(self.start, self.total))
 
     def __len__(self) -> int:
         return self.total
+
+
+class Tokenized(Dataset[Batch | InputError]):
+    """Micro-batches from their rows. A worker gives bad input back, for the training process to raise.
+
+    An error that a worker raises becomes another one on its way: a text with the worker's traceback.
+    """
+
+    def __init__(self, batches: MicroBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, drawn: Drawn) -> Batch | InputError:
+        try:
+            return self.batches[drawn]
+        except InputError as error:
+            return InputError(str(error))
 
 
 class PhaseData(pl.LightningDataModule):
@@ -222,7 +249,9 @@ class PhaseData(pl.LightningDataModule):
         batches: micro-batch k.
         start: first micro-batch (0, or where a resumed phase goes on).
         total: number of micro-batches of the phase.
-        num_workers: processes that tokenize ahead of need; 0 does it in the training process.
+        num_workers: processes that read and tokenize ahead of need; 0 does it in the training process. A worker holds
+            what is pickled of the sources: the place of what is on disk, and the text of what is in memory, unless it
+            is forked and shares it.
     """
 
     def __init__(self, batches: MicroBatches, *, start: int, total: int, num_workers: int) -> None:
@@ -232,19 +261,27 @@ class PhaseData(pl.LightningDataModule):
         self.total = total
         self.num_workers = num_workers
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch | InputError]:
         """One micro-batch an item, in order."""
         batches = self.batches
         if self.trainer is not None:
             batches = batches.share(self.trainer.global_rank, self.trainer.world_size)
         return DataLoader(
-            batches,
-            sampler=FromMicroBatch(self.start, self.total),
+            Tokenized(batches),
+            sampler=FromMicroBatch(batches, self.start, self.total),
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move a batch."""
+    def transfer_batch_to_device(
+        self, batch: Batch | InputError, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch.
+
+        Raises:
+            InputError: it cannot be made of these rows.
+        """
+        if isinstance(batch, InputError):
+            raise batch
         return batch.to(device)

@@ -1,29 +1,102 @@
-"""THE LightningModule: a thin layer between Lightning and the pure student."""
+"""THE LightningModule, a thin layer between Lightning and the pure student, and what stops training that diverges.
+
+It is stopped before its weights are spoilt.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torchmetrics import MeanMetric
-from torchmetrics.retrieval import RetrievalMRR
 
-from colbert_lab.objectives.contrastive import ignored
-from colbert_lab.objectives.mix import Mix
-from colbert_lab.scoring.backends import AllPairs
-from colbert_lab.scoring.blocked import maxsim_blocked
-from colbert_lab.scoring.gather import gather_documents
-from colbert_lab.scoring.maxsim import maxsim_lists
-from colbert_lab.student.chunked import concatenate, embed_chunks, split_rows, take
-from colbert_lab.student.colbert import ColBERT
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.types import Embeddings
+from colbert_lab.model.backbone import check_finite
+from colbert_lab.model.backends import AllPairs, maxsim_blocked
+from colbert_lab.model.batches import concatenate, embed_chunks, gather_documents, split_rows, take
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.maxsim import maxsim_lists
 from colbert_lab.training.data import Batch
-from colbert_lab.training.optim import OptimizerFactory, make_optimizer, make_scheduler
-from colbert_lab.types import Embeddings
+from colbert_lab.training.objectives.term import Learned, Objective, Pairs, Scored
+from colbert_lab.training.optim import Optimization, make_optimizer, make_scheduler
 
-MEANS = ("loss", "distillation", "contrastive", "gradient_norm")
+
+class Watch:
+    """Looks at each loss and at the norm of each step's gradient, before the optimizer takes the step.
+
+    Float16 scales the loss, and its scaler leaves out steps whose gradients overflow, each time with half the scale. So
+    there a gradient may overflow until the scale is below 1, and a loss once; else none may.
+
+    Args:
+        phase: the phase's name, for the message.
+        query_ids: the queries of micro-batch number k.
+    """
+
+    def __init__(self, phase: str = "", query_ids: Callable[[int], Sequence[str]] = lambda k: ()) -> None:
+        self.phase = phase
+        self.query_ids = query_ids
+        self._losses: list[Tensor] = []
+        self._bad_losses = 0
+
+    def loss(self, loss: Tensor) -> Tensor:
+        """Remember a micro-batch's loss.
+
+        Returns:
+            The same loss. One that is not finite becomes NaN, and so do its gradients, which every process sees.
+        """
+        value = loss.detach()
+        self._losses.append(value)
+        factor = torch.ones_like(value).masked_fill(~value.isfinite(), torch.nan)
+        return torch.mul(loss, factor)
+
+    def gradient(self, norm: Tensor, step: int, accumulation: int, scale: float | None) -> bool:
+        """Whether a step's gradient is finite.
+
+        Args:
+            norm: of the whole gradient, the same in all processes.
+            step: optimizer steps done.
+            accumulation: micro-batches of a step.
+            scale: what float16's losses were multiplied with; None in other precisions.
+
+        Raises:
+            InputError: it is not, and no later step may be expected to be; the step has not been taken.
+        """
+        losses, self._losses = self._losses[-accumulation:], []
+        if bool(norm.isfinite()):
+            self._bad_losses = 0
+            return True
+        bad = [n for n, loss in enumerate(losses) if not bool(loss.isfinite())]
+        self._bad_losses += bool(bad)
+        if scale is not None and scale >= 1 and self._bad_losses < 2:
+            return False
+        what = "loss" if bad else "gradient"
+        first = step * accumulation
+        ids = [query for n in bad or range(len(losses)) for query in self.query_ids(first + n)]
+        raise InputError(
+            f"phases.{self.phase}: the {what} of step {step + 1} is not a finite number (queries: {some_ids(ids)}); it "
+            f"was not taken, and the checkpoint before it is kept. Lower phases.{self.phase}.optimizer.lr, or raise "
+            "the temperatures of its objective"
+        )
+
+
+class FiniteWeights(Callback):
+    """Keeps weights that are not finite out of checkpoints: a gradient may be finite, and a step of it too long."""
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Look at the weights before they are written."""
+        check_finite(pl_module, f"step {trainer.global_step}")
+
+
+MEANS = ("loss", "gradient_norm", "list_mrr")
+"""What is logged beside the terms of the objective."""
 
 
 class StudentModule(pl.LightningModule):
@@ -32,57 +105,47 @@ class StudentModule(pl.LightningModule):
     Args:
         model: the student's network.
         objective: what to minimise.
-        optimizer: makes the optimizer from parameter groups.
-        lr_schedule: ``linear``, ``cosine`` or ``constant``.
-        warmup: see :func:`colbert_lab.training.optim.warmup_steps`.
-        max_steps: optimizer steps of the phase.
+        optimization: how its parameters are updated.
         log_every: optimizer steps between logged points; what is logged is the mean (or the closed-list
             measure) over all micro-batches and processes since the last point.
         token_budget: most padded tokens of a query chunk.
         recompute: compute each chunk's activations again in the backward pass (GradCache).
-        head_lr: see :func:`colbert_lab.training.optim.make_optimizer`.
-        layer_decay: see there.
         all_pairs: scores every query against every document.
+        watch: stops training that diverges.
     """
 
     def __init__(
         self,
         model: ColBERT,
-        objective: Mix,
+        objective: Objective,
+        optimization: Optimization,
         *,
-        optimizer: OptimizerFactory,
-        lr_schedule: str,
-        warmup: float,
-        max_steps: int,
         log_every: int,
         token_budget: int,
         recompute: bool,
-        head_lr: float | None = None,
-        layer_decay: float | None = None,
         all_pairs: AllPairs = maxsim_blocked,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__()
+        self.watch = watch or Watch()
         self.model = model
         self.objective = objective
-        self.optimizer_factory = optimizer
-        self.head_lr = head_lr
-        self.layer_decay = layer_decay
+        self.optimization = optimization
         self.all_pairs = all_pairs
-        self.lr_schedule = lr_schedule
-        self.warmup = warmup
-        self.max_steps = max_steps
         self.log_every = log_every
         self.token_budget = token_budget
         self.recompute = recompute
-        self.log_temperature = (
-            torch.nn.Parameter(torch.tensor(math.log(objective.contrastive.temperature)))
-            if objective.contrastive_weight > 0 and objective.contrastive.learnable
-            else None
+        # Logarithms, so that what is learned stays positive.
+        self.learned = torch.nn.ParameterDict(
+            {
+                f"{name}_{what}": torch.nn.Parameter(torch.tensor(math.log(start)))
+                for name, what, start in objective.learned
+            }
         )
-        # Aggregated by torchmetrics over steps and processes between two logged points. MRR is over the closed
-        # list of a step: does the student put the teacher's best document first?
-        self.means = torch.nn.ModuleDict({name: MeanMetric() for name in MEANS})
-        self.list_mrr = RetrievalMRR()
+        # Aggregated by torchmetrics over steps and processes between two logged points.
+        self.means = torch.nn.ModuleDict(
+            {name: MeanMetric() for name in ("loss", *objective.terms, *MEANS[1:])}
+        )
 
     def on_fit_start(self) -> None:
         """Turn training mode on: from_pretrained returns eval mode, which silently switches dropout off."""
@@ -94,71 +157,65 @@ class StudentModule(pl.LightningModule):
             embed_chunks(self.model, split_rows(batch.queries, self.token_budget), self.recompute)
         )
         chunks = embed_chunks(self.model, batch.documents, self.recompute)
+        scored = self.scored(queries, chunks, batch)
         loss = queries.emb_NLD.new_zeros(())
-        if self.objective.distillation_weight > 0:
-            assert batch.teacher_BK is not None  # checked when the phase was prepared
-            scores_BK = maxsim_lists(queries, take(concatenate(chunks), batch.rows_BK.flatten()))
-            distillation = self.objective.distillation(scores_BK, batch.teacher_BK)
-            loss = loss + self.objective.distillation_weight * distillation
-            self._mean("distillation").update(distillation.detach())
-            self._rank_lists(scores_BK.detach(), batch_idx)
-        if self.objective.contrastive_weight > 0:
-            contrastive, scores_BK = self.contrast(queries, chunks, batch)
-            loss = loss + self.objective.contrastive_weight * contrastive
-            self._mean("contrastive").update(contrastive.detach())
-            if self.objective.distillation_weight == 0 and scores_BK.shape[1] > 1:
-                self._rank_lists(scores_BK.detach(), batch_idx)
+        for name, term in self.objective.terms.items():
+            part = term.loss(scored, self.learned_by(name))
+            loss = loss + term.weight * part
+            self._mean(name).update(part.detach())
+        own_BK = scored.own_BK.detach()
+        if own_BK.shape[1] > 1:
+            self._mean("list_mrr").update(reciprocal_ranks(own_BK, own_negatives(batch)))
         self._mean("loss").update(loss.detach())
-        return loss
+        return self.watch.loss(loss)
 
-    def contrast(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> tuple[Tensor, Tensor]:
-        """InfoNCE over the documents of all processes; also the scores of each query's own documents."""
-        settings = self.objective.contrastive
-        everything, keys_N, first = gather_documents(chunks, batch.keys_N)
-        rows_BK = batch.rows_BK + first
-        scores_BN = self.all_pairs(queries, everything)
-        ignore_BN = ignored(
-            keys_N,
-            rows_BK,
-            batch.teacher_BK,
-            settings.false_negative_ratio,
-            settings.own_negatives,
-            settings.batch_negatives,
-        )
-        temperature = None if self.log_temperature is None else self.log_temperature.exp()
-        loss = settings(scores_BN, rows_BK[:, 0], ignore_BN, temperature)
-        return loss, scores_BN.gather(1, rows_BK)
+    def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> Scored:
+        """A micro-batch whose scores are computed when they are asked for."""
 
-    def _rank_lists(self, scores_BK: Tensor, batch_idx: int) -> None:
-        """Closed-list MRR of column 0 among each query's own documents."""
-        target_BK = torch.zeros_like(scores_BK, dtype=torch.bool)
-        target_BK[:, 0] = True
-        owner_BK = torch.arange(len(target_BK), device=self.device)[:, None].expand_as(target_BK)
-        owner_BK = owner_BK + batch_idx * len(target_BK)
-        self.list_mrr.update(scores_BK.flatten(), target_BK.flatten(), owner_BK.flatten())
+        def lists() -> Tensor:
+            return maxsim_lists(queries, take(concatenate(chunks), batch.rows_BK.flatten()))
+
+        def pairs() -> Pairs:
+            everything, keys_N, first = gather_documents(chunks, batch.keys_N)
+            return Pairs(self.all_pairs(queries, everything), keys_N, batch.rows_BK + first)
+
+        return Scored(batch, lists, pairs)
+
+    def learned_by(self, name: str) -> Learned:
+        """Values of what a term learns."""
+        term = self.objective.terms[name]
+        return {what: self.learned[f"{name}_{what}"].exp() for what in term.learned()}
 
     def _mean(self, name: str) -> MeanMetric:
         return cast(MeanMetric, self.means[name])
+
+    def sums(self) -> dict[str, list[Tensor]]:
+        """What this process has summed since the last point: of each mean, the values and their number."""
+        means = {name: self._mean(name) for name in self.means}
+        return {name: [mean.mean_value.cpu(), mean.weight.cpu()] for name, mean in means.items()}
+
+    def set_sums(self, sums: Mapping[str, Sequence[Tensor]]) -> None:
+        """Go on from what :meth:`sums` returned."""
+        for name, (value, weight) in sums.items():
+            mean = self._mean(name)
+            mean.mean_value, mean.weight = value.to(mean.device), weight.to(mean.device)
 
     def point(self) -> dict[str, float]:
         """Means since the last point, and a fresh start for the next.
 
         Returns:
-            ``train/loss``, the parts of the loss that are on, ``train/gradient_norm`` (before clipping),
-            ``train/list_mrr`` (of the positive, or the teacher's best, in its closed list), ``train/temperature``
-            when it is learned, and ``train/lr``.
+            ``train/loss``, each term of the objective by its name, ``train/gradient_norm`` (before clipping),
+            ``train/list_mrr`` (of the positive, or the teacher's best, in its closed list), what terms learn, such as
+            ``train/contrastive_temperature``, and ``train/lr``.
         """
         values = {}
-        for name in MEANS:
+        for name in self.means:
             metric = self._mean(name)
-            if metric.update_count:
+            if metric.weight > 0:
                 values[f"train/{name}"] = float(metric.compute())
                 metric.reset()
-        if self.list_mrr.update_count:
-            values["train/list_mrr"] = float(self.list_mrr.compute())
-            self.list_mrr.reset()
-        if self.log_temperature is not None:
-            values["train/temperature"] = float(self.log_temperature.detach().exp())
+        for name, logarithm in self.learned.items():
+            values[f"train/{name}"] = float(logarithm.detach().exp())
         values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         return values
 
@@ -180,11 +237,32 @@ class StudentModule(pl.LightningModule):
             scaler.unscale_(inner)
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
-        if scaler is None or torch.isfinite(norm):
+        scale = None if scaler is None else float(scaler.get_scale())
+        if self.watch.gradient(norm, self.trainer.global_step, self.trainer.accumulate_grad_batches, scale):
             self._mean("gradient_norm").update(norm)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its per-step schedule."""
-        optimizer = make_optimizer(self.optimizer_factory, self, self.model, self.head_lr, self.layer_decay)
-        scheduler = make_scheduler(optimizer, self.lr_schedule, self.warmup, self.max_steps)
+        chosen = self.optimization
+        optimizer = make_optimizer(chosen.factory, self, self.model, chosen.head_lr, chosen.layer_decay)
+        scheduler = make_scheduler(optimizer, chosen.lr_schedule, chosen.warmup, chosen.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def reciprocal_ranks(scores_BK: Tensor, negative_BK: Tensor) -> Tensor:
+    """One over the rank of each query's column 0 in its closed list [B].
+
+    torchmetrics' RetrievalMRR gives 0 wherever the positive's score is not above 0, which a dense student's may be.
+
+    Args:
+        scores_BK: of each query's own documents.
+        negative_BK: which of them column 0 is ranked against; those with an equal score count as ranked before it.
+    """
+    before_B = ((scores_BK >= scores_BK[:, :1]) & negative_BK).sum(dim=1)
+    return 1 / (1 + before_B)
+
+
+def own_negatives(batch: Batch) -> Tensor:
+    """True for those of each query's own documents that are no known positives of it [B, K]."""
+    keys_BK = batch.keys_N[batch.rows_BK]
+    return (keys_BK[:, :, None] != batch.positives_BP[:, None, :]).all(dim=2)

@@ -1,57 +1,103 @@
-"""Optimizers with parameter groups, and learning-rate schedules."""
+"""Optimizers with parameter groups, by where in a backbone a parameter is, and learning-rate schedules."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
-from colbert_lab.errors import InputError
-from colbert_lab.student.colbert import ColBERT
-from colbert_lab.student.depth import depths
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.settings.optimizer import arguments_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def layer_list(backbone: PreTrainedModel) -> str:
+    """Name of the list of a Hugging Face backbone's layers.
+
+    The list is the outermost one with as many entries as the configuration has layers: ``encoder.layer`` of BERT,
+    ``layers`` of ModernBERT and of Llama-like decoders, ``h`` of GPT-2.
+
+    Raises:
+        InputError: there is none (a backbone that shares its layers, such as ALBERT).
+    """
+    wanted = backbone.config.num_hidden_layers
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == wanted:
+            return str(name)
+    raise InputError(
+        f"layer_decay: {type(backbone).__name__} has no list of its {wanted} layers; set layer_decay to null"
+    )
+
+
+def depths(backbone: PreTrainedModel) -> tuple[dict[str, int], int]:
+    """Depth of every parameter of a backbone.
+
+    Args:
+        backbone: a Hugging Face encoder or decoder.
+
+    Returns:
+        By the parameter's name, 0 for embeddings (whatever is defined before the layers), 1 for the first layer up to L
+        for the last, L + 1 for what is defined after them; and L.
+
+    Raises:
+        InputError: see :func:`layer_list`.
+    """
+    prefix = layer_list(backbone) + "."
+    layers = int(backbone.config.num_hidden_layers)
+    found, reached = {}, False
+    for name, _ in backbone.named_parameters():
+        if name.startswith(prefix):
+            reached = True
+            found[name] = 1 + int(name.removeprefix(prefix).partition(".")[0])
+        else:
+            found[name] = layers + 1 if reached else 0
+    return found, layers
+
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
-SCHEDULES = ("linear", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the parameters of a phase are updated.
+
+    Attributes:
+        factory: makes the optimizer from parameter groups.
+        lr_schedule: ``linear``, ``cosine`` or ``constant``.
+        warmup: see :func:`warmup_steps`.
+        max_steps: optimizer steps of the phase.
+        head_lr: see :func:`make_optimizer`.
+        layer_decay: see there.
+    """
+
+    factory: OptimizerFactory
+    lr_schedule: str
+    warmup: float
+    max_steps: int
+    head_lr: float | None = None
+    layer_decay: float | None = None
 
 
 def optimizer_factory(settings: Mapping[str, Any]) -> OptimizerFactory:
     """What makes the optimizer of a phase from parameter groups.
 
     Args:
-        settings: ``_target_`` (any optimizer class, such as torch.optim.SGD) and its arguments; null leaves an argument
-            to the optimizer's own default.
-
-    Raises:
-        InputError: no such class, or one that has no such argument or does not take its value.
+        settings: ``_target_`` (any optimizer class, such as torch.optim.SGD) and its arguments, as
+            :func:`colbert_lab.settings.optimizer.problem_of` found them good; null leaves an argument to the
+            optimizer's own default.
     """
-    given = {key: value for key, value in settings.items() if not key.startswith("_") and value is not None}
-    target = settings.get("_target_")
-    try:
-        made = resolve_name(str(target))
-    except Exception as error:
-        raise InputError(f"optimizer._target_={target}: cannot be imported") from error
-    if not (isinstance(made, type) and issubclass(made, Optimizer)):
-        raise InputError(f"optimizer._target_={target}: is no optimizer class")
-    known = inspect.signature(made).parameters
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    for key in given:
-        if key not in known and not open_ended:
-            raise InputError(f"optimizer.{key}: {target} has no such argument; set it to null")
-    factory: OptimizerFactory = partial(made, **given)
-    try:
-        factory([{"params": [nn.Parameter(torch.zeros(1))]}])
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"optimizer: {str(error).splitlines()[0]}") from error
-    return factory
+    return partial(resolve_name(str(settings["_target_"])), **arguments_of(settings))
 
 
 def make_optimizer(
@@ -79,16 +125,12 @@ def make_optimizer(
         layer_decay: see above.
 
     Raises:
-        InputError: a setting is out of range, or has nothing to work on.
+        InputError: a setting has nothing to work on.
     """
-    if head_lr is not None and not head_lr > 0:
-        raise InputError(f"head_lr={head_lr}: must be above 0")
     if head_lr is not None and not any(p.requires_grad for p in model.head.parameters()):
         raise InputError(
             f"head_lr={head_lr}: has no effect, the student has no head to train; set it to null"
         )
-    if layer_decay is not None and not 0 < layer_decay < 1:
-        raise InputError(f"layer_decay={layer_decay}: must be between 0 and 1; null is off")
     head = {id(parameter) for parameter in model.head.parameters()}
     scales = {} if layer_decay is None else _scales(model, layer_decay)
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
@@ -121,15 +163,11 @@ def warmup_steps(name: str, warmup: float, max_steps: int) -> int:
         max_steps: optimizer steps of the phase.
 
     Raises:
-        InputError: an unknown schedule, or a warm-up that is negative or longer than the phase.
+        InputError: a warm-up that is longer than the phase.
     """
-    if name not in SCHEDULES:
-        raise InputError(f"lr_schedule.name={name}: must be one of {', '.join(SCHEDULES)}")
     steps = math.ceil(warmup * max_steps) if warmup < 1 else int(warmup)
-    if not 0 <= steps <= max_steps:
-        raise InputError(
-            f"lr_schedule.warmup={warmup}: must be between 0 and the {max_steps} steps of the phase"
-        )
+    if steps > max_steps:
+        raise InputError(f"lr_schedule.warmup={warmup}: must be at most the {max_steps} steps of the phase")
     return steps
 
 

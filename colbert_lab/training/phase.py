@@ -12,26 +12,27 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
-from colbert_lab.atomic import write_text
-from colbert_lab.student.colbert import ColBERT
-from colbert_lab.student.formats.own import save_student
-from colbert_lab.student.student import Student
-from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState
-from colbert_lab.training.checkpoints import checkpoint_callback, resume_point
-from colbert_lab.training.cost import EncoderFlops, matmul_rate
-from colbert_lab.training.data import PhaseData
-from colbert_lab.training.memory import activation_bytes, needs_recompute
-from colbert_lab.training.metrics_file import MetricsFile
-from colbert_lab.training.module import StudentModule
+from colbert_lab.base.atomic import write_text
+from colbert_lab.base.outside import read_json
+from colbert_lab.base.types import PHASE_FILE
+from colbert_lab.model.backbone import check_finite
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.formats.own import save_student
+from colbert_lab.model.student import Student
+from colbert_lab.text.fingerprint import fingerprint
+from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState, Recomputation
+from colbert_lab.training.cost import EncoderFlops, activation_bytes, matmul_rate, needs_recompute
+from colbert_lab.training.data import MicroBatches, PhaseData
+from colbert_lab.training.module import FiniteWeights, StudentModule, Watch
+from colbert_lab.training.optim import Optimization
+from colbert_lab.training.phase_files import MetricsFile, checkpoint_callback, resume_point
 from colbert_lab.training.prepare import PreparedPhase
-from colbert_lab.training.strategy import strategy_of
+from colbert_lab.training.strategy import StopAtOnce, of_first, placement, process_rank, stops_as_interrupts
 
 log = logging.getLogger(__name__)
-CODE_VERSION = "3"  # raise when the same settings would train another student
-DONE_FILE = "phase.json"
+CODE_VERSION = "4"  # raise when the same settings would train another student
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class PhaseOutcome:
     Attributes:
         phase_hash: identity of the phase (settings, seed, data, parent).
         steps: optimizer steps.
-        seconds: wall time of training steps, evaluations while training left out.
+        seconds: wall time of training with the wait for data, evaluations while training left out.
         queries: queries processed.
         tokens: tokens processed, without padding.
         padded_tokens: tokens the encoder computed, with padding.
@@ -74,9 +75,14 @@ class PhaseOutcome:
 
 
 def finished_phase(folder: Path) -> PhaseOutcome | None:
-    """The outcome of a finished phase in ``folder``, or None."""
-    path = folder / DONE_FILE
-    return PhaseOutcome(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    """The outcome of a finished phase in ``folder``, or None.
+
+    Raises:
+        InputError: its file is damaged.
+    """
+    path = folder / PHASE_FILE
+    again = f"delete {folder}, and the same command trains the phase anew"
+    return read_json(path, PhaseOutcome, again) if path.exists() else None
 
 
 def train_phase(
@@ -87,7 +93,6 @@ def train_phase(
     trainer: Mapping[str, Any],
     num_workers: int,
     phase_hash: str,
-    seed: int,
     loggers: Callable[[int], Sequence[Logger]],
     evaluate: Callable[[Student, int], Mapping[str, float]] | None,
     progress: bool,
@@ -101,7 +106,6 @@ def train_phase(
         trainer: arguments of Lightning's Trainer (accelerator, devices, strategy, precision, deterministic).
         num_workers: processes that tokenize ahead.
         phase_hash: identity of the phase.
-        seed: the run's seed.
         loggers: makes the loggers beside ``metrics.csv``, from the step that training goes on from.
         evaluate: called with the student and the step every ``evaluate_every`` steps; None evaluates never.
         progress: whether to show a progress bar.
@@ -111,20 +115,33 @@ def train_phase(
     """
     settings, name = phase.settings, phase.name
     student = Student(model, phase.tokenizer)
-    rank = getattr(rank_zero_only, "rank", 0)
-    pl.seed_everything(seed + rank, verbose=False)  # processes draw different dropout masks
-    resume = resume_point(folder / "checkpoints")
+    rank = process_rank()
+    resume = of_first(trainer, lambda: resume_point(folder / "checkpoints"))
+    pl.seed_everything(process_seed(phase.seed, rank), verbose=False)
     step = resume.step if resume else 0
     if resume:
         log.info("%s: going on from step %d of %d", name, step, phase.max_steps)
     points = Points(EncoderFlops.of(model))
-    callbacks: list[pl.Callback] = [points, RandomState()]
+
+    def recompute(fit: pl.Trainer) -> bool:
+        mine, device = phase.batches.share(fit.global_rank, fit.world_size), fit.strategy.root_device
+        return needs_gradcache(phase, mine, model, trainer["precision"], device, fit.num_devices)
+
+    callbacks: list[pl.Callback] = [
+        points,
+        RandomState(),
+        StopAtOnce(),
+        Recomputation(recompute),
+        FiniteWeights(),
+    ]
     if evaluate is not None and settings.evaluate_every:
-        callbacks.append(EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(student, at)))
+        callbacks.append(
+            EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(student, at), points)
+        )
     if progress:
         callbacks.append(PhaseBar(name, points))
     callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every))
-    module = training_module(phase, model, needs_gradcache(phase, model, trainer["precision"]))
+    module = training_module(phase, model, recompute=False)  # Recomputation decides
     data = PhaseData(
         phase.batches,
         start=step * settings.accumulation,
@@ -140,7 +157,8 @@ def train_phase(
         enable_progress_bar=progress,
         default_root_dir=folder,
     )
-    fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
+    with stops_as_interrupts():
+        fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
     if fit.global_step != phase.max_steps:
         raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
     queries, tokens, padded, flops = _over_processes(
@@ -163,12 +181,23 @@ def train_phase(
         truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
     )
     student = Student(model.cpu(), phase.tokenizer)
+    check_finite(model, f"phases.{name}, step {fit.global_step}")
     if fit.is_global_zero:
         save_student(student, folder / "student")
-        write_text(folder / DONE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")
+        write_text(folder / PHASE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     fit.strategy.barrier("student saved")
     return student, outcome
+
+
+def process_seed(seed: int, rank: int) -> int:
+    """The seed of a process: each draws other dropout masks, also than those of runs with other seeds.
+
+    Args:
+        seed: the run's; the first process has it as it is.
+        rank: number of the process.
+    """
+    return seed if rank == 0 else int(fingerprint([str(seed), str(rank)]), 16) % 2**32
 
 
 def _over_processes(fit: pl.Trainer, counted: list[float]) -> list[float]:
@@ -192,16 +221,19 @@ def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> St
     return StudentModule(
         model,
         phase.objective,
-        optimizer=phase.optimizer,
-        head_lr=settings.head_lr,
-        layer_decay=settings.layer_decay,
-        lr_schedule=settings.lr_schedule.name,
-        warmup=settings.lr_schedule.warmup,
-        max_steps=phase.max_steps,
+        Optimization(
+            phase.optimizer,
+            settings.lr_schedule.name,
+            settings.lr_schedule.warmup,
+            phase.max_steps,
+            settings.head_lr,
+            settings.layer_decay,
+        ),
         log_every=settings.log_every,
         token_budget=settings.token_budget,
         recompute=recompute,
         all_pairs=phase.all_pairs,
+        watch=Watch(phase.name, lambda k: [each.query_id for each in phase.batches.examples(k)]),
     )
 
 
@@ -220,7 +252,7 @@ def phase_trainer(
     return pl.Trainer(
         **{
             **trainer,
-            "strategy": strategy_of(trainer["strategy"]),
+            **placement(trainer),
             "accumulate_grad_batches": settings.accumulation,
             "gradient_clip_val": settings.gradient_clip,
             "log_every_n_steps": settings.log_every,
@@ -234,17 +266,27 @@ def phase_trainer(
     )
 
 
-def needs_gradcache(phase: PreparedPhase, model: ColBERT, precision: str) -> bool:
+def needs_gradcache(
+    phase: PreparedPhase,
+    batches: MicroBatches,
+    model: ColBERT,
+    precision: str,
+    device: torch.device,
+    beside: int = 1,
+) -> bool:
     """``phases.<name>.recompute``; ``auto`` estimates the activations of the first micro-batch.
 
     Args:
         phase: how to train.
+        batches: one process' share of the micro-batches.
         model: what to train.
         precision: Lightning's name.
+        device: where it will be trained.
+        beside: processes on this machine.
     """
     if phase.settings.recompute != "auto":
         return bool(phase.settings.recompute)
-    batch = phase.batches[0]
-    longest = max(chunk.input_ids_NL.shape[1] for chunk in batch.documents)
+    batch = batches[0]
+    longest = max(chunk.input_ids_NL.shape[1] for chunk in (batch.queries, *batch.documents))
     needed = activation_bytes(model.backbone.config, batch.n_padded, longest, precision != "32-true")
-    return needs_recompute(phase.name, needed, next(model.parameters()).device)
+    return needs_recompute(phase.name, needed, device, beside)

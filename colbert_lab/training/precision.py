@@ -6,28 +6,27 @@ import os
 
 import torch
 
-from colbert_lab.errors import InputError
-from colbert_lab.student.student import pick_device
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.student import pick_device
 
 PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "16"}
 """oneDNN's own cache, and torch's of what it computes with oneDNN (1,024 entries each where nothing is said)."""
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+_threads: list[int] = []
+"""How many torch had before this process told it a number, and that number."""
 
 
 def pick_precision(precision: str, accelerator: str) -> str:
     """Resolve ``trainer.precision``: ``auto`` is bf16 autocast where that is faster, float32 elsewhere.
 
     Args:
-        precision: ``auto``, or one of Lightning's names in ``PRECISIONS``.
+        precision: ``auto``, or one of Lightning's names.
         accelerator: Lightning's accelerator name.
 
     Raises:
-        InputError: another precision, or float16 where Lightning would train in another one.
+        InputError: float16 where Lightning would train in another one.
     """
     device = pick_device(accelerator)
     if precision != "auto":
-        if precision not in PRECISIONS:
-            raise InputError(f"trainer.precision={precision}: must be auto, {', '.join(PRECISIONS)}")
         if precision == "16-mixed" and device.type == "cpu":
             raise InputError(
                 "trainer.precision=16-mixed: needs a GPU, on a CPU Lightning trains in bf16 instead; set it to auto, "
@@ -56,8 +55,12 @@ def _cpu_is_faster_in_bf16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported())
 
 
-def prepare_torch(threads: int | None) -> None:
+def prepare_torch(threads: int | None, beside: int = 1) -> None:
     """Process-wide settings: CPU threads, denormal numbers flushed to zero, small caches of oneDNN's primitives.
+
+    Processes that compute together on a machine share its cores, unless ``OMP_NUM_THREADS`` or ``threads`` says
+    otherwise. Lightning does the same when it starts them, too late for what identifies a run, and it overrules
+    ``threads`` where ``OMP_NUM_THREADS`` is not set; so it is.
 
     oneDNN and torch keep the last 1,024 primitives each, one for matrices of one size, with memory that they work in.
     Micro-batches are hardly ever of the same size, so that resident memory grew by 0.1 GiB a step (4.9 GiB after 20
@@ -66,9 +69,22 @@ def prepare_torch(threads: int | None) -> None:
     the last digit. Both are read at the first use; what is in the environment is left as it is.
 
     Softmax gradients at low temperatures go denormal, which slows CPU matrix products by 4 to 5 times.
+
+    Args:
+        threads: ``trainer.threads``; None is torch's own choice, also after a run of this process with another number.
+        beside: processes on this machine that compute together.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if beside > 1:
+        if threads is None and "OMP_NUM_THREADS" not in os.environ:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            threads = max(1, cores // beside)
+        if threads is not None:
+            os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    now = torch.get_num_threads()
+    own = _threads[0] if _threads[1:] == [now] else now
+    if threads is not None or own != now:
+        torch.set_num_threads(own if threads is None else threads)
+    _threads[:] = own, torch.get_num_threads()
     torch.set_flush_denormal(True)
     for name, capacity in PRIMITIVE_CACHES.items():
         os.environ.setdefault(name, capacity)

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from colbert_lab.errors import InputError
-from colbert_lab.objectives.contrastive import Contrastive
-from colbert_lab.objectives.distillation import FLAT, ONE_HOT, Distillation, Side, normalised_entropy
-from colbert_lab.objectives.mix import Mix
-from colbert_lab.scoring.backends import AllPairs
-from colbert_lab.scoring.blocked import maxsim_blocked
-from colbert_lab.student.colbert import ColBERT
-from colbert_lab.text.examples import Examples
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Role
+from colbert_lab.model.backends import AllPairs, maxsim_blocked
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.student import check_reading
+from colbert_lab.model.tokenizer import StudentTokenizer
+from colbert_lab.model.unread import Truncation, check_student_knows, truncation
+from colbert_lab.settings.phase import PhaseSettings
+from colbert_lab.settings.typed import instance_of
 from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.tokens.tokenizer import StudentTokenizer
-from colbert_lab.tokens.truncation import Truncation, truncation
-from colbert_lab.training.checks import check_data, check_prompts
+from colbert_lab.text.rows.examples import Examples
+from colbert_lab.training.checks import (
+    SAMPLE,
+    check_data,
+    check_prompts,
+    first_examples,
+    tell_left_out,
+    tell_positives,
+)
 from colbert_lab.training.data import MicroBatches
+from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
+from colbert_lab.training.objectives.term import Objective, Side, Term
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory, warmup_steps
-from colbert_lab.types import Role
+from colbert_lab.training.sampler import KnownPositives
+from colbert_lab.training.strategy import check_shares
 
 log = logging.getLogger(__name__)
-SAMPLE = 1000  # rows that are looked at before training
 T = TypeVar("T")
 
 
@@ -40,21 +48,23 @@ class PreparedPhase:
         name: the slot's name.
         settings: the phase's settings.
         tokenizer: the student's tokenizer with the phase's lengths.
+        seed: the run's seed.
         batches: micro-batch k.
         objective: what it minimises.
         optimizer: makes its optimizer from parameter groups.
         max_steps: optimizer steps.
-        entropy: mean normalised teacher entropy; None without distillation.
+        entropy: mean normalised teacher entropy; None where no term reads teacher scores as a distribution.
         prompt_mismatch: the parent's prompts, when they differ and that was allowed.
         truncation: by role, how many texts are cut.
         all_pairs: scores every query of a batch against every document.
     """
 
     name: str
-    settings: DictConfig
+    settings: PhaseSettings
     tokenizer: StudentTokenizer
+    seed: int
     batches: MicroBatches
-    objective: Mix
+    objective: Objective
     optimizer: OptimizerFactory
     max_steps: int
     entropy: float | None
@@ -70,7 +80,7 @@ class PreparedPhase:
 
 def prepare_phase(
     name: str,
-    settings: DictConfig,
+    settings: PhaseSettings,
     sources: Sequence[Examples],
     tokenizer: StudentTokenizer,
     *,
@@ -79,7 +89,6 @@ def prepare_phase(
     allow_prompt_mismatch: bool,
     world: int = 1,
     weights: Sequence[float] | None = None,
-    all_pairs: AllPairs = maxsim_blocked,
 ) -> PreparedPhase:
     """Check a phase.
 
@@ -93,25 +102,23 @@ def prepare_phase(
         allow_prompt_mismatch: go on although the phase's prompts differ from its parent's.
         world: number of processes.
         weights: relative frequency of the sources; None for proportional to size.
-        all_pairs: see :class:`PreparedPhase`.
 
     Raises:
         InputError: a setting or the data cannot be worked with.
     """
-    for key in ("accumulation", "checkpoint_every", "log_every", "token_budget"):
-        if settings[key] < 1:
-            raise InputError(f"phases.{name}.{key}={settings[key]}: must be at least 1")
     objective = _keyed(name, lambda: objective_from(settings.objective))
     check_data(name, sources, settings.n_way, objective, settings.batch_size)
-    parent = tokenizer.rules
+    parent, prompts = tokenizer.rules, settings.prompts
+    assert prompts is not None  # a checked config has them
     tokenizer = tokenizer.with_rules(
         query_length=settings.query_length,
         document_length=settings.document_length,
-        query_prompt=settings.prompts.query,
-        document_prompt=settings.prompts.document,
-        extend_length=settings.prompts.extend_length,
+        query_prompt=prompts.query,
+        document_prompt=prompts.document,
+        extend_length=prompts.extend_length,
     )
     mismatch = check_prompts(name, parent, tokenizer.rules, allow_prompt_mismatch)
+    known = KnownPositives(sources) if objective.all_pairs else None
     batches = MicroBatches(
         sources,
         tokenizer,
@@ -121,21 +128,25 @@ def prepare_phase(
         seed=seed,
         phase=name,
         weights=weights,
-        world=world,
+        known=known,
     )
+    check_shares(name, settings.batch_size, world)
     max_steps = count_steps(name, settings, batches.per_epoch)
     _keyed(name, lambda: warmup_steps(settings.lr_schedule.name, settings.lr_schedule.warmup, max_steps))
-    chosen: dict[str, Any] = OmegaConf.to_container(settings.optimizer)  # type: ignore[assignment]
-    optimizer = _keyed(name, lambda: optimizer_factory(chosen))
+    optimizer = optimizer_factory(settings.optimizer)
     entropy = None
-    if objective.distillation_weight > 0:
-        entropy = teacher_entropy(batches, objective)
-        check_teacher(name, batches, entropy, allow_flat_teacher)
+    if objective.side is not None:
+        term, side = objective.side
+        entropy = teacher_entropy(batches, side)
+        check_teacher(f"phases.{name}.objective.{term}.teacher", batches, entropy, allow_flat_teacher)
+    tell_left_out(name, batches, settings.epochs, settings.accumulation, max_steps)
+    tell_positives(name, batches)
     audit = audit_truncation(name, batches)
     return PreparedPhase(
         name,
         settings,
         tokenizer,
+        seed,
         batches,
         objective,
         optimizer,
@@ -143,33 +154,36 @@ def prepare_phase(
         entropy,
         mismatch,
         audit,
-        all_pairs,
     )
 
 
-def objective_from(settings: DictConfig) -> Mix:
-    """The objective of a phase's ``objective`` settings.
+def objective_from(settings: Mapping[str, Any]) -> Objective:
+    """The objective of a phase's ``objective`` settings: each term by the class that it names.
 
     Raises:
         InputError: a value is not possible.
     """
-    distillation, contrastive = settings.distillation, settings.contrastive
-    contrastive_settings = {key: value for key, value in contrastive.items() if key != "weight"}
-    return Mix(
-        Distillation(Side(**distillation.teacher), Side(**distillation.student), distillation.direction),
-        Contrastive(**contrastive_settings),
-        distillation.weight,
-        contrastive.weight,
-    )
+    terms: dict[str, Term] = {}
+    for name, chosen in settings.items():
+        if chosen is None:
+            continue
+        if "_target_" not in chosen:
+            raise InputError(
+                f"objective.{name}: names no class; give its _target_, or choose a loss: "
+                f"+loss@phases.NAME.objective.{name}=LOSS"
+            )
+        terms[name] = instance_of(chosen, f"objective.{name}", Term, "loss term")
+    return Objective(terms)
 
 
-def check_groups(phase: PreparedPhase, model: ColBERT) -> None:
-    """Whether the phase's learning rates have something to work on in this network.
+def check_network(phase: PreparedPhase, model: ColBERT) -> None:
+    """Whether a network can take the phase's lengths, and its learning rates have something to work on in it.
 
     Raises:
-        InputError: they have not.
+        InputError: it cannot, or they have not.
     """
     settings = phase.settings
+    check_reading(phase.tokenizer, model.backbone, "the student's backbone", f"phases.{phase.name}")
     _keyed(
         phase.name,
         lambda: make_optimizer(phase.optimizer, model, model, settings.head_lr, settings.layer_decay),
@@ -177,9 +191,12 @@ def check_groups(phase: PreparedPhase, model: ColBERT) -> None:
 
 
 def audit_truncation(name: str, batches: MicroBatches) -> dict[str, Truncation]:
-    """Log how much text the lengths cut off, over the first rows that training will read."""
-    n_batches = min(batches.per_epoch, math.ceil(SAMPLE / batches.batch_size))
-    examples = [example for k in range(n_batches) for example in batches.examples(k)]
+    """Log how much text the lengths cut off and how many words are unknown, over the first rows of training.
+
+    Raises:
+        InputError: the tokenizer knows (almost) no word.
+    """
+    examples = first_examples(batches)
     documents = {document for example in examples for document in example.documents}
     texts: dict[Role, list[str]] = {
         "query": [example.query for example in examples],
@@ -187,14 +204,17 @@ def audit_truncation(name: str, batches: MicroBatches) -> dict[str, Truncation]:
     }
     found = {role: truncation(batches.tokenizer, texts[role], role) for role in texts}
     for role, audit in found.items():
+        what = f"{role} texts of {', '.join(source.name for source in batches.sources)}"
+        unknown = check_student_knows(batches.tokenizer, texts[role], f"phases.{name}.data", what)
         log.info(
-            "%s: %.1f%% of %d %s texts are cut (%.1f%% without prompt)",
-            name, 100 * audit.cut, audit.texts, role, 100 * audit.cut_without_prompt,
+            "%s: %.1f%% of %d %s texts are cut%s (%.1f%% without prompt), %.1f%% of their words are unknown",
+            name, 100 * audit.cut, audit.texts, role, batches.tokenizer.cut_side, 100 * audit.cut_without_prompt,
+            100 * unknown,
         )  # fmt: skip
     return {str(role): audit for role, audit in found.items()}
 
 
-def count_steps(name: str, settings: DictConfig, per_epoch: int) -> int:
+def count_steps(name: str, settings: PhaseSettings, per_epoch: int) -> int:
     """Optimizer steps of a phase, from ``steps`` or ``epochs``.
 
     Args:
@@ -208,39 +228,37 @@ def count_steps(name: str, settings: DictConfig, per_epoch: int) -> int:
     steps, epochs = settings.steps, settings.epochs
     if (steps is None) == (epochs is None):
         raise InputError(f"phases.{name}: set exactly one of steps and epochs (the other null)")
-    total = steps if steps is not None else math.floor(epochs * per_epoch / settings.accumulation)
+    total = steps if epochs is None else math.floor(epochs * per_epoch / settings.accumulation)
+    assert total is not None
     if total < 1:
         raise InputError(
             f"phases.{name}: no optimizer step to take; raise steps or epochs, or lower batch_size"
         )
-    return int(total)
+    return total
 
 
-def teacher_entropy(batches: MicroBatches, objective: Mix) -> float:
+def teacher_entropy(batches: MicroBatches, side: Side) -> float:
     """Mean normalised entropy of the teacher over the first rows that training will read, as drawn for it."""
-    n_batches = min(batches.per_epoch, math.ceil(SAMPLE / batches.batch_size))
-    lists = [example.scores for k in range(n_batches) for example in batches.examples(k)]
+    lists = [example.scores for example in first_examples(batches)]
     entropies = [
-        normalised_entropy(torch.from_numpy(scores)[None], objective.distillation.teacher)
-        for scores in lists
-        if scores is not None
+        normalised_entropy(torch.from_numpy(scores)[None], side) for scores in lists if scores is not None
     ]
     return float(torch.cat(entropies).mean())
 
 
-def check_teacher(name: str, batches: MicroBatches, entropy: float, allow: bool) -> None:
+def check_teacher(key: str, batches: MicroBatches, entropy: float, allow: bool) -> None:
     """Stop before step 1 when the teacher has nothing to teach.
 
     Raises:
         InputError: the teacher is flat or one-hot and ``allow`` is false.
     """
-    log.info("%s: mean normalised teacher entropy %.4f (0 one-hot, 1 uniform)", name, entropy)
+    log.info("%s: mean normalised teacher entropy %.4f (0 one-hot, 1 uniform)", key.split(".")[1], entropy)
     if ONE_HOT <= entropy <= FLAT:
         return
     kind = "almost uniform" if entropy > FLAT else "almost one-hot"
     data = ", ".join(source.name for source in batches.sources)
     message = (
-        f"phases.{name}.objective.distillation.teacher: the scores of {data} make an {kind} distribution "
+        f"{key}: the scores of {data} make an {kind} distribution "
         f"(normalised entropy {entropy:.4f}, wanted {ONE_HOT} to {FLAT}); change normalisation or temperature, "
         "or set allow_flat_teacher=true"
     )

@@ -1,11 +1,36 @@
-"""Which rows of which source a global batch holds: a pure function of (sizes, weights, seed, phase, k)."""
+"""Which rows of which source a global batch holds, and which documents it may not take for negatives.
+
+The rows are a pure function of (sizes, weights, seed, phase, k).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from colbert_lab.text.fingerprint import text_key, text_keys
+from colbert_lab.text.rows.examples import Example, Examples
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rows of a micro-batch: all that a worker has to be told.
+
+    Attributes:
+        number: of the micro-batch.
+        source: which source they are of.
+        rows: of this process, in order.
+    """
+
+    number: int
+    source: int
+    rows: np.ndarray
 
 
 class SourceSampler:
@@ -36,6 +61,10 @@ class SourceSampler:
         self._order = lru_cache(maxsize=2)(self._make_order)
         self._permutation = lru_cache(maxsize=2 * len(self.sizes))(self._make_permutation)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes make their own orders, should they ask for one."""
+        return SourceSampler, (self.sizes, self.batch_size, self.weights, self.entropy)
+
     def rows(self, k: int) -> tuple[int, np.ndarray]:
         """The source of batch ``k`` and its rows in it."""
         epoch, position = divmod(k, self.per_epoch)
@@ -61,3 +90,48 @@ class SourceSampler:
 
     def _make_permutation(self, epoch: int, source: int, again: int) -> np.ndarray:
         return np.random.default_rng([self.entropy, 1, epoch, source, again]).permutation(self.sizes[source])
+
+
+class KnownPositives:
+    """The positives of queries that have several, over all rows of the training data.
+
+    Queries and documents are told apart by their texts, so rows of one query in several sources count together. Texts
+    of positives are read for queries that occur more than once alone.
+
+    Args:
+        sources: the training data.
+
+    Attributes:
+        queries: how many queries have several positives.
+        pairs: how many positives these have together.
+    """
+
+    def __init__(self, sources: Sequence[Examples]) -> None:
+        keys = [source.query_keys() for source in sources]
+        values, counts = np.unique(np.concatenate(keys), return_counts=True)
+        repeated = values[counts > 1]
+        found = [np.empty((0, 2), dtype=np.int64)]
+        for source, own in zip(sources, keys, strict=True):
+            pairs = np.flatnonzero(np.isin(own, repeated))
+            found.append(np.stack([own[pairs], text_keys(source.positive_texts(pairs))], axis=1))
+        unique = np.unique(np.concatenate(found), axis=0)
+        values, inverse, counts = np.unique(unique[:, 0], return_inverse=True, return_counts=True)
+        kept = unique[(counts > 1)[inverse]]
+        self._queries, self._positives = kept[:, 0], kept[:, 1]
+        self.queries, self.pairs = int((counts > 1).sum()), len(kept)
+
+    def of(self, query: str) -> list[int]:
+        """Keys (see :func:`colbert_lab.text.fingerprint.text_key`) of its positives; none where it has one alone."""
+        key = text_key(query)
+        start, end = np.searchsorted(self._queries, key, "left"), np.searchsorted(self._queries, key, "right")
+        keys: list[int] = self._positives[start:end].tolist()
+        return keys
+
+
+def positive_keys(examples: Sequence[Example], known: KnownPositives | None) -> Tensor:
+    """Keys of each query's known positives, int64 [B, P]: its own first, and again where other queries have more."""
+    own = [text_key(example.documents[0]) for example in examples]
+    others = [known.of(example.query) if known else [] for example in examples]
+    longest = max(map(len, others))
+    rows = zip(own, others, strict=True)
+    return torch.tensor([[key, *keys, *[key] * (longest - len(keys))] for key, keys in rows])

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from colbert_lab.atomic import atomic_folder
-from colbert_lab.text.split_request import SplitRequest
-from colbert_lab.text.splits import load_splits
+from colbert_lab.base.atomic import atomic_folder
+from colbert_lab.text.collections.split_request import SplitRequest
+from colbert_lab.text.collections.splits import load_splits
 
 DOCUMENTS, QUERIES = 3500, {"test": 1000, "dev": 400}
 """As in ``conf/evaluation/installed_docs.yaml``."""

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from colbert_lab.atomic import atomic_folder
+from colbert_lab.base.atomic import atomic_folder
 
 DEPTH = 30
 SYSTEMS = ("BM25", "BM25_RM3", "D_BERT_KD_TASB", "OPEN_AI_ADA2", "REP_LLAMA", "SPLADE_P_P_ENSEMBLE_DISTIL")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from colbert_lab.text.collection import build_corpus, build_split
-from colbert_lab.text.examples import ScoredLists
-from colbert_lab.text.triples import Triples, make_triples, table_of
-from colbert_lab.types import Split
+from colbert_lab.base.types import Split
+from colbert_lab.text.collections.collection import build_corpus, build_split
+from colbert_lab.text.rows.examples import ScoredLists
+from colbert_lab.text.rows.triples import Triples, make_triples, table_of
 
 
 def triples(

@@ -11,7 +11,7 @@ import pytest
 from colbert_lab.audit.contamination import Contamination, find_contamination
 from colbert_lab.audit.ngrams import TextIndex
 from colbert_lab.audit.training_text import training_text
-from colbert_lab.types import Split
+from colbert_lab.base.types import Split
 from tests.audit.support import lists, split, triples
 
 Pairs = list[tuple[str, str, list[str]]]

@@ -9,18 +9,18 @@ import pytest
 
 from colbert_lab.audit.lengths import count_split, count_training, lengths_of, pooled
 from colbert_lab.audit.training_text import training_text
-from colbert_lab.student.student import build_student
-from colbert_lab.tokens.tokenizer import StudentTokenizer
-from colbert_lab.types import Role
+from colbert_lab.base.types import Role
+from colbert_lab.model.tokenizer import StudentTokenizer
 from tests.audit.support import lists, split, triples
 from tests.conftest import sentences
+from tests.toy import new_student
 
 PROMPTS = {"query_prompt": "search_query ", "document_prompt": "search_document the "}
 
 
 @pytest.fixture(params=[{}, PROMPTS, {**PROMPTS, "extend_length": True}])
 def tokenizer(request: pytest.FixtureRequest, student_settings: dict[str, Any]) -> StudentTokenizer:
-    return build_student(**student_settings | request.param).tokenizer
+    return new_student(**student_settings | request.param).tokenizer
 
 
 def whole(tokenizer: StudentTokenizer, texts: list[str]) -> list[list[int]]:
@@ -73,7 +73,7 @@ def test_a_draw_takes_so_many_rows_and_documents_of_them(tokenizer: StudentToken
     again = count_training(training_text(triples(rows)), tokenizer, 10, 7)
     other = count_training(training_text(triples(rows)), tokenizer, 10, 8)
     sizes = [
-        (f"q{n}", f"{'a ' * (2 * n + 1)}", [f"{'a ' * (2 * n + 2)}"]) for n in range(30)
+        (f"red {n}", f"{'a ' * (2 * n + 1)}", [f"{'a ' * (2 * n + 2)}"]) for n in range(30)
     ]  # 1 to 60 tokens
     drawn = count_training(training_text(triples(sizes)), tokenizer, 29, 7)["document"].tolist()
     assert len(set(drawn)) == 29  # no document twice, and not the same place of every row

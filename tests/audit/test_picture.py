@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from colbert_lab.audit.audited import AuditedData, AuditedPhase, Scope, audit
-from colbert_lab.audit.findings import Findings, shares
-from colbert_lab.audit.picture import draw_audit
+from colbert_lab.audit.findings import Findings, shares, verdicts
+from colbert_lab.audit.picture import draw_audit, draw_lengths, split_lengths
 from colbert_lab.audit.report import audit_tables
-from colbert_lab.audit.verdicts import verdicts
-from colbert_lab.objectives.distillation import Side
-from colbert_lab.student.student import build_student
-from colbert_lab.teachers.sources import ScoredListFiles
+from colbert_lab.base.types import Corpus, Split
+from colbert_lab.sources.sources import ScoredListFiles
+from colbert_lab.training.objectives.term import Side
 from tests.audit.support import lists, split, triples
 from tests.conftest import sentences
+from tests.toy import new_student
 
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 KEYS = {"query": "student.query_length", "document": "student.document_length"}
@@ -26,7 +26,7 @@ KEYS = {"query": "student.query_length", "document": "student.document_length"}
 @pytest.fixture
 def findings(student_settings: dict[str, Any]) -> Findings:
     """A contrastive phase and one that distils, looked at beside four splits."""
-    tokenizer = build_student(**student_settings).tokenizer
+    tokenizer = new_student(**student_settings).tokenizer
     texts = sentences(60, low=5, high=40)
     configured = ScoredListFiles("made", None)
     pairs = AuditedData(["supervised"], configured, [triples([(t[:20], t, []) for t in texts[:30]])])
@@ -106,3 +106,17 @@ def test_shares_of_batches() -> None:
     assert shares([10, 30], None, None) == [0.25, 0.75]
     assert shares([10, 30], None, 16) == [0.0, 1.0]
     assert shares([10, 30], [1, 3], 16) == [0.25, 0.75]
+
+
+def test_one_panel_a_role_with_the_room_as_a_line(student_settings: dict[str, Any]) -> None:
+    documents = ("red fish", "bird " * 40)
+    text = Split("made", "test", Corpus(("d1", "d2"), documents, "c"), {"q": "red"}, {"q": {"d1": 1}}, "t")
+    lengths = split_lengths(text, new_student(**student_settings).tokenizer)
+    figure = draw_lengths(lengths)
+    queries, found = figure.axes
+    assert queries.get_title().startswith("1 queries of test\nroom for ")
+    assert "50.0% cut" in found.get_title()
+    assert found.get_xlabel().startswith("tokens of the text alone")
+    assert queries.get_ylabel() == "share of texts (%)"
+    (line,) = found.lines
+    assert list(line.get_xdata()) == [lengths[1].room + 0.5] * 2  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from colbert_lab.audit.teacher import Teacher, audit_teacher
-from colbert_lab.objectives.distillation import Side, normalised_entropy
+from colbert_lab.training.objectives.distillation import normalised_entropy
+from colbert_lab.training.objectives.term import Side
 from tests.audit.support import lists
 
 KEY = "phases.distill.objective.distillation.teacher"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from colbert_lab.audit.training_text import draw, training_text
-from colbert_lab.text.normalised import normalised
+from colbert_lab.text.fingerprint import normalised
 from tests.audit.support import lists, triples
 
 ROWS = [("qa", "pa", ["n1", "n2"]), ("qb", "pb", ["n3", "n4", "n5"]), ("qc", "pc", ["n6", "n7"])]

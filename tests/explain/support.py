@@ -10,8 +10,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from colbert_lab.student.student import Student, build_student
-from colbert_lab.tokens.tokenizer import StudentTokenizer, TokenRules
+from colbert_lab.model.student import Student
+from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules
+from tests.toy import new_student
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LEARNT = [
@@ -81,4 +82,4 @@ def student_of(kind: str, folder: Path, **rules: Any) -> Student:
     )
     BertModel(config).save_pretrained(folder)
     settings = RULES.to_dict() | rules
-    return build_student(backbone=str(folder), dim=16, bias=False, dropout=None, attention="sdpa", **settings)
+    return new_student(backbone=str(folder), dim=16, bias=False, dropout=None, attention="sdpa", **settings)

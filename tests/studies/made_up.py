@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from colbert_lab.results.identity import factors
-from colbert_lab.results.records import Record
+from colbert_lab.records.identity import factors
+from colbert_lab.records.records import Record
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.readme import BEGIN, END
 from colbert_lab.studies.rows import write_rows

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from colbert_lab.errors import InputError
-from colbert_lab.metrics.randomisation import holm, randomisation_p
-from colbert_lab.metrics.significance import Interval, bootstrap_interval
-from colbert_lab.results.compare import compare_runs
+from colbert_lab.analysis.compare import compare_runs
+from colbert_lab.base.errors import InputError
+from colbert_lab.evaluation.significance import Paired, bootstrap_interval, holm, randomisation_p
 from colbert_lab.studies.evidence import FAILS, HOLDS, OPEN, Finding, findings, value_of, verdict
 from colbert_lab.studies.rows import read_rows, write_rows
 from colbert_lab.studies.study import Claim, Term
 from colbert_lab.studies.study_run import Key, StudyRun
-from tests.results.run_folders import MEASURE, write_run
+from colbert_lab.studies.tables import claims_table
+from tests.records.run_folders import MEASURE, write_run
 from tests.studies.made_up import BASE, made_run, made_study
+
+ONE = Paired(0.1, 0.1, 0.1, 1, 1.0, 1.0, float("nan"))
 
 
 def finding(
@@ -27,7 +29,7 @@ def finding(
 ) -> Finding:
     claim = Claim("", {Term("a"): 1.0, Term("b"): -1.0}, expect, 0.01)
     by_seed = dict(enumerate(seeds or (mean, mean)))
-    return Finding(claim, Interval(mean, low, high, 100), by_seed, p, p, missing=missing)
+    return Finding(claim, Paired(mean, low, high, 100, p, p, 0.01), by_seed, missing=missing)
 
 
 def judged(expect: str, low: float, mean: float, high: float, p: float, *seeds: float) -> str:
@@ -98,8 +100,10 @@ def test_claims_without_rows_count_in_the_correction(tmp_path: Path) -> None:
     part = [run for run in whole if run.cell != "again"]
     (first, missing), (both, _) = findings(study, part), findings(study, whole)
     assert missing.interval is None
-    assert first.p == both.p
-    assert first.p_holm == pytest.approx(holm([first.p, 1.0])[0])
+    assert first.interval is not None
+    assert both.interval is not None
+    assert first.interval.p == both.interval.p
+    assert first.interval.p_holm == pytest.approx(holm([first.interval.p, 1.0])[0])
 
 
 def test_a_phase_that_no_run_has_is_an_error(tmp_path: Path) -> None:
@@ -128,8 +132,8 @@ def test_numbers_are_those_of_the_values(tmp_path: Path) -> None:
     assert (i.mean, i.low, i.high) == pytest.approx((expected.mean, expected.low, expected.high))
     assert expected.mean == pytest.approx(0.03, abs=1e-6)
     p = [randomisation_p(two - one), randomisation_p(again - two)]
-    assert [each.p for each in found] == pytest.approx(p)
-    assert [each.p_holm for each in found] == pytest.approx(holm(p))
+    assert [each.interval.p for each in found if each.interval] == pytest.approx(p)
+    assert [each.interval.p_holm for each in found if each.interval] == pytest.approx(holm(p))
     assert higher.by_seed == pytest.approx({1: 0.03, 2: 0.03, 3: 0.03}, abs=1e-5)
     assert (higher.verdict, alike.verdict) == (HOLDS, HOLDS)
     assert verdict(found) == "Of 2 claims, 2 hold (1, 2)."
@@ -159,9 +163,9 @@ def test_they_are_those_of_task_compare(tmp_path: Path) -> None:
     assert mine.interval is not None
     assert row.difference is not None
     assert (mine.interval.mean, mine.interval.low) == pytest.approx((row.difference.mean, row.difference.low))
-    assert mine.p == pytest.approx(row.p)
-    assert mine.p_holm == pytest.approx(row.p_holm)
-    assert mine.detectable == pytest.approx(row.detectable)
+    assert mine.interval.p == pytest.approx(row.p)
+    assert mine.interval.p_holm == pytest.approx(row.p_holm)
+    assert mine.interval.detectable == pytest.approx(row.detectable)
 
 
 def test_weights_phases_and_baselines_are_terms(tmp_path: Path) -> None:
@@ -209,3 +213,9 @@ def test_a_seed_without_a_phase_is_an_error(tmp_path: Path) -> None:
     runs[0] = made_run(study, "one", 1, {"other": 0.1})
     with pytest.raises(InputError, match=r"one/distill: run .*-s1 \(seed 1\) does not have it"):
         value_of(runs, Term("one", "distill"))
+
+
+def test_what_one_query_could_have_found_is_not_known(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "001_one")
+    (row,) = claims_table(study, [replace(finding("higher", 0.1, 0.1, 0.1, 1.0), interval=ONE)]).rows
+    assert row[-2] == "-"

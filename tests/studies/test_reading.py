@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.study import Term
 from tests.studies.made_up import CONTENT, write_study
@@ -61,6 +61,20 @@ def test_a_term_is_what_it_says() -> None:
         ({"claims": [CLAIM | {"weights": {"two@muvera": 1, "one": -1}}]}, "muvera is not in modes"),
         ({"fixed": ["a={there}"]}, "unknown placeholder {there}; there are collections, work, student"),
         ({"fixed": ["a={student}"]}, "student_of and {student} in overrides belong together"),
+        ({"fixed": ["--config-dir=/x"]}, "--config-dir=/x: must be a setting"),
+        ({"fixed": ["hydra.searchpath=[/x]"]}, "must be a setting; options of the program and of Hydra belong"),
+        ({"fixed": ["+data._target_=os.system"]}, "os.system: _target_ must name a class of colbert_lab.teachers"),
+        ({"fixed": ["data={'_target_': 'os.system'}"]}, "_target_ must name a class"),
+        (
+            {"fixed": ["data={_target_: torch.optim.optimizer.torch.hub._import_module, name: x, path: x.py}"]},
+            "_target_ must name a class",
+        ),
+        ({"fixed": ["data._target_=torch.optim.functools.partial"]}, "_target_ must name a class"),
+        ({"fixed": ["data._target_=torch.optim.lr_scheduler"]}, "_target_ must name a class"),
+        ({"fixed": ["data._target_=colbert_lab.teachers.scorer.torch.load"]}, "_target_ must name a class"),
+        ({"fixed": ["data._target_=colbert_lab.sources.sources.Path"]}, "_target_ must name a class"),
+        ({"fixed": ["data._target_=colbert_lab.sources.....sources.Path"]}, "_target_ must name a class"),
+        ({"fixed": ["student.trust_remote_code=true"]}, "trust_remote_code runs code that comes with a model"),
         ({"prepare": [{"makes": "x"}]}, r"prepare\[0\]: command is missing"),
     ],
 )  # fmt: skip
@@ -70,6 +84,12 @@ def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], said: str) 
         read_study(folder)
     assert str(caught.value).startswith(f"{folder / 'study.yaml'}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_may_name_what_the_groups_are_made_of(tmp_path: Path) -> None:
+    fixed = ["data._target_=colbert_lab.sources.sources.ScoredListFiles", "student.trust_remote_code=false"]
+    fixed.append("phases.distill.optimizer={_target_: torch.optim.SGD, lr: 0.1}")
+    assert list(read_study(write_study(tmp_path / "x", fixed=fixed)).fixed) == fixed
 
 
 def test_a_parent_needs_the_seeds_of_its_children(tmp_path: Path) -> None:

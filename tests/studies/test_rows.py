@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colbert_lab.errors import InputError
-from colbert_lab.results.records import read_records
-from colbert_lab.studies.rows import PER_QUERY, RESULTS, RUNS, read_rows, whole_rows, with_run, write_rows
+from colbert_lab.base.errors import InputError
+from colbert_lab.records.records import read_records
+from colbert_lab.studies.rows import read_rows, whole_rows, with_run, write_rows
 from colbert_lab.studies.study import Study
+from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS, StudyRun
 from tests.studies.made_up import GAINS, made_run, made_study
 
 
@@ -135,6 +136,21 @@ def test_rows_of_other_settings_are_refused_until_they_are_replaced(study: Study
         )
     assert len(read_rows(changed)) == 10
     with pytest.raises(InputError, match=r"phases.distill.steps=60, and the study has no such setting"):
+        read_rows(study)
+
+
+def test_a_measure_of_ones_own_has_a_protocol_of_its_own(study: Study) -> None:
+    def with_own(run: StudyRun, protocol: str) -> StudyRun:
+        own = (replace(record, measure="rbp@5", protocol_hash=protocol) for record in run.records)
+        return replace(run, records=(*run.records, *own))
+
+    runs = [with_own(run, "of rbp") for run in read_rows(study)]
+    write_rows(study, runs)
+    assert len(read_rows(study)) == len(runs)
+    mine = read_rows(study)[4]
+    ours = tuple(record for record in mine.records if record.measure != "rbp@5")
+    write_rows(study, with_run(runs, with_own(replace(mine, records=ours), "of another rbp")))
+    with pytest.raises(InputError, match=rf"{mine.cell}, seed {mine.seed} .* was searched by other rules"):
         read_rows(study)
 
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from colbert_lab.text.collection import build_corpus
-from colbert_lab.types import Corpus
+from colbert_lab.base.types import Corpus
+from colbert_lab.text.collections.collection import build_corpus
 from tests.conftest import make_tiny_bert
 
 

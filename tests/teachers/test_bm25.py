@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.teachers.bm25 import BM25
-from colbert_lab.text.collection import build_corpus
+from colbert_lab.text.collections.collection import build_corpus
 
 # Texts with the terms that stemming and stop words leave of them, by hand.
 DOCUMENTS = {

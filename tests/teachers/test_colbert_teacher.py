@@ -8,21 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
-from colbert_lab.scoring.maxsim import maxsim
-from colbert_lab.student.encode import encode
-from colbert_lab.student.formats.own import save_student
-from colbert_lab.student.student import Student, build_student
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.encode import encode
+from colbert_lab.model.formats.own import save_student
+from colbert_lab.model.maxsim import maxsim
+from colbert_lab.model.student import Student
 from colbert_lab.teachers import colbert_teacher as subject
 from colbert_lab.teachers.colbert_teacher import ColBERTTeacher
-from colbert_lab.text.collection import build_corpus
+from colbert_lab.text.collections.collection import build_corpus
 from tests.conftest import sentences
+from tests.toy import new_student
 
 
 @pytest.fixture
 def student(student_settings: dict[str, Any]) -> Student:
     torch.manual_seed(0)
-    return build_student(**student_settings)
+    return new_student(**student_settings)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.teachers.cross_encoder import CrossEncoder
-from colbert_lab.text.collection import build_corpus
+from colbert_lab.text.collections.collection import build_corpus
 from tests.conftest import sentences
 from tests.teachers.support import make_reranker
 

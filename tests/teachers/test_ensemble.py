@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.teachers.ensemble import Ensemble
 from tests.teachers.support import Given, Hashed, make_corpus
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, GPT2Config, LlamaConfig
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.teachers.llm_reranker import LLMReranker
 from tests.conftest import make_tiny_bert, sentences
 

@@ -1,13 +1,20 @@
 """Rankings of a scorer, and z-scores."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from colbert_lab.base.types import Corpus
 from colbert_lab.teachers import scorer as subject
-from colbert_lab.teachers.scorer import indexed, rank, zscore
-from colbert_lab.text.collection import build_corpus
-from colbert_lab.types import Corpus
+from colbert_lab.teachers.bm25 import BM25
+from colbert_lab.teachers.scorer import indexed, rank, rank_split, score_lists, zscore
+from colbert_lab.text.collections.collection import build_corpus, build_split
+from tests.conftest import sentences
 from tests.teachers.support import Given, Hashed, make_corpus
 
 IDS = ["d3", "d1", "d10", "d2", "D9"]
@@ -76,3 +83,57 @@ def test_zscore_equals_numpy() -> None:
 def test_zscores_of_a_constant_row_are_zeros(n: int) -> None:
     values = torch.tensor([0.0, 0.1, 0.3, -1.7, 123.456, 1e-30])
     assert torch.equal(zscore(values[:, None].expand(-1, n)), torch.zeros(6, n))
+
+
+class Overlap:
+    """Shared words of a pair; counts how many pairs it is given at once."""
+
+    name = "overlap"
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def score_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
+        """Number of shared words."""
+        self.asked.append(len(queries))
+        pairs = zip(queries, documents, strict=True)
+        return torch.tensor([float(len(set(q.split()) & set(d.split()))) for q, d in pairs])
+
+
+def test_an_index_and_pairs_give_each_query_its_own_documents() -> None:
+    texts = sentences(30)
+    corpus = build_corpus([str(n) for n in range(30)], texts)
+    queries = texts[:70:2] + texts[:60]
+    generator = np.random.default_rng(0)
+    rows = [generator.choice(30, size=1 + n % 7, replace=False) for n in range(len(queries))]
+    scorer = Overlap()
+    for query, own, scores in zip(queries, rows, score_lists(scorer, corpus, queries, rows), strict=True):
+        assert scores.dtype == np.float32
+        assert scores.tolist() == [len(set(query.split()) & set(texts[row].split())) for row in own]
+    assert sum(scorer.asked) == sum(map(len, rows))
+    index = BM25().index(corpus)
+    for query, own, scores in zip(queries, rows, score_lists(BM25(), corpus, queries, rows), strict=True):
+        assert scores.tolist() == index.scores([query])[0, own].tolist()
+
+
+N = 12
+SENTENCES = build_corpus([f"d{n}" for n in range(N)], sentences(N, low=6))
+QUERIES = {f"q{n}": text for n, text in enumerate(sentences(5, seed=3, low=4))}
+QRELS = {query: {f"d{n}": 1} for n, query in enumerate(QUERIES)}
+
+
+def test_candidates_keep_their_scores_and_nothing_else_is_ranked() -> None:
+    lists = {query: [f"d{(n + 3 * k) % N}" for k in range(4)] for n, query in enumerate(QUERIES)}
+    split = build_split("toy", "test", SENTENCES, QUERIES, QRELS, {}, candidates=lists)
+    whole = rank(BM25(), SENTENCES, dict(QUERIES), N)
+    ranked = rank_split(BM25(), split, 3)
+    assert list(ranked.query_ids) == list(QUERIES)
+    for row, query in enumerate(QUERIES):
+        pairs = zip(whole.document_ids[row], whole.scores[row], strict=True)
+        expected = [(name, score) for name, score in pairs if name in lists[query]][:3]
+        assert list(zip(ranked.document_ids[row], ranked.scores[row], strict=True)) == expected
+
+
+def test_an_open_split_is_searched_deep_enough_for_its_exclusions() -> None:
+    split = build_split("toy", "test", SENTENCES, QUERIES, QRELS, {}, excluded={"q0": ["d5", "d6"]})
+    assert rank_split(BM25(), split, 3) == rank(BM25(), SENTENCES, dict(QUERIES), 5)

@@ -8,11 +8,12 @@ import pytest
 
 from colbert_lab.text import docstrings
 from colbert_lab.text.docstrings import Docstring, read_docstrings
-from colbert_lab.text.scan import SourceFile, scan_files
 from colbert_lab.text.source_files import (
+    SourceFile,
     distribution_files,
     files_under,
     required_distributions,
+    scan_files,
     standard_library_files,
 )
 

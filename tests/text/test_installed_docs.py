@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.text import installed_docs as subject
-from colbert_lab.text.contamination import overlapping_queries
+from colbert_lab.text.fingerprint import TwinIndex, overlapping_queries, shingle_hashes
 from colbert_lab.text.installed_docs import (
     InstalledDocs,
     from_rows,
@@ -15,7 +15,6 @@ from colbert_lab.text.installed_docs import (
     training_text,
 )
 from colbert_lab.text.installed_docs_build import build_rows, split_of_module
-from colbert_lab.text.near_twins import TwinIndex, shingle_hashes
 from colbert_lab.text.source_files import files_under
 
 SPLITS = ("train", "dev", "test")

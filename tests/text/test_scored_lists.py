@@ -1,7 +1,9 @@
 import functools
+import gzip
 import json
 import logging
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from colbert_lab.errors import InputError
+from colbert_lab.base.errors import InputError
 from colbert_lab.text import list_store
-from colbert_lab.text.examples import ScoredLists
+from colbert_lab.text.rows.examples import ScoredLists
 from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
+from tests.hub_copies import write_configs
 
 Read = Callable[..., ScoredLists]
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -107,36 +110,40 @@ def test_a_foreign_folder_is_not_replaced(folder: Path, read: Read) -> None:
     assert (folder / "corpus.jsonl").is_file()
 
 
-def test_a_hub_id_goes_to_the_datasets_library(monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
-    tables: dict[str, dict[str, list[Any]]] = {
-        "train": {"query_id": [7], "document_ids": ["[20, 10]"], "scores": ["[1.5, 2.5]"]},
-        "queries": {"query_id": [7], "text": ["seven"]},
-        "documents": {"document_id": [10, 20], "text": ["ten", "twenty"]},
+def test_a_hub_id_goes_to_the_datasets_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Read
+) -> None:
+    tables: dict[str, list[dict[str, Any]]] = {
+        "train": [{"query_id": 7, "document_ids": "[20, 10]", "scores": "[1.5, 2.5]"}],
+        "queries": [{"query_id": 7, "text": "seven"}],
+        "documents": [{"document_id": 10, "text": "ten"}, {"document_id": 20, "text": "twenty"}],
     }
+    write_configs(tmp_path / "hub", tables)
     asked = []
+    real = datasets.load_dataset_builder
 
-    def load_dataset(path: str, config: str, *, split: str, streaming: bool) -> Any:
-        asked.append((path, config, split, streaming))
-        return datasets.Dataset.from_dict(tables[config])
+    def builder(path: str, config: str, **more: Any) -> Any:
+        asked.append((path, config))
+        return real(str(tmp_path / "hub"), config, cache_dir=str(tmp_path / f"hf{len(asked)}"))
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", builder)
     lists = read("lightonai/ms-marco-en-bge-gemma")
     assert lists.name == "ms-marco-en-bge-gemma"
     assert (list(lists.query_ids), list(lists.queries)) == (["7"], ["seven"])
     assert lists.documents[0].tolist() == [1, 0]
     assert lists.scores[0].tolist() == [1.5, 2.5]
-    assert {entry[0] for entry in asked} == {"lightonai/ms-marco-en-bge-gemma"}
-    assert [entry[2:] for entry in asked] == [("train", False)] * 3
-    tables["documents"]["document_id"] = [10, 10]
+    assert asked == [("lightonai/ms-marco-en-bge-gemma", name) for name in ("documents", "queries", "train")]
+    shutil.rmtree(tmp_path / "hub")
+    write_configs(tmp_path / "hub", tables | {"documents": tables["documents"][:1] * 2})
     with pytest.raises(InputError, match=r"data\.path: .*\(documents\): document_id occurs twice: 1 \(10\)"):
         read("lightonai/ms-marco-en-bge-gemma")
 
 
 def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
-    def load_dataset(*_: Any, **__: Any) -> Any:
+    def builder(*_: Any, **__: Any) -> Any:
         raise ConnectionError("no\nroute")
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", builder)
     message = (
         r"^data\.path: some/lists: cannot load the config documents of this hub.*ConnectionError: no route"
     )
@@ -174,7 +181,7 @@ PLACE = r"^data\.scores: \S+kd\.jsonl line 3: "
         ([row(["d1", "d2"], [1, None])], PLACE + "scores must be numbers, not None"),
         ([row(["d1", 2.5], [1, 2])], PLACE + "document_ids must hold ids .* not 2.5"),
         ([row(["d1", "d2"], [1, 2], None)], PLACE + "query_id must hold ids"),
-        ([row("['d1', 'd2']", [1, 2])], PLACE + "document_ids is a text that is not valid JSON"),
+        ([row("['d1', 'd2']", [1, 2])], PLACE + "document_ids is a text: not valid JSON"),
         (
             [{"query_id": "q3", "scores": [1]}],
             PLACE + r"no column document_ids; it has query_id, scores",
@@ -193,7 +200,7 @@ def test_missing_and_malformed_files_are_named(folder: Path, tmp_path: Path, rea
         read(folder, "none.jsonl")
     with pytest.raises(InputError, match=r"^data\.path: \S+elsewhere: no such folder"):
         read(tmp_path / "elsewhere", folder / "kd.jsonl")
-    with pytest.raises(InputError, match=r"^data\.path: /no/such/folder: no such folder"):
+    with pytest.raises(InputError, match=r"^data\.path: /no/such/folder: no such file or folder"):
         read("/no/such/folder")
     with pytest.raises(
         InputError, match=r"^data\.scores: .* is a folder with corpus\.jsonl, so name the file"
@@ -392,3 +399,43 @@ def test_real_lists(read: Read) -> None:
     lists = read(pool, "kd/dl19.REP_LLAMA.jsonl")
     assert (lists.name, len(lists)) == ("msmarco-dl-pool/dl19.REP_LLAMA", 43)
     assert {len(rows) for rows in lists.documents} == {200}
+
+
+def test_numbers_beyond_64_bits_and_deep_nesting_are_told(folder: Path, read: Read) -> None:
+    line = '{"query_id": "q1", "document_ids": ["d1", "d2"], "scores": [1, %s]}\n'
+    (folder / "kd.jsonl").write_text(line % ("9" * 400))
+    with pytest.raises(InputError, match=r"^data\.scores: \S+ line 1: lists with NaN or infinite scores"):
+        read(folder, "kd.jsonl")
+    (folder / "kd.jsonl").write_text(line % ('"' + "[" * 100_000 + '"'))
+    with pytest.raises(InputError, match=r"line 1: scores must be numbers, not '\[\["):
+        read(folder, "kd.jsonl")
+    deep = {"query_id": "q1", "document_ids": "[" * 100_000, "scores": [1, 2]}
+    (folder / "kd.jsonl").write_text(json.dumps(deep))
+    with pytest.raises(
+        InputError, match=r"line 1: document_ids is a text: not valid JSON \(maximum recursion"
+    ):
+        read(folder, "kd.jsonl")
+
+
+def test_gzipped_lists_are_the_same(folder: Path, read: Read) -> None:
+    plain = read(folder, "kd.jsonl")
+    (folder / "kd.jsonl.gz").write_bytes(gzip.compress((folder / "kd.jsonl").read_bytes()))
+    packed = read(folder, "kd.jsonl.gz")
+    assert (packed.fingerprint, packed.name) == (plain.fingerprint, plain.name)
+
+
+def test_scores_may_have_the_names_of_the_peers(folder: Path, read: Read) -> None:
+    plain = read(folder, "kd.jsonl").fingerprint
+    rows = [json.loads(line) for line in (folder / "kd.jsonl").read_text().splitlines()]
+    for name in ("score", "label", "labels"):
+        renamed = [{**row, name: row["scores"]} for row in rows]
+        for row in renamed:
+            del row["scores"]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in renamed))
+        assert read(folder, f"{name}.jsonl").fingerprint == plain
+    (folder / "both.jsonl").write_text("".join(json.dumps({**row, "label": [1, 2]}) + "\n" for row in rows))
+    with pytest.raises(
+        InputError, match=r"line 1: the columns scores and label may both be meant; say which"
+    ):
+        read(folder, "both.jsonl")
+    assert read(folder, "both.jsonl", columns={"scores": "scores"}).fingerprint == plain

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from colbert_lab.text.examples import ScoredLists
-from colbert_lab.types import Corpus
+from colbert_lab.base.types import Corpus
+from colbert_lab.settings.phase import PhaseSettings
+from colbert_lab.settings.typed import typed
+from colbert_lab.text.rows.examples import ScoredLists
 from tests.conftest import sentences
 
 TRAINER: dict[str, Any] = {
@@ -35,7 +36,10 @@ def make_lists(n: int = 12, documents: int = 40, length: int = 6, seed: int = 0)
     )
 
 
-def phase_settings(**changes: Any) -> DictConfig:
+OBJECTIVES = "colbert_lab.training.objectives"
+
+
+def phase_settings(**changes: Any) -> PhaseSettings:
     values: dict[str, Any] = {
         "epochs": None,
         "steps": 6,
@@ -46,12 +50,14 @@ def phase_settings(**changes: Any) -> DictConfig:
         "document_length": None,
         "objective": {
             "distillation": {
+                "_target_": f"{OBJECTIVES}.distillation.Distillation",
                 "weight": 1.0,
                 "direction": "teacher_student",
                 "teacher": {"normalisation": "zscore", "temperature": 1.0},
                 "student": {"normalisation": "none", "temperature": 1.0},
             },
             "contrastive": {
+                "_target_": f"{OBJECTIVES}.contrastive.Contrastive",
                 "weight": 0.0,
                 "temperature": 0.05,
                 "learnable": False,
@@ -72,7 +78,7 @@ def phase_settings(**changes: Any) -> DictConfig:
         "checkpoint_every": 2,
         "log_every": 1,
     }
-    return OmegaConf.create(values | changes)
+    return typed(PhaseSettings, values | changes)
 
 
 def distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:

@@ -1,5 +1,10 @@
+"""Operations of training, and what the system says of memory."""
+
+from __future__ import annotations
+
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,12 +12,23 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
-from colbert_lab.student.colbert import ColBERT
-from colbert_lab.student.heads import Head, head_shapes
-from colbert_lab.student.student import build_student
-from colbert_lab.training.cost import EncoderFlops, matmul_rate
-from colbert_lab.types import Tokens
+from colbert_lab.base.types import Tokens
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.heads import Head, head_shapes
+from colbert_lab.plan.peaks import resident
+from colbert_lab.training import cost
+from colbert_lab.training.cost import (
+    STATUS,
+    EncoderFlops,
+    activation_bytes,
+    free_bytes,
+    matmul_rate,
+    needs_recompute,
+    peak_bytes,
+    system_bytes,
+)
 from tests.backbones import make_tiny_decoder, make_tiny_modernbert
+from tests.toy import new_student
 
 
 def counted(model: ColBERT, length: int) -> int:
@@ -27,7 +43,7 @@ def counted(model: ColBERT, length: int) -> int:
 
 @pytest.mark.parametrize("length", [3, 30])
 def test_flops_are_those_that_torch_counts(student_settings: dict[str, Any], length: int) -> None:
-    model = build_student(**student_settings).model
+    model = new_student(**student_settings).model
     assert EncoderFlops.of(model).training([length, length]) == counted(model, length)
 
 
@@ -55,3 +71,50 @@ def test_the_rate_of_a_product_is_that_of_another_shape() -> None:
         matrix @ matrix
         seconds.append(time.perf_counter() - start)
     assert 0.1 < rate / (2 * 1024**3 / min(seconds)) < 10  # a wrong unit or count is off by far more
+
+
+def test_a_size_is_read_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "status"
+    file.write_bytes(b"Name:\tVmRSS:\xff\nVmHWM:\t     900 kB\nVmRSS:\t     800 kB\n")
+    assert system_bytes(file, "VmHWM") == 900 * 1024
+    assert system_bytes(file, "VmRSS") == 800 * 1024
+    assert system_bytes(file, "VmSwap") is None
+    assert system_bytes(tmp_path / "missing", "VmRSS") is None
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="only Linux tells what a process holds now")
+def test_a_process_holds_no_more_than_its_peak() -> None:
+    assert 2**20 < resident() <= peak_bytes()
+
+
+def test_where_the_system_does_not_tell_the_peak_of_the_process_stands_for_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cost, "STATUS", tmp_path / "missing")
+    monkeypatch.setattr("colbert_lab.plan.peaks.STATUS", tmp_path / "missing")
+    assert 2**20 < resident() <= peak_bytes()
+
+
+def test_activations_of_a_bert_base_by_hand() -> None:
+    """Korthikanti et al.'s formula: 12 layers of 768 x 34 + 5 x 12 heads x 300 bytes a token in 16 bits."""
+    config = SimpleNamespace(hidden_size=768, num_attention_heads=12, num_hidden_layers=12)
+    assert activation_bytes(config, 1000, 300, low_precision=True) == 529_344_000
+    assert activation_bytes(config, 1000, 300, low_precision=False) == 1_058_688_000
+
+
+@pytest.mark.parametrize(
+    ("device", "beside", "most"), [("cpu", 1, 500), ("cpu", 2, 250), ("cuda", 1, 500), ("cuda", 2, 500)]
+)
+def test_more_than_half_of_a_process_share_is_too_much(
+    device: str, beside: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes share a machine's memory; each has a GPU of its own."""
+    monkeypatch.setattr(cost, "free_bytes", lambda _: 1000)
+    assert not needs_recompute("distill", most, torch.device(device), beside)
+    assert needs_recompute("distill", most + 1, torch.device(device), beside)
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="only Linux tells what is free")
+def test_what_a_container_may_not_use_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "_group_rooms", lambda: [7, 9])
+    assert free_bytes(torch.device("cpu")) == 7

@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -5,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
-from colbert_lab.student.student import Student, build_student
-from colbert_lab.training.data import FromMicroBatch, MicroBatches, text_key
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.student import Student
+from colbert_lab.text.fingerprint import text_key
+from colbert_lab.training.data import FromMicroBatch, MicroBatches, PhaseData
 from colbert_lab.training.sampler import SourceSampler
+from tests.toy import new_student
 from tests.training.support import make_lists
 
 
 @pytest.fixture
 def student(student_settings: dict[str, Any]) -> Student:
-    return build_student(**student_settings)
+    return new_student(**student_settings)
 
 
 def make(student: Student, **changes: Any) -> MicroBatches:
@@ -76,13 +79,18 @@ def test_rows_point_at_the_right_documents_and_scores(student: Student) -> None:
 
 
 def test_processes_share_what_one_process_reads(student: Student) -> None:
-    whole = make(student, world=2)
+    whole = make(student)
     for k in range(4):
         halves = [whole.share(rank, 2).examples(k) for rank in range(2)]
         alone = whole.examples(k)
         together = [*halves[0], *halves[1]]
         assert [e.query_id for e in together] == [e.query_id for e in alone]
         assert [e.documents for e in together] == [e.documents for e in alone]
+
+
+def test_no_row_is_left_out_where_processes_cannot_share_a_batch(student: Student) -> None:
+    with pytest.raises(InputError, match=r"phases\.distill\.batch_size=4: 3 processes cannot share it"):
+        make(student).share(0, 3)
 
 
 def test_a_batch_has_one_source_and_sources_come_by_size() -> None:
@@ -143,10 +151,7 @@ def test_best_document_is_kept_and_the_rest_are_drawn() -> None:
     ("changes", "message"),
     [
         ({"n_way": 7}, r"phases\.distill\.n_way=7: random has rows of only 6 documents"),
-        ({"n_way": 0}, r"phases\.distill\.n_way=0"),
         ({"batch_size": 13}, r"phases\.distill\.batch_size=13: random has only 12 rows"),
-        ({"batch_size": 0}, r"phases\.distill\.batch_size=0"),
-        ({"world": 3}, r"phases\.distill\.batch_size=4: 3 processes cannot share it"),
     ],
 )
 def test_bad_settings(student: Student, changes: dict[str, Any], message: str) -> None:
@@ -155,7 +160,7 @@ def test_bad_settings(student: Student, changes: dict[str, Any], message: str) -
 
 
 def test_a_document_without_scoring_token_is_named(student_settings: dict[str, Any]) -> None:
-    student = build_student(**(student_settings | {"skiplist": ["[CLS]", "[SEP]", "[unused1]"]}))
+    student = new_student(**(student_settings | {"skiplist": ["[CLS]", "[SEP]", "[unused1]"]}))
     lists = make_lists()
     texts = list(lists.corpus.texts)
     texts[int(lists.documents[0][0])] = ""
@@ -173,7 +178,40 @@ def test_a_document_without_scoring_token_is_named(student_settings: dict[str, A
         batches[0]
 
 
-def test_sampler_starts_where_asked_but_counts_all() -> None:
-    sampler = FromMicroBatch(3, 8)
-    assert list(sampler) == [3, 4, 5, 6, 7]
+def test_sampler_starts_where_asked_but_counts_all(student: Student) -> None:
+    sampler = FromMicroBatch(make(student), 3, 8)
+    assert [drawn.number for drawn in sampler] == [3, 4, 5, 6, 7]
     assert len(sampler) == 8
+
+
+def test_another_process_makes_the_same_batches_without_an_order_of_all_rows(
+    student: Student, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make(student)
+    for rank in range(2):
+        mine = whole.share(rank, 2)
+        drawn, batch = mine.drawn(5), mine[5]
+        there = pickle.loads(pickle.dumps(mine))
+        assert mine.sampler._permutation.cache_info().currsize == 1
+        assert there.sampler._permutation.cache_info().currsize == 0
+        with monkeypatch.context() as patch:
+            patch.delattr(SourceSampler, "_make_permutation")
+            again = there[pickle.loads(pickle.dumps(drawn))]
+        assert torch.equal(again.queries.input_ids_NL, batch.queries.input_ids_NL)
+        assert torch.equal(again.rows_BK, batch.rows_BK)
+        assert torch.equal(again.keys_N, batch.keys_N)
+
+
+def test_bad_input_that_a_worker_meets_is_told_as_such(student_settings: dict[str, Any]) -> None:
+    student = new_student(**(student_settings | {"skiplist": ["[CLS]", "[SEP]", "[unused1]"]}))
+    lists = make_lists()
+    corpus = replace(lists.corpus, texts=["" for _ in lists.corpus.texts])
+    batches = MicroBatches(
+        [replace(lists, corpus=corpus)], student.tokenizer, batch_size=4, n_way=4, token_budget=64, seed=0,
+        phase="distill",
+    )  # fmt: skip
+    data = PhaseData(batches, start=0, total=2, num_workers=1)
+    found = next(iter(data.train_dataloader()))
+    with pytest.raises(InputError, match="no scoring token") as error:
+        data.transfer_batch_to_device(found, torch.device("cpu"), 0)
+    assert "Traceback" not in str(error.value)

@@ -24,15 +24,15 @@ from transformers import (
     PreTrainedModel,
 )
 
-from colbert_lab.errors import InputError
-from colbert_lab.student.colbert import ColBERT
-from colbert_lab.student.heads import Head, LayerShape
-from colbert_lab.student.student import build_student
-from colbert_lab.training.checkpoints import resume_point
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.heads import Head, LayerShape
 from colbert_lab.training.module import StudentModule
-from colbert_lab.training.optim import make_optimizer, make_scheduler, optimizer_factory
+from colbert_lab.training.optim import Optimization, make_optimizer, make_scheduler, optimizer_factory
+from colbert_lab.training.phase_files import resume_point
 from colbert_lab.training.precision import pick_precision
-from colbert_lab.training.prepare import check_groups, prepare_phase
+from colbert_lab.training.prepare import check_network, prepare_phase
+from tests.toy import new_student
 from tests.training.support import TRAINER, make_lists, phase_settings
 from tests.training.test_phase import Killed, equal, train
 
@@ -141,22 +141,17 @@ def test_the_schedule_scales_every_group() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([lr / 2 for lr in first])
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"head_lr": 0.0}, r"phases\.distill\.head_lr=0\.0: must be above 0"),
-        ({"layer_decay": 1.0}, r"phases\.distill\.layer_decay=1\.0: must be between 0 and 1"),
-        ({"layer_decay": 0.0}, r"phases\.distill\.layer_decay=0\.0: must be between 0 and 1"),
-    ],
-)
-def test_bad_rates(student_settings: dict[str, Any], settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        prepared(student_settings, **settings)
-
-
 def test_a_rate_for_a_head_that_is_not_there(student_settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"phases\.distill\.head_lr=0\.1: has no effect"):
         prepared(student_settings | {"dim": None}, head_lr=0.1)
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_a_phase_longer_than_the_backbone(student_settings: dict[str, Any], role: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"^phases\.distill\.{role}_length=65 is beyond the 64 positions of"
+    ):
+        prepared(student_settings, **{f"{role}_length": 65})
 
 
 def test_layers_that_are_shared_have_no_depth() -> None:
@@ -167,7 +162,7 @@ def test_layers_that_are_shared_have_no_depth() -> None:
 
 
 def prepared(student_settings: dict[str, Any], **changes: Any) -> None:
-    student = build_student(**student_settings)
+    student = new_student(**student_settings)
     phase = prepare_phase(
         "distill",
         phase_settings(**changes),
@@ -177,23 +172,7 @@ def prepared(student_settings: dict[str, Any], **changes: Any) -> None:
         allow_flat_teacher=False,
         allow_prompt_mismatch=False,
     )
-    check_groups(phase, student.model)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"_target_": "torch.optim.SGD", "lr": 1e-3, "betas": [0.9, 0.999]}, r"optimizer\.betas: .*SGD has no"),
-        ({"_target_": "torch.optim.Adafactor", "lr": 1e-3, "fused": True}, r"optimizer\.fused: .*Adafactor"),
-        ({"_target_": "torch.optim.Nonesuch"}, r"optimizer\._target_=torch\.optim\.Nonesuch: cannot be imported"),
-        ({"_target_": "torch.nn.Linear"}, r"optimizer\._target_=torch\.nn\.Linear: is no optimizer"),
-        ({"_target_": "torch.optim.AdamW", "lr": -1.0}, r"phases\.distill\.optimizer: Invalid learning rate"),
-        ({"_target_": "torch.optim.AdamW", "betas": [0.9, 2.0]}, r"phases\.distill\.optimizer: Invalid beta"),
-    ],
-)  # fmt: skip
-def test_bad_optimizers(student_settings: dict[str, Any], settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        prepared(student_settings, optimizer=settings)
+    check_network(phase, student.model)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +186,7 @@ def test_other_optimizers_train(
     settings: dict[str, Any], student_settings: dict[str, Any], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    before = build_student(**student_settings).model.state_dict()
+    before = new_student(**student_settings).model.state_dict()
     after, _ = train(student_settings, tmp_path / "a", steps=2, optimizer=settings)
     assert not torch.equal(before["head.0.linear.weight"], after["head.0.linear.weight"])
 
@@ -260,21 +239,16 @@ def test_scaled_gradients_are_clipped_at_their_own_size(
 
 
 def test_the_module_passes_the_rates_on(student_settings: dict[str, Any]) -> None:
-    student = build_student(**student_settings)
+    student = new_student(**student_settings)
     from colbert_lab.training.prepare import objective_from
 
     module = StudentModule(
         student.model,
         objective_from(phase_settings().objective),
-        optimizer=optimizer_factory(ADAMW),
-        lr_schedule="constant",
-        warmup=0,
-        max_steps=1,
+        Optimization(optimizer_factory(ADAMW), "constant", 0, 1, HEAD, DECAY),
         log_every=1,
         token_budget=64,
         recompute=False,
-        head_lr=HEAD,
-        layer_decay=DECAY,
     )
     found = rates(module.configure_optimizers()["optimizer"], module)
     assert found["model.head.0.linear.weight"][0] == HEAD

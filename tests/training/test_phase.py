@@ -1,19 +1,27 @@
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from colbert_lab.errors import InputError
-from colbert_lab.student.student import Student, build_student
-from colbert_lab.training.checkpoints import resume_point
-from colbert_lab.training.metrics_file import read_metrics
-from colbert_lab.training.phase import PhaseOutcome, finished_phase, train_phase
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.student import Student
+from colbert_lab.text.rows.examples import Example, ScoredLists
+from colbert_lab.training import callbacks, phase
+from colbert_lab.training.callbacks import Recomputation
+from colbert_lab.training.cost import activation_bytes
+from colbert_lab.training.data import PhaseData
+from colbert_lab.training.module import StudentModule
+from colbert_lab.training.phase import PhaseOutcome, finished_phase, process_seed, train_phase
+from colbert_lab.training.phase_files import read_metrics, resume_point
 from colbert_lab.training.prepare import prepare_phase
+from tests.toy import new_student
 from tests.training.support import TRAINER, make_lists, phase_settings
 
 
@@ -35,16 +43,22 @@ def train(
     stop_at: int | None = None,
     seed: int = 3,
     trainer: dict[str, Any] | None = None,
+    num_workers: int = 0,
+    lists: ScoredLists | None = None,
+    pause: float = 0.0,
     **changes: Any,
 ) -> tuple[dict[str, torch.Tensor], PhaseOutcome]:
-    """Train from scratch or from what is in ``folder``; ``stop_at`` breaks off after that step."""
+    """Train from scratch or from what is in ``folder``; ``stop_at`` breaks off after that step.
+
+    ``pause``: seconds of each evaluation.
+    """
     torch.manual_seed(0)
-    student = build_student(**student_settings)
-    settings = phase_settings(evaluate_every=1 if stop_at else None, **changes)
-    phase = prepare_phase(
+    student = new_student(**student_settings)
+    settings = phase_settings(evaluate_every=1 if stop_at or pause else None, **changes)
+    prepared = prepare_phase(
         "distill",
         settings,
-        [make_lists()],
+        [lists or make_lists()],
         student.tokenizer,
         seed=seed,
         allow_flat_teacher=False,
@@ -54,16 +68,16 @@ def train(
     def evaluate(_: Student, step: int) -> Mapping[str, float]:
         if step == stop_at:
             raise Killed
+        time.sleep(pause)
         return {"dev": 0.0}
 
     trained, outcome = train_phase(
-        phase,
+        prepared,
         student.model,
         folder,
         trainer=trainer or TRAINER,
-        num_workers=0,
+        num_workers=num_workers,
         phase_hash="x",
-        seed=seed,
         loggers=lambda step: [],
         evaluate=evaluate,
         progress=False,
@@ -83,15 +97,23 @@ def test_same_seed_same_weights_other_seed_others(student_settings: dict[str, An
     assert not equal(first, other)
 
 
+def curves(folder: Path) -> list[tuple[str, str, str]]:
+    """Step, name and digits of all that was logged of training; without what a clock or the system measured."""
+    measured = ("per_second", "peak_memory")
+    rows = [(row["step"], row["name"], row["value"]) for row in read_metrics(folder / "metrics.csv")]
+    return [row for row in rows if row[1].startswith("train/") and not any(m in row[1] for m in measured)]
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
-def test_a_stopped_phase_ends_with_the_same_weights(
+def test_a_stopped_phase_ends_with_the_same_weights_and_curves(
     stop_at: int, student_settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    whole, expected = train(student_settings, tmp_path / "whole")
+    # Checkpoints are at 2 and 4: what was averaged since the last point is in them.
+    whole, expected = train(student_settings, tmp_path / "whole", log_every=3)
     with pytest.raises(Killed):
-        train(student_settings, tmp_path / "cut", stop_at=stop_at)
+        train(student_settings, tmp_path / "cut", stop_at=stop_at, log_every=3)
     assert finished_phase(tmp_path / "cut") is None
-    resumed, outcome = train(student_settings, tmp_path / "cut")
+    resumed, outcome = train(student_settings, tmp_path / "cut", log_every=3)
     assert equal(whole, resumed)
     assert (outcome.steps, outcome.queries, outcome.tokens) == (
         expected.steps,
@@ -99,10 +121,8 @@ def test_a_stopped_phase_ends_with_the_same_weights(
         expected.tokens,
     )
     assert outcome.flops == pytest.approx(expected.flops, rel=1e-12)
-    steps = [
-        row["step"] for row in read_metrics(tmp_path / "cut" / "metrics.csv") if row["name"] == "train/loss"
-    ]
-    assert steps == [str(step) for step in range(1, 7)]
+    assert curves(tmp_path / "cut") == curves(tmp_path / "whole")
+    assert [step for step, name, _ in curves(tmp_path / "cut") if name == "train/loss"] == ["3", "6"]
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
@@ -114,17 +134,28 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     newest = resume_point(tmp_path / "cut" / "checkpoints")
     assert newest is not None
     assert newest.step == 4
-    newest.path.write_bytes(newest.path.read_bytes()[:1000])
+    content = newest.path.read_bytes()
+    for damage in (b"", content[:1000], content[:-10], b"\x80", content[:4000] + bytes(200) + content[4200:]):
+        newest.path.write_bytes(damage)
+        caplog.clear()
+        before = resume_point(newest.path.parent)
+        assert before is not None
+        assert before.step == 2
+        assert f"{newest.path} cannot be read" in caplog.text
+    torch.save({"global_step": 4}, newest.path)
+    with pytest.raises(Killed):  # what is written from here on takes the damaged one's place
+        train(student_settings, tmp_path / "cut", stop_at=5)
+    again = resume_point(newest.path.parent)
+    assert again is not None
+    assert (again.path, again.step) == (newest.path, 4)
     resumed, _ = train(student_settings, tmp_path / "cut")
-    assert "cannot be read" in caplog.text
+    assert "it has no state_dict" in caplog.text
     assert equal(whole, resumed)
 
 
 def test_the_student_is_in_training_mode_while_training(
     student_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from colbert_lab.training.module import StudentModule
-
     seen: list[bool] = []
     step = StudentModule.training_step
 
@@ -153,8 +184,8 @@ def test_training_brings_the_loss_down(student_settings: dict[str, Any], tmp_pat
 
 def test_contrastive_term_is_added_by_weight(student_settings: dict[str, Any], tmp_path: Path) -> None:
     objective = phase_settings().objective
-    objective.contrastive.weight = 0.3
-    objective.distillation.weight = 0.7
+    objective["contrastive"]["weight"] = 0.3
+    objective["distillation"]["weight"] = 0.7
     train(student_settings, tmp_path / "a", steps=1, accumulation=1, objective=objective)
     rows = {row["name"]: float(row["value"]) for row in read_metrics(tmp_path / "a" / "metrics.csv")}
     assert rows["train/loss"] == pytest.approx(
@@ -203,7 +234,6 @@ def test_finished_phase_keeps_counts_and_no_checkpoints(
         ({"steps": 3, "epochs": 1.0}, "exactly one of steps and epochs"),
         ({"steps": None}, "exactly one of steps and epochs"),
         ({"steps": None, "epochs": 0.1}, "no optimizer step"),
-        ({"accumulation": 0}, r"phases\.distill\.accumulation=0"),
     ],
 )
 def test_bad_settings(student_settings: dict[str, Any], changes: dict[str, Any], message: str) -> None:
@@ -212,9 +242,36 @@ def test_bad_settings(student_settings: dict[str, Any], changes: dict[str, Any],
             "distill",
             phase_settings(**changes),
             [make_lists()],
-            build_student(**student_settings).tokenizer,
+            new_student(**student_settings).tokenizer,
             seed=0,
             allow_flat_teacher=False,
+            allow_prompt_mismatch=False,
+        )
+
+
+def test_processes_that_cannot_share_a_batch(student_settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"phases\.distill\.batch_size=4: 3 processes cannot share it"):
+        prepare_phase(
+            "distill",
+            phase_settings(batch_size=4),
+            [make_lists()],
+            new_student(**student_settings).tokenizer,
+            seed=0,
+            allow_flat_teacher=False,
+            allow_prompt_mismatch=False,
+            world=3,
+        )
+
+
+def test_lists_of_one_document_have_nothing_to_distil(student_settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"distill\.data: random has rows of only one document"):
+        prepare_phase(
+            "distill",
+            phase_settings(n_way=None),
+            [make_lists(length=1)],
+            new_student(**student_settings).tokenizer,
+            seed=0,
+            allow_flat_teacher=True,
             allow_prompt_mismatch=False,
         )
 
@@ -224,9 +281,117 @@ def test_epochs_become_steps(student_settings: dict[str, Any]) -> None:
         "distill",
         phase_settings(steps=None, epochs=3.0),
         [make_lists()],
-        build_student(**student_settings).tokenizer,
+        new_student(**student_settings).tokenizer,
         seed=0,
         allow_flat_teacher=False,
         allow_prompt_mismatch=False,
     )
     assert phase.max_steps == 3 * 4 // 2
+
+
+class Slow(ScoredLists):
+    """Lists that take their time to read."""
+
+    def example(self, row: int, n_way: int, generator: np.random.Generator) -> Example:
+        time.sleep(0.05)
+        return super().example(row, n_way, generator)
+
+
+def test_seconds_count_the_wait_for_data_but_not_the_evaluations(
+    student_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    lists = Slow(**vars(make_lists()))
+    begun = time.perf_counter()
+    _, outcome = train(student_settings, tmp_path / "a", lists=lists, pause=0.3)
+    took = time.perf_counter() - begun
+    assert 6 * 2 * 3 * 0.05 < outcome.seconds < took - 5 * 0.3
+    rows = [row for row in read_metrics(tmp_path / "a" / "metrics.csv") if "queries_per" in row["name"]]
+    assert all(float(row["value"]) < 1 / 0.05 for row in rows)
+
+
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_make_the_same_batches(
+    start: str, student_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    make = PhaseData.train_dataloader
+
+    def started(self: PhaseData) -> Any:
+        loader = make(self)
+        if loader.num_workers:
+            loader.multiprocessing_context = start
+        used.append(loader.num_workers)
+        return loader
+
+    monkeypatch.setattr(PhaseData, "train_dataloader", started)
+    alone, expected = train(student_settings, tmp_path / "alone", steps=2)
+    ahead, outcome = train(student_settings, tmp_path / "ahead", steps=2, num_workers=1)
+    assert used == [0, 1]
+    assert equal(alone, ahead)
+    assert (outcome.queries, outcome.tokens) == (expected.queries, expected.tokens)
+
+
+class Stopped(RuntimeError):
+    pass
+
+
+def callbacks_of(
+    student_settings: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
+) -> list[Any]:
+    """What a phase gives to Lightning's Trainer."""
+    found: list[Any] = []
+
+    def trainer(*_: Any, **others: Any) -> Any:
+        found.extend(others["callbacks"])
+        raise Stopped
+
+    monkeypatch.setattr(phase, "phase_trainer", trainer)
+    with pytest.raises(Stopped):
+        train(student_settings, folder, **changes)
+    return found
+
+
+def test_processes_draw_their_own_dropout_masks(
+    student_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+    for rank in (0, 1, 2):
+        monkeypatch.setattr(phase, "process_rank", lambda rank=rank: rank)
+        callbacks_of(student_settings, tmp_path / str(rank), monkeypatch)
+        seeds.append(torch.initial_seed())
+    assert seeds == [3, process_seed(3, 1), process_seed(3, 2)]
+    # Processes of runs with neighbouring seeds share no masks either.
+    assert len({process_seed(seed, rank) for seed in range(8) for rank in range(8)}) == 64
+
+
+def test_recomputation_is_estimated_from_the_share_of_a_process(
+    student_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(phase, "needs_recompute", lambda *found: asked.append(found))
+    found = callbacks_of(student_settings, tmp_path, monkeypatch, recompute="auto")
+    (decision,) = (each for each in found if isinstance(each, Recomputation))
+    device = torch.device("meta")
+    fit = SimpleNamespace(
+        global_rank=1, world_size=3, num_devices=3, strategy=SimpleNamespace(root_device=device)
+    )
+    decision.decide(fit)  # type: ignore[arg-type]
+    student = new_student(**student_settings)
+    prepared = prepare_phase(
+        "distill", phase_settings(), [make_lists()], student.tokenizer, seed=3, allow_flat_teacher=False,
+        allow_prompt_mismatch=False,
+    )  # fmt: skip
+    batch = prepared.batches.share(1, 3)[0]
+    longest = max(chunk.input_ids_NL.shape[1] for chunk in (batch.queries, *batch.documents))
+    needed = activation_bytes(student.model.backbone.config, batch.n_padded, longest, False)
+    assert asked == [("distill", needed, device, 3)]
+
+
+@pytest.mark.parametrize(("mine", "others"), [(False, True), (True, False), (False, False)])
+def test_recomputation_is_decided_once_for_all_processes(
+    mine: bool, others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "gather_states", lambda state: [state, others])
+    module = StudentModule.__new__(StudentModule)
+    Recomputation(lambda _: mine).on_fit_start(SimpleNamespace(), module)  # type: ignore[arg-type]
+    assert module.recompute == (mine or others)

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from colbert_lab.training import precision
 from colbert_lab.training.precision import pick_precision, prepare_torch
 
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(precision, "_threads", [])
     kept, threads = {name: os.environ.get(name) for name in CACHES}, torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -43,6 +45,27 @@ def test_threads_are_set_where_they_are_given() -> None:
     assert torch.get_num_threads() == threads
     prepare_torch(threads + 1)
     assert torch.get_num_threads() == threads + 1
+
+
+def test_the_number_of_one_run_is_not_that_of_the_next_in_this_process() -> None:
+    own = torch.get_num_threads()
+    prepare_torch(own + 1)
+    prepare_torch(own + 2)
+    prepare_torch(None)
+    assert torch.get_num_threads() == own
+
+
+def test_processes_share_the_cores_before_a_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "")  # put back afterwards
+    for threads, expected in ((None, 4), (3, 3)):
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        prepare_torch(threads, beside=2)
+        # Lightning sets its own number only where the variable is not there.
+        assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (expected, str(expected))
+    torch.set_num_threads(5)
+    prepare_torch(None, beside=2)
+    assert torch.get_num_threads() == 5
 
 
 def test_denormal_numbers_are_flushed() -> None:

@@ -1,0 +1,178 @@
+"""A comparison as tables to read, and as rows for a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from colbert_lab.analysis.compare import Compared, Comparison
+from colbert_lab.analysis.measured import STUDENT, Place, provenance
+from colbert_lab.analysis.published_rows import Beside
+from colbert_lab.base.layout import NONE, Table, csv_text
+from colbert_lab.evaluation.measures import measure_title
+from colbert_lab.evaluation.significance import MARKS
+
+CSV_COLUMNS = (
+    "source", "dataset", "split", "split_fingerprint", "mode", "measure", "system", "phase", "label",
+    "run_ids", "seeds", "n_queries", "value", "low", "high", "sd_over_seeds", "reference", "difference",
+    "difference_low", "difference_high", "p", "p_holm", "mark", "smallest_detectable",
+    "note",
+)  # fmt: skip
+
+
+def comparison_tables(comparison: Comparison, beside: Sequence[Beside] = ()) -> list[Table]:
+    """One table for each measure and search mode; in it, the rows of each split under its name.
+
+    Args:
+        comparison: what :func:`colbert_lab.analysis.compare.compare_runs` returned.
+        beside: published numbers, see :func:`colbert_lab.analysis.published_rows.set_beside`.
+    """
+    grouped: dict[tuple[str, str], dict[Place, tuple[Compared, ...]]] = {}
+    for place, rows in comparison.compared.items():
+        grouped.setdefault((place.measure, place.mode), {})[place] = rows
+    return [
+        _table(measure, mode, by_place, comparison, beside) for (measure, mode), by_place in grouped.items()
+    ]
+
+
+def _table(
+    measure: str,
+    mode: str,
+    by_place: Mapping[Place, tuple[Compared, ...]],
+    comparison: Comparison,
+    beside: Sequence[Beside],
+) -> Table:
+    everything = [each for rows in by_place.values() for each in rows]
+    seeds = any(_spread(each) for each in everything)
+    columns = ("system", measure_title(measure), "difference", "p", "p, Holm", "detectable", "n")
+    cells: list[tuple[str, ...]] = []
+    said: dict[tuple[str, str], list[str]] = {}
+    for place, rows in by_place.items():
+        cells.append((f"{place.dataset}, {place.split}", *[""] * (len(columns) - 1)))
+        for each in rows:
+            cells.append(_cells(each))
+            for note in [*each.row.notes, *([each.why] if each.why else [])]:
+                said.setdefault((each.row.label, note), []).append(f"{place.dataset}/{place.split}")
+        for number, published in enumerate(beside, start=1):
+            blank = [NONE] * (len(columns) - 3)
+            cells += [
+                (f"  {value.system}", f"{value.value:.4f}", f"published {number}", *blank)
+                for value in published.at(place)
+            ]
+    used = [
+        f"published {number}: {' '.join(published.notes)}"
+        for number, published in enumerate(beside, start=1)
+        if any(published.at(place) for place in by_place)
+    ]
+    return Table(
+        title=f"{measure_title(measure)}{f', {mode} search' if mode != 'exact' else ''}: compared with "
+        f"{comparison.reference}",
+        columns=columns,
+        rows=tuple(cells),
+        verdicts=(),
+        notes=(
+            *_how_to_read(comparison, seeds),
+            *(f"{label} on {', '.join(splits)}: {note}." for (label, note), splits in said.items()),
+            *used,
+            *provenance(comparison.configurations),
+            *comparison.left_out,
+        ),
+    )
+
+
+def _cells(each: Compared) -> tuple[str, ...]:
+    value = f"{each.row.value:.4f}"
+    if each.interval is not None:
+        value += f" {each.interval.bounds()}"
+    value += _spread(each)
+    return (
+        f"  {each.row.label}",
+        value,
+        _difference(each),
+        *(NONE if p is None else _p(p) for p in (each.p, each.p_holm)),
+        NONE if each.detectable is None else f"{each.detectable:.4f}",
+        f"{each.row.n_queries:,}",
+    )
+
+
+def _spread(each: Compared) -> str:
+    """`` ± 0.0030`` for a student of several seeds; other systems have no seed."""
+    return "" if each.row.sd is None or each.row.system != STUDENT else f" ± {each.row.sd:.4f}"
+
+
+def _difference(each: Compared) -> str:
+    if each.reference:
+        return "reference"
+    if each.gap is None:
+        return "not compared"
+    if each.difference is None:
+        return f"{each.gap:+.4f} (not tested)"
+    return str(each.difference)
+
+
+def _p(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "<0.0001"
+
+
+def _how_to_read(comparison: Comparison, seeds: bool) -> list[str]:
+    notes = ["[low, high]: 95% bootstrap interval over queries; of a difference, paired by query."]
+    if any(not each.reference for rows in comparison.compared.values() for each in rows):
+        notes += [
+            "p: two-sided randomisation test over queries. p, Holm: corrected for a row's being tested on several "
+            "splits of this table; not for several rows or measures.",
+            MARKS,
+            "detectable: the smallest true difference that this many queries show with power 0.8 at level 0.05.",
+        ]
+    if seeds:
+        notes.append(
+            "Several seeds: each query's value is averaged over them first; ± is the standard deviation of the seeds' "
+            "means. p and intervals say what other queries would change, not what other seeds would."
+        )
+    return notes
+
+
+def comparison_csv(comparison: Comparison, beside: Sequence[Beside] = ()) -> str:
+    """Everything as CSV: one line for each row, split, measure and mode, numbers in full.
+
+    Args:
+        comparison: what :func:`colbert_lab.analysis.compare.compare_runs` returned.
+        beside: published numbers; their ``source`` is the name of their table, for others it is ``measured``.
+    """
+    lines: list[dict[str, object]] = []
+    for place, rows in comparison.compared.items():
+        where = {"dataset": place.dataset, "split": place.split, "mode": place.mode, "measure": place.measure}
+        for each in rows:
+            lines.append({**where, **_csv_row(each, comparison.reference)})
+        for published in beside:
+            for value in published.at(place):
+                row = {"source": published.table.name, "system": value.system, "label": value.system}
+                lines.append({**where, **row, "mode": "", "value": value.value})
+    return csv_text([CSV_COLUMNS, *([line.get(key) for key in CSV_COLUMNS] for line in lines)])
+
+
+def _csv_row(each: Compared, reference: str) -> dict[str, object]:
+    row, found = each.row, each.difference
+    low, high = each.interval.known if each.interval else (None, None)
+    difference_low, difference_high = found.known if found else (None, None)
+    return {
+        "source": "measured",
+        "split_fingerprint": row.fingerprint,
+        "system": row.system,
+        "phase": row.phase,
+        "label": row.label,
+        "run_ids": " ".join(run.run_id for run in row.configuration.runs),
+        "seeds": " ".join(str(seed) for seed in row.configuration.seeds),
+        "n_queries": row.n_queries,
+        "value": row.value,
+        "low": low,
+        "high": high,
+        "sd_over_seeds": row.sd,
+        "reference": reference,
+        "difference": each.gap,
+        "difference_low": difference_low,
+        "difference_high": difference_high,
+        "p": each.p,
+        "p_holm": each.p_holm,
+        "mark": "reference" if each.reference else each.mark,
+        "smallest_detectable": each.detectable,
+        "note": "; ".join([*row.notes, *([each.why] if each.why else [])]),
+    }

@@ -1,0 +1,235 @@
+"""The checks: each computes a micro-batch in two ways and says how far apart they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers.utils import is_flash_attn_2_available
+
+from colbert_lab.base.types import Embeddings
+from colbert_lab.certify import as_trained
+from colbert_lab.certify.as_trained import FULL, Embedded, Step
+from colbert_lab.certify.differences import (
+    gradient_difference,
+    largest_difference,
+    loss_difference,
+    relative,
+    same_bits,
+    swapped,
+    token_cosines,
+    worst,
+)
+from colbert_lab.certify.micro_batch import MicroBatch
+from colbert_lab.certify.reference import plain_maxsim
+from colbert_lab.model.attention import NAME as MATMUL
+from colbert_lab.model.backends import maxsim_blocked
+
+BLOCKS = 8  # that a micro-batch is scored in at least
+DROPOUT_SEED = 7
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One comparison.
+
+    Attributes:
+        check: its name.
+        what: which numbers.
+        value: how far they are apart at most.
+        tolerance: key below ``certify.tolerance``; None where they have to be the same bits.
+    """
+
+    check: str
+    what: str
+    value: float
+    tolerance: str | None
+
+
+def chunking(micro: MicroBatch) -> Iterator[Difference]:
+    """Sorted, padded chunks against one text at a time."""
+    name = "chunking"
+    ours = micro.embedded.texts(micro.batch, micro.examples)
+    theirs = micro.truth.queries, micro.truth.documents
+    pairs = [(mine[text], side[text]) for mine, side in zip(ours, theirs, strict=True) for text in side]
+    apart = largest_difference([a for a, _ in pairs], [b for _, b in pairs])
+    yield Difference(name, "embeddings", apart, "float32.embeddings")
+    found = zip(micro.scores(micro.embedded), micro.true_scores, strict=True)
+    yield Difference(name, "scores", worst([relative(a, b) for a, b in found]), "float32.scores")
+    yield from _steps(name, micro.step(FULL), Step(micro.truth.loss, micro.truth.gradients), "float32")
+
+
+def _steps(name: str, ours: Step, theirs: Step, group: str, of: str = "") -> Iterator[Difference]:
+    yield Difference(name, f"{of}loss", loss_difference(ours.loss, theirs.loss), f"{group}.loss")
+    apart, turned = gradient_difference(ours.gradients, theirs.gradients)
+    yield Difference(name, f"{of}gradient", apart, f"{group}.gradient")
+    yield Difference(name, f"{of}gradient: 1 - cosine", turned, f"{group}.cosine")
+
+
+def recomputation(micro: MicroBatch) -> Iterator[Difference]:
+    """Activations computed again against kept ones, in the precision of the config: the same bits."""
+    own, other = micro.step(micro.precision), micro.step_with(micro.precision, not micro.recompute)
+    name, steps = "recomputation", {"": (own, other)}
+    if micro.dropout:
+        again, kept = (micro.step_with(micro.precision, each, DROPOUT_SEED) for each in (True, False))
+        steps["dropout: "] = again, kept
+    for of, (again, kept) in steps.items():
+        yield Difference(name, f"{of}loss", float(again.loss != kept.loss), None)
+        yield Difference(name, f"{of}gradient: other bits", same_bits(again.gradients, kept.gradients), None)
+
+
+def maxsim(micro: MicroBatch) -> Iterator[Difference]:
+    """The MaxSim of training against its formula, whatever ``trainer.maxsim`` is; ours also in many small blocks.
+
+    The formula gets the embeddings that training scores, in float64; every score weighs differently in the gradient.
+    """
+    queries, documents = micro.embedded.texts(micro.batch, micro.examples)
+    names = list(documents)
+    rows = [[names.index(text) for text in example.documents] for example in micro.examples]
+    per_pair = micro.embedded.queries.mask_NL.numel() * sum(c.mask_NL.numel() for c in micro.embedded.chunks)
+    ways: dict[str, tuple[Callable[[Embedded], Tensor], list[list[int]]]] = {}
+    if micro.lists:
+        ways["lists"] = partial(as_trained.list_scores, batch=micro.batch), rows
+    everything = [list(range(len(names)))] * len(micro.examples)
+    matrix = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples)
+    ways["batch"] = partial(matrix, all_pairs=micro.phase.all_pairs), everything
+    if micro.phase.all_pairs is maxsim_blocked:
+        blocked = partial(maxsim_blocked, block_values=max(1, per_pair // BLOCKS))
+        ways["batch in blocks"] = partial(matrix, all_pairs=blocked), everything
+    for of, (way, wanted) in ways.items():
+        embedded = _leaves(micro.embedded)
+        scores = way(embedded)
+        weights = torch.linspace(0.1, 1.0, scores.numel(), device=scores.device).view(scores.shape)
+        (scores * weights).sum().backward()
+        dtype = micro.reference.dtype
+        plain_q = [queries[e.query].to(dtype, copy=True).requires_grad_() for e in micro.examples]
+        plain_d = [documents[text].to(dtype, copy=True).requires_grad_() for text in names]
+        plain = torch.stack(
+            [
+                torch.stack([plain_maxsim(q, plain_d[n]) for n in row])
+                for q, row in zip(plain_q, wanted, strict=True)
+            ]
+        )
+        (plain * weights.to(dtype)).sum().backward()
+        yield Difference(
+            "maxsim", f"{of}: scores", relative(scores.detach(), plain.detach()), "float32.scores"
+        )
+        places = as_trained.columns(micro.batch, micro.examples)
+        yield Difference(
+            "maxsim",
+            f"{of}: gradient",
+            gradient_difference(
+                _gradients(embedded, places), {**_numbered("q", plain_q), **_numbered("d", plain_d)}
+            )[0],
+            "float32.gradient",
+        )
+
+
+def _leaves(embedded: Embedded) -> Embedded:
+    """The same embeddings, each with a gradient of its own."""
+    made = [
+        Embeddings(each.emb_NLD.detach().clone().requires_grad_(), each.mask_NL)
+        for each in (embedded.queries, *embedded.chunks)
+    ]
+    return Embedded(made[0], made[1:])
+
+
+def _gradients(embedded: Embedded, places: list[int]) -> dict[str, Tensor]:
+    """Gradients of the scoring tokens of each text, and of everything else together."""
+    found: dict[str, Tensor] = {}
+    documents: list[Tensor] = []
+    rest = []
+    for number, each in enumerate((embedded.queries, *embedded.chunks)):
+        gradient = each.emb_NLD.grad
+        if gradient is None:
+            gradient = torch.zeros_like(each.emb_NLD)
+        rest.append(gradient[~each.mask_NL].flatten())
+        texts = [row[mask] for row, mask in zip(gradient, each.mask_NL, strict=True)]
+        if number == 0:
+            found |= {f"q{n}": text for n, text in enumerate(texts)}
+        else:
+            documents += texts
+    found |= {f"d{n}": documents[place] for n, place in enumerate(places)}
+    return found | {"padding": torch.cat(rest)}  # the formula has none, so this has to be zero
+
+
+def _numbered(letter: str, texts: list[Tensor]) -> dict[str, Tensor]:
+    return {f"{letter}{n}": text.grad for n, text in enumerate(texts) if text.grad is not None}
+
+
+def attention(micro: MicroBatch) -> Iterator[Difference]:
+    """Implementations of attention that the backbone can take here against eager attention.
+
+    FlashAttention computes in 16 bits alone: it is compared in the precision of the config.
+    """
+    own = str(micro.model.backbone.config._attn_implementation)
+    others = {name: FULL for name in (own, MATMUL, "sdpa") if name != "eager" and "flash" not in name}
+    on_gpu = micro.batch.keys_N.device.type == "cuda"
+    if on_gpu and is_flash_attn_2_available() and micro.precision != FULL:
+        others["flash_attention_2"] = micro.precision
+    for name, precision in others.items():
+        group = "float32" if precision == FULL else "precision"
+        found = []
+        for implementation in ("eager", name):
+            # Some implementations find out only here what they cannot do.
+            with suppress(NotImplementedError), as_trained.attention(micro.model, implementation) as there:
+                if there:
+                    embedded = micro.embed(precision)
+                    step = micro.step_with(precision, micro.recompute)
+                    found.append((embedded.texts(micro.batch, micro.examples), step))
+        if len(found) < 2:
+            continue
+        (plain_texts, plain), (texts, ours) = found
+        pairs = [(b[text], a[text]) for a, b in zip(plain_texts, texts, strict=True) for text in a]
+        apart = largest_difference([a for a, _ in pairs], [b for _, b in pairs])
+        if group == "float32":
+            yield Difference("attention", f"{name}: embeddings", apart, "float32.embeddings")
+        yield from _steps("attention", ours, plain, group, f"{name}: ")
+
+
+def precision(micro: MicroBatch) -> Iterator[Difference]:
+    """The precision of the config against float32."""
+    name = group = "precision"
+    embedded = micro.embed(micro.precision)
+    ours, full = (each.texts(micro.batch, micro.examples) for each in (embedded, micro.embedded))
+    pairs = [(a[text], b[text]) for a, b in zip(ours, full, strict=True) for text in b]
+    most, mean = token_cosines([a for a, _ in pairs], [b for _, b in pairs])
+    yield Difference(name, "worst token: 1 - cosine", most, f"{group}.worst_token")
+    yield Difference(name, "mean token: 1 - cosine", mean, f"{group}.mean_token")
+    low, high = micro.scores(embedded), micro.scores(micro.embedded)
+    apart = worst([relative(a, b) for a, b in zip(low, high, strict=True)])
+    yield Difference(name, "scores", apart, f"{group}.scores")
+    turned = worst([swapped(a, b) for a, b in zip(low, high, strict=True)])
+    yield Difference(name, "order: pairs swapped", turned, f"{group}.order")
+    yield from _steps(name, micro.step(micro.precision), micro.step(FULL), group)
+
+
+def gathering(one: Step, two: Step) -> Iterator[Difference]:
+    """Two processes that share a micro-batch against one that has it all."""
+    yield from _steps("gathering", two, one, "float32")
+
+
+ALONE: dict[str, Callable[[MicroBatch], Iterator[Difference]]] = {
+    "chunking": chunking,
+    "recomputation": recomputation,
+    "maxsim": maxsim,
+    "attention": attention,
+    "precision": precision,
+}
+"""Checks that one process makes of one micro-batch."""
+CHECKS = (*ALONE, "gathering")
+
+
+def largest(found: list[Difference]) -> list[Difference]:
+    """The largest of each kind, in the order in which they were first met."""
+    kinds: dict[tuple[str, str], Difference] = {}
+    for each in found:
+        before = kinds.get((each.check, each.what))
+        if before is None or not (each.value <= before.value or math.isnan(before.value)):
+            kinds[each.check, each.what] = each
+    return list(kinds.values())

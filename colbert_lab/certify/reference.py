@@ -1,0 +1,263 @@
+"""A micro-batch computed the plain way: one text at a time, every formula as it is written, in float64.
+
+Nothing here is shared with training but the weights, the backbone and the tokenizer: no batch, no padding, no chunk, no
+mask over padding, no function of :mod:`colbert_lab.model.maxsim`; of a loss term its own reference, see
+:meth:`colbert_lab.training.objectives.term.Term.reference`. Back-propagation goes by the chain rule through the
+embeddings: first the loss to every embedding, then text by text to the parameters, so that memory holds the activations
+of one text.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from colbert_lab.base.types import Role, Tokens
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.tokenizer import StudentTokenizer
+from colbert_lab.text.fingerprint import text_key
+from colbert_lab.text.rows.examples import Example
+from colbert_lab.training.data import Batch
+from colbert_lab.training.objectives.term import Learned, Objective, Pairs, PlainQuery, Scored, Term
+
+TIE = 1e-5  # similarities nearer than this may swap in float32
+Texts = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a micro-batch gives.
+
+    Attributes:
+        queries: text to the embeddings of its scoring tokens [Q, D].
+        documents: the same of documents [L, D].
+        lists: scores of each query against its own documents [B, K].
+        matrix: scores of each query against all different documents, in the order of ``documents`` [B, N]; None where
+            the objective does not ask for it.
+        loss: mean over queries.
+        gradients: of every parameter that has one, by name; ``learned.<term>_<name>`` of what terms learn.
+    """
+
+    queries: Texts
+    documents: Texts
+    lists: Tensor
+    matrix: Tensor | None
+    loss: float
+    gradients: dict[str, Tensor]
+
+
+class Reference:
+    """Computes micro-batches the plain way, without dropout and with eager attention.
+
+    Args:
+        model: the student's network; it is copied.
+
+    Attributes:
+        dtype: float64, or float32 where backbone or device cannot compute in float64.
+    """
+
+    def __init__(self, model: ColBERT) -> None:
+        self.model = copy.deepcopy(model).eval()
+        self.model.backbone.set_attn_implementation("eager")
+        self.dtype = torch.float64
+        ids = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
+        one = Tokens(ids, torch.ones_like(ids), torch.ones_like(ids, dtype=torch.bool))
+        try:
+            self.model.double()
+            with torch.no_grad():
+                self.embed(one)
+        except (RuntimeError, TypeError, NotImplementedError):
+            self.model.float()
+            self.dtype = torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    def embed(self, text: Tokens) -> Tensor:
+        """The embeddings of the scoring tokens of one text [T, D], of length 1."""
+        hidden_LH = self.model.backbone(
+            input_ids=text.input_ids_NL, attention_mask=text.attention_mask_NL
+        ).last_hidden_state[0]
+        if self.model.pooling is None:
+            hidden_LH = hidden_LH[text.score_mask_NL[0]]
+        elif self.model.pooling == "mean":
+            hidden_LH = hidden_LH[text.attention_mask_NL[0].bool()].mean(dim=0, keepdim=True)
+        else:
+            hidden_LH = hidden_LH[:1]
+        emb_LD: Tensor = self.model.head(hidden_LH)
+        return emb_LD / emb_LD.square().sum(dim=-1, keepdim=True).sqrt()
+
+    def truth(
+        self,
+        examples: Sequence[Example],
+        tokenizer: StudentTokenizer,
+        objective: Objective,
+        near: tuple[Texts, Texts] | None = None,
+        known: Mapping[str, Collection[str]] | None = None,
+        batch: Batch | None = None,
+    ) -> Truth:
+        """Embeddings, scores, loss and gradients of a micro-batch.
+
+        Args:
+            examples: queries with their documents.
+            tokenizer: of the phase.
+            objective: of the phase.
+            near: embeddings of queries and documents as another way computed them. Where two document tokens are as
+                good as equal for a query token, the gradient goes to the one that is best there: either is a
+                gradient of the maximum.
+            known: see :func:`plain_loss`.
+            batch: see there.
+        """
+        tokens: dict[tuple[Role, str], Tokens] = {}
+        for example in examples:
+            for role, text in (("query", example.query), *(("document", text) for text in example.documents)):
+                key: tuple[Role, str] = (role, text)  # type: ignore[assignment]
+                if key not in tokens:
+                    tokens[key] = tokenizer([text], key[0]).to(self.device)
+        leaves: dict[tuple[Role, str], Tensor] = {}
+        with torch.no_grad():
+            for key, text_tokens in tokens.items():
+                leaves[key] = self.embed(text_tokens).requires_grad_()
+        scores = _Scores(leaves, near)
+        logarithms = {
+            (name, what): torch.tensor(start, dtype=self.dtype, device=self.device).log().requires_grad_()
+            for name, what, start in objective.learned
+        }
+        learned: dict[str, dict[str, Tensor]] = {}
+        for (name, what), logarithm in logarithms.items():
+            learned.setdefault(name, {})[what] = logarithm.exp()
+        loss = plain_loss(objective, examples, scores.score, learned, known, batch)
+        loss.backward()
+        self.model.zero_grad(set_to_none=True)
+        for key, text_tokens in tokens.items():
+            if leaves[key].grad is not None:
+                self.embed(text_tokens).backward(leaves[key].grad)
+        gradients = {
+            name: value.grad for name, value in self.model.named_parameters() if value.grad is not None
+        }
+        self.model.zero_grad(set_to_none=True)
+        gradients |= {
+            f"learned.{name}_{what}": logarithm.grad
+            for (name, what), logarithm in logarithms.items()
+            if logarithm.grad is not None
+        }
+        documents = {text: value.detach() for (role, text), value in leaves.items() if role == "document"}
+        return Truth(
+            {text: value.detach() for (role, text), value in leaves.items() if role == "query"},
+            documents,
+            scores.table([(e.query, e.documents) for e in examples]),
+            scores.table([(e.query, list(documents)) for e in examples]) if objective.all_pairs else None,
+            float(loss.detach()),
+            gradients,
+        )
+
+
+class _Scores:
+    """Scores of pairs of texts, each computed once."""
+
+    def __init__(self, leaves: Mapping[tuple[Role, str], Tensor], near: tuple[Texts, Texts] | None) -> None:
+        self.leaves = leaves
+        self.near = near
+        self.known: dict[tuple[str, str], Tensor] = {}
+
+    def score(self, query: str, document: str) -> Tensor:
+        pair = query, document
+        if pair not in self.known:
+            choice = None
+            if self.near is not None:
+                like = self.leaves["query", query]
+                near_q, near_d = (side[text].to(like) for side, text in zip(self.near, pair, strict=True))
+                choice = (near_q @ near_d.T).argmax(dim=1)
+            self.known[pair] = plain_maxsim(
+                self.leaves["query", query], self.leaves["document", document], choice
+            )
+        return self.known[pair]
+
+    def table(self, rows: Iterable[tuple[str, Sequence[str]]]) -> Tensor:
+        found = [torch.stack([self.score(query, text).detach() for text in texts]) for query, texts in rows]
+        return torch.stack(found)
+
+
+def plain_maxsim(query_QD: Tensor, document_LD: Tensor, choice_Q: Tensor | None = None) -> Tensor:
+    """Khattab & Zaharia 2020, equation 3: sum over query tokens of the largest inner product with a document token.
+
+    Args:
+        query_QD: scoring tokens of the query.
+        document_LD: scoring tokens of the document.
+        choice_Q: document token of each query token that gets the gradient where it is within :data:`TIE` of the best.
+    """
+    similarity_QL = query_QD @ document_LD.T
+    best_Q, at_Q = similarity_QL.max(dim=1)
+    if choice_Q is None or len(choice_Q) != len(at_Q) or bool((choice_Q >= similarity_QL.shape[1]).any()):
+        return best_Q.sum()
+    chosen_Q = similarity_QL.gather(1, choice_Q[:, None])[:, 0]
+    tied_Q = (choice_Q != at_Q) & (best_Q - chosen_Q < TIE)
+    # The value of the best, with the gradient of the chosen.
+    tied_best_Q = best_Q.detach() + chosen_Q - chosen_Q.detach()
+    return torch.where(tied_Q, tied_best_Q, best_Q).sum()
+
+
+def plain_loss(
+    objective: Objective,
+    examples: Sequence[Example],
+    score: Callable[[str, str], Tensor],
+    learned: Mapping[str, Learned] | None = None,
+    known: Mapping[str, Collection[str]] | None = None,
+    batch: Batch | None = None,
+) -> Tensor:
+    """The objective, query by query.
+
+    Args:
+        objective: its terms. One without a reference is computed by its own code, on these scores.
+        examples: queries with their documents, the positive first.
+        score: of a query and a document.
+        learned: what terms learn, by their names.
+        known: query to texts that are positives of it in the training data, and so no negatives.
+        batch: the same micro-batch as training has it, for terms without a reference.
+    """
+    everything = list(dict.fromkeys(text for example in examples for text in example.documents))
+    total = torch.zeros((), dtype=torch.float64)
+    for name, term in objective.terms.items():
+        own = (learned or {}).get(name, {})
+        losses = []
+        for example in examples:
+            query = PlainQuery(
+                example, everything, (known or {}).get(example.query, ()), partial(score, example.query)
+            )
+            losses.append(term.reference(query, own))
+        plain = [loss for loss in losses if loss is not None]
+        if len(plain) == len(losses):
+            part = torch.stack(plain).mean()
+        else:
+            assert batch is not None
+            part = term.loss(_scored(batch, examples, score), own)
+        total = total.to(part) + term.weight * part
+    return total
+
+
+def without_reference(objective: Objective) -> list[str]:
+    """Names of the terms that bring no reference."""
+    return [name for name, term in objective.terms.items() if type(term).reference is Term.reference]
+
+
+def _scored(batch: Batch, examples: Sequence[Example], score: Callable[[str, str], Tensor]) -> Scored:
+    """Plain scores in the places where training has its own."""
+    texts = {text_key(text): text for example in examples for text in example.documents}
+    columns = [texts[int(key)] for key in batch.keys_N]
+
+    def table(rows: Iterable[Sequence[str]]) -> Tensor:
+        pairs = zip(examples, rows, strict=True)
+        return torch.stack([torch.stack([score(each.query, text) for text in row]) for each, row in pairs])
+
+    return Scored(
+        batch,
+        lambda: table(each.documents for each in examples),
+        lambda: Pairs(table([columns] * len(examples)), batch.keys_N, batch.rows_BK),
+    )

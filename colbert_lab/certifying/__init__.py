@@ -1,1 +1,0 @@
-"""Prove that what makes training fast changes nothing beyond stated tolerances."""

@@ -1,1 +1,0 @@
-"""Predict what a run will take, from a few measured steps."""

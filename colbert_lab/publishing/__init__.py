@@ -1,1 +1,0 @@
-"""Say what a student is, in a model card, and put it on the Hugging Face hub."""

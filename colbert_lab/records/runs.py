@@ -1,0 +1,226 @@
+"""Find and read runs, for analysis: what was measured, what it cost, the curves. Read-only."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.evaluation.measures import PerQuery
+from colbert_lab.records.cost import PhaseCost, read_cost
+from colbert_lab.records.identity import SHORT
+from colbert_lab.records.owner import executing
+from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
+from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
+from colbert_lab.records.run_directory import STATUS_FILE, RunDirectory
+from colbert_lab.records.run_files import read_curves
+
+BEFORE = "before"
+"""Phase name of the untrained student in the records."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        run_id: its identity, also the folder's name.
+        seed: its seed; None in records that have none.
+        config_hash: identity of its config; equal for the seeds of one configuration.
+        factors: the overrides that make it differ, by config key.
+        records: what was measured, in the order of the file; not empty.
+    """
+
+    path: Path
+    run_id: str
+    seed: int | None
+    config_hash: str
+    factors: Mapping[str, str]
+    records: tuple[Record, ...]
+
+    @cached_property
+    def phases(self) -> tuple[str, ...]:
+        """The student's measured phases in their order, without ``before``."""
+        found = dict.fromkeys(record.phase for record in self.records if record.system == "student")
+        return tuple(phase for phase in found if phase != BEFORE)
+
+    @cached_property
+    def splits(self) -> dict[str, str]:
+        """Fingerprint of each split that the student was measured on."""
+        return {r.split: r.split_fingerprint for r in self.records if r.system == "student"}
+
+    def record(self, phase: str, split: str, measure: str) -> Record | None:
+        """The student's record, the last one where there are several; None when it has no number.
+
+        It is that of exact search of float32 embeddings, unless the student was searched in other ways alone.
+        """
+        found = [
+            record
+            for record in self.records
+            if (record.system, record.phase, record.split, record.measure)
+            == ("student", phase, split, measure)
+        ]
+        found = [record for record in found if record.variant == EXACT] or found
+        return found[-1] if found and math.isfinite(found[-1].value) else None
+
+    def value(self, phase: str, split: str, measure: str) -> float | None:
+        """The recorded mean over queries, or None."""
+        record = self.record(phase, split, measure)
+        return None if record is None else record.value
+
+    def per_query(self, phase: str, split: str, measure: str) -> PerQuery | None:
+        """The values of each query; None where the file is missing, unreadable or not of the recorded mean."""
+        record = self.record(phase, split, measure)
+        value = None if record is None else record.value
+        variant = EXACT if record is None else record.variant
+        try:
+            found = read_per_query(ranking_path(self.path, "student", phase, split, variant))
+        except InputError:
+            return None
+        known = value is not None and measure in found.values and len(found) > 0
+        return found if known and abs(found.mean(measure) - float(value or 0.0)) <= SAME else None
+
+    def cost(self, phase: str) -> PhaseCost | None:
+        """What a phase took; None for ``before``, and where ``phase.json`` is missing or unreadable."""
+        return read_cost(self.path / phase)
+
+    def curves(self, phase: str) -> dict[str, list[tuple[int, float]]]:
+        """Everything logged while a phase was trained: (step, value) pairs by name, such as ``train/loss``."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for step, _, name, value in read_curves(self.path / phase / "metrics.csv"):
+            found.setdefault(name, []).append((step, value))
+        return found
+
+
+@dataclass(frozen=True)
+class FoundRuns:
+    """The runs that were looked for.
+
+    Attributes:
+        runs: the finished ones that measured a student.
+        left_out: one sentence for each run that is there and is not used, and why.
+    """
+
+    runs: tuple[Run, ...]
+    left_out: tuple[str, ...]
+
+
+def find_runs(outputs: Path, name: str) -> FoundRuns:
+    """Read the finished runs below ``<outputs>/<name>``.
+
+    A run that was trained anew (``-r2``, ``-r3``) takes the place of the one before it: the same seed twice
+    is not two seeds. The oldest run comes first.
+
+    Args:
+        outputs: the runs' ``output_dir``.
+        name: the runs' ``name``.
+
+    Raises:
+        InputError: no such folder, or no finished run in it.
+    """
+    folder = outputs / name
+    if not folder.is_dir():
+        names = sorted(path.parent.parent.name for path in outputs.glob(f"*/latest/{STATUS_FILE}"))
+        there = f"there are {', '.join(names)}" if names else "there are no runs"
+        raise InputError(f"{folder}: no such folder; in {outputs} {there}")
+    found = _chosen(path for path in _runs_in(folder) if not path.is_symlink())
+    if not found.runs:
+        raise InputError(f"{folder}: no finished run with measurements. {' '.join(found.left_out)}".rstrip())
+    return FoundRuns(tuple(sorted(found.runs, key=_begun)), found.left_out)
+
+
+def read_runs(folders: Sequence[Path], key: str = "runs") -> FoundRuns:
+    """Read the finished runs that folders hold, in the order of the folders.
+
+    Args:
+        folders: run directories, ``.../latest``, or folders of runs such as ``outputs/<name>`` and
+            ``outputs/<name>/sweeps``. A run that several of them hold counts once.
+        key: the setting that names the folders, for messages.
+
+    Returns:
+        The runs, those of one folder from the oldest to the newest; a repetition (``-r2``) takes the place
+        of the run before it.
+
+    Raises:
+        InputError: a folder that is no run and holds none, or that holds no finished run.
+    """
+    place: dict[Path, int] = {}
+    for number, folder in enumerate(folders):
+        whole = (folder / STATUS_FILE).is_file()
+        here = [folder.resolve()] if whole else [path.resolve() for path in _runs_in(folder)]
+        if not here:
+            inside = sorted(str(path.parent.parent) for path in folder.glob(f"*/latest/{STATUS_FILE}"))
+            raise InputError(
+                f"{key}: {folder} is no run and holds none; give outputs/NAME/latest, outputs/NAME/RUN_ID or a "
+                f"folder of runs{f' such as {inside[0]}' if inside else ''}"
+            )
+        known = {path.name: _status(path) for path in here}
+        if "finished" not in known.values():
+            statuses = ", ".join(f"{name}: {status}" for name, status in known.items())
+            raise InputError(f"{key}: {folder} has no finished run ({statuses})")
+        place = dict.fromkeys(here, number) | place
+    found = _chosen(place)
+    if not found.runs:
+        raise InputError(f"{key}: no finished run with measurements. {' '.join(found.left_out)}")
+    ordered = sorted(found.runs, key=lambda run: (place[run.path], _begun(run)))
+    return FoundRuns(tuple(ordered), found.left_out)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{STATUS_FILE}"))
+
+
+def _chosen(paths: Iterable[Path]) -> FoundRuns:
+    """The finished runs among these, in their order, without those that another one repeats."""
+    runs: list[Run] = []
+    left_out: list[str] = []
+    for path in paths:
+        status = _status(path)
+        if status != "finished":
+            left_out.append(f"{path.name} is left out: it is not finished (its status is {status}).")
+            continue
+        run = _read(path)
+        if run is None:
+            left_out.append(f"{path.name} is left out: it measured no student.")
+        else:
+            runs.append(run)
+    kept: dict[tuple[str, int | None, str], Run] = {}
+    for run in sorted(runs, key=_repeat):
+        # Other text under the same command is another measurement, not a repetition.
+        key = (run.config_hash, run.seed, json.dumps(run.splits, sort_keys=True))
+        if key in kept:
+            left_out.append(f"{kept[key].run_id} is left out: {run.run_id} repeats it.")
+        kept[key] = run
+    chosen = {run.path for run in kept.values()}
+    return FoundRuns(tuple(run for run in runs if run.path in chosen), tuple(left_out))
+
+
+def _status(path: Path) -> str:
+    status = RunDirectory(path, path.name).status()
+    if status.get("status") == "running" and executing(status, path) is False:
+        return "killed"
+    return status.get("status", "unknown")
+
+
+def _read(path: Path) -> Run | None:
+    records = read_records(path / RECORDS_FILE)
+    students = [record for record in records if record.system == "student"]
+    if not students:
+        return None
+    first = students[0]
+    factors = {key: str(value) for key, value in first.factors.items()}
+    return Run(path, path.name, first.seed, first.config_hash or path.name[:SHORT], factors, tuple(records))
+
+
+def _repeat(run: Run) -> int:
+    _, marker, number = run.run_id.rpartition("-r")
+    return int(number) if marker and number.isdigit() else 1
+
+
+def _begun(run: Run) -> tuple[float, str]:
+    return run.records[0].time or 0.0, run.run_id

@@ -1,1 +1,0 @@
-"""Search modes: from embeddings to rankings."""

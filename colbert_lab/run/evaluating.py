@@ -1,0 +1,189 @@
+"""The evaluation that a config asks for: its evaluator, the systems beside the student, the cut read while training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Split
+from colbert_lab.evaluation.evaluator import Evaluator, FirstStage
+from colbert_lab.evaluation.measure import Measure
+from colbert_lab.evaluation.measures import KINDS, parse_measure
+from colbert_lab.evaluation.searching import keeping_of
+from colbert_lab.model.student import Student
+from colbert_lab.records.means import split_weights
+from colbert_lab.search.variants import SearchSettings
+from colbert_lab.settings import Settings
+from colbert_lab.settings.evaluation import DevCutSettings, EvaluationSettings
+from colbert_lab.settings.typed import check_used, instantiated, made
+from colbert_lab.teachers.scorer import Scorer
+from colbert_lab.text.collections.cut import cut_split
+from colbert_lab.text.collections.splits import DEV_NAMES, is_dev
+
+log = logging.getLogger(__name__)
+
+
+OWN_MEASURES = "evaluation.own_measures"
+
+
+def own_measures(settings: EvaluationSettings) -> dict[str, Measure]:
+    """The measures of a class of their own, by the kinds in the names of measures.
+
+    Args:
+        settings: of the evaluation.
+
+    Raises:
+        InputError: one is no measure.
+    """
+    return instantiated(settings.own_measures, OWN_MEASURES, Measure, "measure", KINDS)
+
+
+def check_kinds(settings: EvaluationSettings, overrides: Sequence[str]) -> None:
+    """Whether there are the measures that the config names, before anything is loaded.
+
+    Args:
+        settings: of the evaluation.
+        overrides: what the user gave on the command line, to find settings without effect.
+
+    Raises:
+        InputError: an unknown measure, one of a class that is none, or a setting without effect.
+    """
+    own = own_measures(settings)
+    used = [parse_measure(measure, own)[0] for measure in settings.measures]
+    check_used(own, used, OWN_MEASURES, "evaluation.measures=[NAME@10]", overrides)
+
+
+def check_measures(settings: EvaluationSettings, splits: Mapping[str, Split]) -> None:
+    """Check ``evaluation`` before anything is computed or written.
+
+    Args:
+        settings: the ``evaluation`` part of the config.
+        splits: the loaded splits.
+
+    Raises:
+        InputError: an unknown measure, a mean of splits that do not exist, or a headline that is not measured or not
+            on a dev split.
+    """
+    for measure in settings.measures:
+        if parse_measure(measure, settings.own_measures)[1] > settings.depth:
+            raise InputError(
+                f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}"
+            )
+    split_weights(settings.means, list(splits), settings.splits)
+    small = [key for key, split in splits.items() if len(split.corpus) < settings.depth]
+    if names := ", ".join(key for key in small if not splits[key].candidates):
+        log.info(
+            "evaluation.depth=%d: rankings hold all documents of %s, which has fewer", settings.depth, names
+        )
+    if settings.headline is None:
+        return
+    key, _, measure = settings.headline.rpartition("/")
+    name = f"evaluation.headline={settings.headline}"
+    if measure not in settings.measures:
+        raise InputError(
+            f"{name}: {measure} is not among evaluation.measures ({', '.join(settings.measures)})"
+        )
+    if key not in settings.splits:
+        raise InputError(f"{name}: evaluation.splits has no {key}; there are {', '.join(settings.splits)}")
+    if key in splits and not is_dev(splits[key]):
+        raise InputError(f"{name}: nothing selects on test; name a dev split ({', '.join(DEV_NAMES)})")
+
+
+def build_evaluator(
+    settings: Settings,
+    splits: Mapping[str, Split],
+    search: SearchSettings,
+    first_stage: FirstStage | None = None,
+    processes: int = 1,
+    owner: Path | None = None,
+) -> Evaluator:
+    """The evaluator of a run.
+
+    Args:
+        settings: the config.
+        splits: evaluation splits by name.
+        search: how they are searched.
+        first_stage: what the mode ``rerank`` reranks.
+        processes: that encode corpora together.
+        owner: the run's folder.
+    """
+    evaluation = settings.evaluation
+    return Evaluator(
+        splits,
+        evaluation.measures,
+        evaluation.depth,
+        evaluation.token_budget,
+        evaluation.precision,
+        search,
+        keeping_of(evaluation, settings.cache, processes, owner),
+        first_stage,
+        own_measures(evaluation),
+    )
+
+
+def split_while_training(size: DevCutSettings, splits: Mapping[str, Split]) -> tuple[str, Split] | None:
+    """Name and content of what is evaluated while training; None without a dev split.
+
+    Args:
+        size: how much of it.
+        splits: evaluation splits by name.
+    """
+    key = next((key for key, split in splits.items() if is_dev(split)), None)
+    if key is None:
+        return None
+    split = splits[key]
+    documents = _at_most(size.documents, len(split.corpus))
+    return f"{key}_small", cut_split(split, documents, _at_most(size.queries, len(split.queries)))
+
+
+def while_training(
+    settings: Settings, splits: Mapping[str, Split], phase: str, owner: Path
+) -> Callable[[Student, int], Mapping[str, float]] | None:
+    """What is evaluated during training: a cut of the first dev split.
+
+    Args:
+        settings: the config.
+        splits: evaluation splits by name.
+        phase: the phase that is to be trained.
+        owner: the run's folder.
+
+    Returns:
+        None when there is no dev split; nothing is then evaluated while training.
+    """
+    found = split_while_training(settings.evaluation.during_training, splits)
+    if found is None:
+        if every := settings.phases[phase].evaluate_every:
+            log.warning(
+                "phases.%s.evaluate_every=%d has no effect: there is no dev split, and no other is read while "
+                "training; set it to null, or add a dev split to evaluation.splits",
+                phase, every,
+            )  # fmt: skip
+        return None
+    name, small = found
+    evaluator = build_evaluator(settings, {name: small}, SearchSettings(), owner=owner)
+
+    def evaluate(student: Student, step: int) -> Mapping[str, float]:
+        (result,) = evaluator.evaluate_student(student, f"step {step}", progress=False)
+        return {f"{name}/{measure}": result.per_query.mean(measure) for measure in evaluator.measures}
+
+    return evaluate
+
+
+def systems_beside(baselines: Any, data: Sequence[Any]) -> dict[str, Scorer]:
+    """The configured baselines, and the teacher when it can score any text.
+
+    Args:
+        baselines: ``evaluation.baselines``.
+        data: the configured sources of training data.
+    """
+    systems: dict[str, Scorer] = dict(made(baselines) or {})
+    if teachers := [source.teacher for source in data if source.teacher is not None]:
+        systems["teacher"] = teachers[0]
+    return systems
+
+
+def _at_most(wanted: int | None, available: int) -> int | None:
+    return None if wanted is None else min(wanted, available)

@@ -1,0 +1,291 @@
+"""Load and check everything a run needs, before anything is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import nn
+
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.types import Split
+from colbert_lab.evaluation.evaluator import FirstStage
+from colbert_lab.evaluation.protocol import check_splits_read
+from colbert_lab.evaluation.searching import check_splits, first_stage_of, own_modes, search_settings
+from colbert_lab.model.backends import maxsim_blocked, pick_maxsim
+from colbert_lab.model.formats.known import load_checkpoint
+from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
+from colbert_lab.model.student import NewStudent, Student, build_student, pick_device, widened, with_output
+from colbert_lab.model.tokenizer import TokenRules
+from colbert_lab.run.evaluating import check_kinds, check_measures
+from colbert_lab.search.variants import SearchSettings
+from colbert_lab.settings import Command, Settings
+from colbert_lab.settings.evaluation import LayoutSettings, SplitSettings, TableSettings
+from colbert_lab.settings.roles import Role, keys
+from colbert_lab.settings.student import PromptSettings, StudentSettings
+from colbert_lab.settings.typed import made
+from colbert_lab.text.collections.hub_splits import Layout, Table
+from colbert_lab.text.collections.splits import SplitRequest, load_splits
+from colbert_lab.text.fingerprint import overlapping_queries
+from colbert_lab.text.rows.examples import Examples
+from colbert_lab.training.prepare import PreparedPhase, check_network, prepare_phase
+from colbert_lab.training.strategy import count_processes
+
+log = logging.getLogger(__name__)
+READING = keys(StudentSettings, has=Role.PROTOCOL)
+"""Settings of the student that say how it reads text."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on.
+
+    Attributes:
+        student: the student before training.
+        splits: evaluation splits by name.
+        phases: what to train, by phase.
+        data: the configured sources by phase.
+        search: how splits are searched.
+        first_stage: what the mode ``rerank`` reranks; None without that mode.
+    """
+
+    student: Student
+    splits: dict[str, Split]
+    phases: dict[str, PreparedPhase]
+    data: dict[str, Any]
+    search: SearchSettings
+    first_stage: FirstStage | None
+
+
+def load_inputs(command: Command) -> Inputs:
+    """Load student, splits and training data, and prepare every phase of the schedule.
+
+    Args:
+        command: what is to be run.
+
+    Raises:
+        InputError: something the user can mend.
+    """
+    settings, overrides = command.settings, command.overrides
+    evaluation, trainer = settings.evaluation, settings.trainer
+    if settings.allow_contamination and settings.drop_contamination:
+        raise InputError("allow_contamination: has no effect with drop_contamination=true; set one of them")
+    own_modes(evaluation)  # refused before anything is loaded, as are measures
+    check_kinds(evaluation, overrides)
+    pl.seed_everything(settings.seed, verbose=False)
+    student = configured_student(settings.student, settings.prompts, overrides)
+    requests = split_requests(evaluation.splits, evaluation.full)
+    splits = load_splits(
+        requests,
+        documents=None if evaluation.full else evaluation.documents,
+        cache_dir=settings.cache,
+        tolerate_unknown_documents=evaluation.unknown_documents == "drop",
+    )
+    check_measures(evaluation, splits)
+    search = search_settings(evaluation, student.model.dim, overrides)
+    check_splits(search, splits, evaluation.depth)
+    first_stage = first_stage_of(evaluation, splits) if search.first_stage is not None else None
+    check_splits_read(student, splits)
+    data: dict[str, Any] = {}
+    phases: dict[str, PreparedPhase] = {}
+    tokenizer = student.tokenizer
+    all_pairs = pick_maxsim(trainer.maxsim, pick_device(trainer.accelerator), trainer.deterministic)
+    for name in settings.trained:
+        phase = settings.phases[name]
+        if phase.data is None:
+            raise InputError(f"phases.{name}.data: no data; set data=..., or data@phases.{name}.data=...")
+        data[name] = made(phase.data)
+        sources = [_clean(settings, source, splits, requests) for source in data[name].load(settings.cache)]
+        phases[name] = prepare_phase(
+            name,
+            phase,
+            sources,
+            tokenizer,
+            seed=settings.seed,
+            allow_flat_teacher=settings.allow_flat_teacher,
+            allow_prompt_mismatch=settings.allow_prompt_mismatch,
+            world=count_processes(trainer.arguments),
+            weights=data[name].weights,
+        )
+        phases[name] = replace(phases[name], all_pairs=all_pairs)
+        check_network(phases[name], student.model)
+        tokenizer = phases[name].tokenizer
+    if all_pairs is not maxsim_blocked and not any(phase.objective.all_pairs for phase in phases.values()):
+        log.warning(
+            "trainer.maxsim=%s has no effect: no phase that is trained is contrastive", trainer.maxsim
+        )
+    return Inputs(student, splits, phases, data, search, first_stage)
+
+
+def split_requests(
+    entries: Mapping[str, SplitSettings | None], full: bool = False
+) -> dict[str, SplitRequest]:
+    """What the entries of ``evaluation.splits`` ask for; those that are null are left out.
+
+    Args:
+        entries: by name.
+        full: whether all their queries are asked for (``evaluation.full``).
+    """
+    return {
+        key: SplitRequest(
+            **asdict(entry)
+            | {
+                "layout": None if entry.layout is None else _layout(entry.layout),
+                "queries": None if full else entry.queries,
+            }
+        )
+        for key, entry in entries.items()
+        if entry is not None
+    }
+
+
+def _layout(settings: LayoutSettings) -> Layout:
+    corpus, queries, qrels, rows = map(
+        _table, (settings.corpus, settings.queries, settings.qrels, settings.rows)
+    )
+    return Layout(corpus, queries, qrels, rows, settings.skip_empty)
+
+
+def _table(settings: TableSettings | None) -> Table | None:
+    return None if settings is None else Table(**asdict(settings))
+
+
+def configured_student(
+    chosen: StudentSettings, prompts: PromptSettings, overrides: Collection[str] = ()
+) -> Student:
+    """The student of a config, on the CPU: its checkpoint, or an untrained head on its backbone.
+
+    Args:
+        chosen: its settings.
+        prompts: what is put before its texts, where it has no checkpoint.
+        overrides: what the user gave on the command line.
+
+    Raises:
+        InputError: something the user can mend.
+    """
+    settings = asdict(chosen)
+    checkpoint, output, dim = settings.pop("checkpoint"), settings.pop("output"), settings.pop("widen")
+    if checkpoint is None:
+        if dim is not None:
+            raise InputError(
+                f"student.widen={dim}: widens the head of a checkpoint; set student.dim for a new head"
+            )
+        for name in READING:
+            settings.pop(name)
+        rules = token_rules(chosen, prompts)
+        return build_student(NewStudent(**settings, output=output or "multi"), rules)
+    named = TARGET in settings["head"]
+    check_brought_along(overrides, output, named)
+    student = load_checkpoint(checkpoint, settings["attention"], settings["trust_remote_code"])
+    if output is not None:
+        student = with_output(
+            student, output, settings["pooling"], settings["dim"], settings["bias"], settings["head"]
+        )
+    if named:
+        check_head(student.model.head, settings["head"])
+    return student if dim is None else widened(student, dim)
+
+
+def token_rules(student: StudentSettings, prompts: PromptSettings) -> TokenRules:
+    """How a student without a checkpoint reads text.
+
+    Args:
+        student: its settings.
+        prompts: what is put before its texts.
+    """
+    return TokenRules(
+        **{name: getattr(student, name) for name in READING},
+        query_prompt=prompts.query or "",
+        document_prompt=prompts.document or "",
+        extend_length=bool(prompts.extend_length),
+    )
+
+
+def check_head(head: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Whether the head of a checkpoint is the one that the config names.
+
+    Args:
+        head: of the checkpoint.
+        settings: ``student.head``, with a ``_target_``.
+
+    Raises:
+        InputError: it is of another class, or has other settings.
+    """
+    asked = projection_of(settings)
+    own = type(head.projection) if isinstance(head, ProjectionHead) else type(head)
+    if own is not type(asked):
+        raise InputError(
+            f"student.head.{TARGET}={settings[TARGET]}: has no effect with student.checkpoint, whose head is of the "
+            f"class {own.__module__}.{own.__qualname__}; leave it out"
+        )
+    assert isinstance(head, ProjectionHead)
+    for name, value in head.settings.items():
+        if value != (wanted := getattr(asked, name)):
+            raise InputError(
+                f"student.head.{name}={wanted}: the head of student.checkpoint has {value}; set it to that"
+            )
+
+
+def check_brought_along(overrides: Collection[str], output: str | None = None, named: bool = False) -> None:
+    """Whether settings were given that a checkpoint brings itself.
+
+    Args:
+        overrides: what the user gave on the command line.
+        output: ``student.output``; another one than the checkpoint's has a head of its own.
+        named: whether the config names the class of the head, which the checkpoint's may be of: its folder alone does
+            not have it imported.
+
+    Raises:
+        InputError: there are such.
+    """
+    idle = [o for o in overrides if o.startswith(("student.", "student=", "head="))]
+    used = [
+        f"student.{key}="
+        for key in ("checkpoint", "attention", "output", "pooling", "widen", "trust_remote_code")
+    ]
+    if output is not None:
+        used += ["student.dim=", "student.bias=", "student.head.", "head="]
+    if named:
+        used += ["student.head.", "head="]
+    idle = [o for o in idle if not o.startswith(tuple(used))]
+    if idle:
+        raise InputError(
+            f"{idle[0]} has no effect with student.checkpoint, which brings its own; leave it out"
+        )
+
+
+def _clean(
+    settings: Settings, source: Examples, splits: dict[str, Split], requests: Mapping[str, SplitRequest]
+) -> Examples:
+    """The rows that may be trained on beside these evaluation splits; drops a split that cannot be kept apart."""
+    for key, found in overlapping_queries(source.training_queries(), splits).items():
+        if not found:
+            continue
+        split = splits[key]
+        if split.name == "heldout":
+            source = source.without(set(found))
+            log.info("evaluation.splits.%s: %d held-out queries left out of training", key, len(found))
+        elif key in requests and requests[key].split == "auto":
+            del splits[key]
+            log.warning(
+                "evaluation.splits.%s: its queries are trained on (%s), so selection is off",
+                key,
+                some_ids(found),
+            )
+        elif settings.drop_contamination:
+            source = source.without(set(found))
+            log.warning(
+                "evaluation.splits.%s: %s training queries of %s are in it and are left out",
+                key, some_ids(found), source.name,
+            )  # fmt: skip
+        elif settings.allow_contamination:
+            log.warning("evaluation.splits.%s: %s training queries are in it", key, some_ids(found))
+        else:
+            raise InputError(
+                f"evaluation.splits.{key}: {some_ids(found)} training queries of {source.name} are in it; choose "
+                "another split or data, leave them out with drop_contamination=true, or set allow_contamination=true"
+            )
+    return source

@@ -1,0 +1,183 @@
+"""Runs and the phases of a schedule: what identifies each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.parts import versions
+from colbert_lab.model.backbone import pick_attention
+from colbert_lab.model.student import Student, pick_device
+from colbert_lab.records.contents import beside_data, contents_of
+from colbert_lab.records.identity import config_hash, phase_hash
+from colbert_lab.run.inputs import Inputs
+from colbert_lab.settings import Command, Settings
+from colbert_lab.settings.phase import PhaseSettings, TrainerSettings
+from colbert_lab.settings.roles import Role, keys
+from colbert_lab.text.contents import code_id, model_id
+from colbert_lab.training.phase import CODE_VERSION
+from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.strategy import check_shares, count_processes
+
+NOT_PHASE = keys(PhaseSettings, lacks=Role.PHASE)
+"""Settings of a phase that do not change the student at its end; its data counts by content."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What makes a run the same one.
+
+    Attributes:
+        hash: see :func:`colbert_lab.records.identity.config_hash`.
+        named: the same of the config with paths and names as they are written, whatever they hold, and with
+            ``trainer.threads`` as it is written.
+        contents: see :func:`colbert_lab.records.contents.contents_of`.
+    """
+
+    hash: str
+    named: str
+    contents: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class PhaseIdentity:
+    """What makes a phase the same one: everything that decides the student at its end.
+
+    Attributes:
+        parts: it, as plain values.
+        hash: of that.
+    """
+
+    parts: Mapping[str, Any]
+    hash: str
+
+
+def run_identity(command: Command) -> RunIdentity:
+    """Identity of a run: its config, with contents in place of paths and with what ``auto`` is on this machine.
+
+    Args:
+        command: what is to be run; its precision is resolved.
+    """
+    config, trainer = command.config, command.settings.trainer
+    contents = contents_of(config)
+    here = {
+        "trainer.accelerator": pick_device(trainer.accelerator).type,
+        "trainer.devices": count_processes(trainer.arguments),
+        "student.attention": pick_attention(command.settings.student.attention),
+    }
+    found = config_hash(config, {**here, **contents, "trainer.threads": threads_in_force(trainer)})
+    return RunIdentity(found, config_hash(config, here), contents)
+
+
+def threads_in_force(trainer: TrainerSettings) -> int | None:
+    """How many threads share a sum: on a CPU another number rounds otherwise, so the student is another one.
+
+    Args:
+        trainer: its settings, once :func:`colbert_lab.training.precision.prepare_torch` was called; on other devices
+            ``trainer.threads`` counts as it is written.
+    """
+    on_cpu = pick_device(trainer.accelerator).type == "cpu"
+    return torch.get_num_threads() if on_cpu else trainer.threads
+
+
+def phase_identities(command: Command, inputs: Inputs) -> dict[str, PhaseIdentity]:
+    """Identity of every phase of the schedule, by name.
+
+    Args:
+        command: what is to be run.
+        inputs: what the run works on.
+    """
+    found: dict[str, PhaseIdentity] = {}
+    parent = parent_identity(command.settings)
+    for name, phase in inputs.phases.items():
+        found[name] = phase_identity(command, phase, parent, inputs.student)
+        parent = found[name].hash
+    return found
+
+
+def phase_identity(command: Command, phase: PreparedPhase, parent: str, student: Student) -> PhaseIdentity:
+    """Identity of a phase.
+
+    It holds what decides every bit of the student. ``auto`` counts as what it is here: the device and the attention
+    implementation draw other dropout masks and round in another way. The number of processes counts, although their
+    losses and gradients are those of one process: each draws dropout masks of its own, encodes chunks of its own share
+    of the rows (other padding, so other rounding), and gradients are summed in another order. So do the threads of a
+    CPU, and the libraries that decide numbers. Where and how it was computed does not count: nodes, workers, the
+    hardware, what GradCache recomputes, what is logged and saved.
+
+    Args:
+        command: what is to be run.
+        phase: the prepared phase.
+        parent: identity of the student it starts from.
+        student: the one that the run starts from; its attention is that of all phases.
+    """
+    trainer, seed = command.settings.trainer, command.settings.seed
+    given = command.config["phases"][phase.name]
+    settings = {key: value for key, value in given.items() if key not in NOT_PHASE}
+    settings |= {
+        "name": phase.name,  # decides the order of the data
+        "rules": phase.tokenizer.rules.to_dict(),
+        "weights": phase.batches.sampler.weights,
+        "precision": trainer.precision,
+        "dropout": command.settings.student.dropout,
+        "maxsim": trainer.maxsim,
+        "attention": student.model.backbone.config._attn_implementation,
+        "accelerator": pick_device(trainer.accelerator).type,
+        "deterministic": trainer.deterministic,
+        "threads": threads_in_force(trainer),
+        "processes": count_processes(trainer.arguments),
+        "libraries": versions(),
+    }
+    if found := beside_data(phase.name, given):
+        settings["contents"] = found
+    data = phase.data_fingerprint
+    parts = {"settings": settings, "seed": seed, "data": data, "parent": parent, "code": CODE_VERSION}
+    return PhaseIdentity(parts, phase_hash(settings, seed, data, parent, CODE_VERSION))
+
+
+def parent_identity(settings: Settings) -> str:
+    """Identity of the student before the first phase: its settings and the content of its backbone or checkpoint."""
+    student = settings.student
+    plain, code = asdict(student), code_id(student.head.get("_target_", ""))
+    if student.checkpoint is not None:
+        # Without another output the checkpoint's head stays, and its settings are not read; its code is in model_id.
+        head = ("output", "pooling", "dim", "bias", "widen", "head") if student.output else ("widen",)
+        read = {key: plain[key] for key in head}
+        if student.output and code is not None:
+            read["code"] = code
+        return json.dumps([model_id(student.checkpoint) or student.checkpoint, read])
+    plain |= asdict(settings.prompts)
+    del plain["attention"]  # a phase's identity has what it is here
+    plain["backbone"] = model_id(student.backbone) or student.backbone
+    if code is not None:
+        plain["code"] = code
+    return json.dumps(plain, sort_keys=True)
+
+
+def check_schedule(settings: Settings) -> None:
+    """Whether the schedule names phases that are there, and the processes can share their batches.
+
+    Raises:
+        InputError: it does not.
+    """
+    world, schedule = count_processes(settings.trainer.arguments), settings.schedule
+    if settings.task != "train":
+        return
+    if not schedule:
+        raise InputError(
+            "schedule: nothing to train; choose +experiment=NAME (see --help), or set schedule=[phase]"
+        )
+    unknown = [name for name in schedule if name not in settings.phases]
+    if unknown:
+        raise InputError(
+            f"schedule: no phase slot named {unknown[0]}; there are {', '.join(settings.phases) or 'none'}"
+        )
+    if len(set(schedule)) != len(schedule):
+        raise InputError("schedule: a phase is listed twice; give the second run of it a slot of its own")
+    for name in schedule:
+        check_shares(name, settings.phases[name].batch_size, world)

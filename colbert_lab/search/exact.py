@@ -1,0 +1,192 @@
+"""Exact search, MaxSim of every query with every document in blocks of bounded memory, and reranking by MaxSim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from colbert_lab.base.types import PackedEmbeddings
+from colbert_lab.search.store import TokenStore
+
+BLOCK_VALUES = 4_194_304  # float32 similarities held at once: 16 MiB, what stays in a CPU's cache
+QUERY_TOKENS = 2_048  # query tokens in one matrix product
+
+
+def tie_ranks(ids: list[str]) -> Tensor:
+    """The order that decides between equal scores: trec_eval's, document id descending.
+
+    Returns:
+        int64 [C]; the document with the larger value wins a tie.
+    """
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    ranks = torch.empty(len(ids), dtype=torch.int64)
+    ranks[torch.tensor(order, dtype=torch.int64)] = torch.arange(len(ids))
+    return ranks
+
+
+def sort_keys(scores: Tensor, ties: Tensor) -> Tensor:
+    """One int64 per score whose order is (score, tie): float32 bits above, tie rank below.
+
+    Keys are all different, so top-k over them is exact and the same on every device.
+
+    Args:
+        scores: float32 [..., C], no NaN.
+        ties: int64 [C], below 2**32.
+    """
+    bits = (scores + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (ordered.long() << 32) | ties
+
+
+def score_of(keys: Tensor) -> Tensor:
+    """The float32 scores inside :func:`sort_keys`."""
+    ordered = (keys >> 32).int()
+    return (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32)
+
+
+def top_k(scores_BC: Tensor, ties_C: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best documents of each row, ties decided by ``ties_C`` (larger wins).
+
+    Returns:
+        Scores [B, k] and column numbers [B, k], best first; k is cut to the number of columns.
+    """
+    keys, columns = sort_keys(scores_BC, ties_C).topk(min(k, scores_BC.shape[1]), dim=1)
+    return score_of(keys), columns
+
+
+def padded_positions(lengths_N: Tensor) -> Tensor:
+    """Where the tokens of packed texts are, int64 [N, L]; padding repeats a text's own last token.
+
+    A copy cannot change a maximum, so that no mask is needed.
+    """
+    starts_N = torch.cumsum(lengths_N, 0) - lengths_N
+    position_NL = torch.minimum(torch.arange(int(lengths_N.max()))[None], lengths_N[:, None] - 1)
+    return starts_N[:, None] + position_NL
+
+
+def search(
+    queries: PackedEmbeddings,
+    store: TokenStore,
+    ties_C: Tensor,
+    k: int,
+    *,
+    device: torch.device | None = None,
+    progress: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Exact MaxSim top-k over a corpus in memory or on disk.
+
+    The corpus is read once, in blocks. Memory beyond the queries is one block's tokens, ``BLOCK_VALUES`` similarities
+    and the running top k.
+
+    Args:
+        queries: B packed queries.
+        store: the documents; each has at least one token.
+        ties_C: see :func:`tie_ranks`.
+        k: how many documents to keep a query.
+        device: where to compute; None takes the queries'.
+        progress: title of a progress bar in documents; None shows none.
+
+    Returns:
+        float32 scores [B, k'] and document rows [B, k'] on the CPU, best first, k' = min(k, C).
+    """
+    device = device or queries.emb_TD.device
+    parts = [(tokens.to(device), owner.to(device), n) for tokens, owner, n in _query_parts(queries)]
+    best: list[Tensor | None] = [None] * len(parts)
+    rows: list[Tensor | None] = [None] * len(parts)
+    with tqdm(
+        total=len(store), desc=progress, unit="doc", unit_scale=True, disable=None if progress else True
+    ) as bar:
+        for shard in store.shards:
+            for block in _document_blocks(shard.lengths_C.tolist(), BLOCK_VALUES // QUERY_TOKENS):
+                lengths = shard.lengths_C[block]
+                position_NL = padded_positions(lengths)
+                emb_TD = store.read(shard, block.start, block.stop).to(device)
+                padded_TD = emb_TD[position_NL.flatten().to(device)]
+                block_rows = shard.rows_C[block]
+                block_ties, block_rows = ties_C[block_rows].to(device), block_rows.to(device)
+                for p, (query_TD, owner_T, n_queries) in enumerate(parts):
+                    best_TN = (query_TD @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
+                    scores = best_TN.new_zeros(n_queries, len(lengths)).index_add_(0, owner_T, best_TN)
+                    keys, columns = sort_keys(scores, block_ties), block_rows.expand(n_queries, -1)
+                    seen, seen_rows = best[p], rows[p]
+                    if seen is not None and seen_rows is not None:
+                        keys, columns = torch.cat([seen, keys], dim=1), torch.cat([seen_rows, columns], dim=1)
+                    kept, picked = keys.topk(min(k, keys.shape[1]), dim=1)
+                    best[p], rows[p] = kept, columns.gather(1, picked)
+                bar.update(len(lengths))
+    return (
+        torch.cat([score_of(keys).cpu() for keys in best if keys is not None]),
+        torch.cat([columns.cpu() for columns in rows if columns is not None]),
+    )
+
+
+def _query_parts(queries: PackedEmbeddings) -> list[tuple[Tensor, Tensor, int]]:
+    """Cut queries into parts of at most QUERY_TOKENS tokens: embeddings, owner of each token, number of queries."""
+    parts, start, ends = [], 0, torch.cumsum(queries.lengths_N, 0).tolist()
+    first_token = 0
+    for n in range(len(ends)):
+        if n + 1 == len(ends) or ends[n + 1] - first_token > QUERY_TOKENS:
+            lengths = queries.lengths_N[start : n + 1]
+            owner_T = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+            parts.append((queries.emb_TD[first_token : ends[n]], owner_T, len(lengths)))
+            start, first_token = n + 1, ends[n]
+    return parts
+
+
+def _document_blocks(sorted_lengths: list[int], tokens: int) -> list[slice]:
+    """Cut documents in order of rising length into blocks of at most ``tokens`` padded tokens."""
+    blocks, start = [], 0
+    for end in range(1, len(sorted_lengths) + 1):
+        if end == len(sorted_lengths) or (end + 1 - start) * sorted_lengths[end] > tokens:
+            blocks.append(slice(start, end))
+            start = end
+    return blocks
+
+
+def rerank(
+    queries: PackedEmbeddings,
+    store: TokenStore,
+    candidates: Sequence[Tensor],
+    ties_C: Tensor,
+    k: int,
+    *,
+    device: torch.device | None = None,
+    progress: str | None = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The k best of each query's candidates, with their MaxSim.
+
+    Args:
+        queries: B packed queries.
+        store: the documents.
+        candidates: rows in the corpus, a query; a query without any gets none.
+        ties_C: see :func:`colbert_lab.search.exact.tie_ranks`.
+        k: how many to keep a query.
+        device: where to compute; None takes the queries'.
+        progress: title of a progress bar; None shows none.
+
+    Returns:
+        For each query, float32 scores and rows, best first.
+    """
+    device = device or queries.emb_TD.device
+    all_scores, all_rows = [], []
+    query_parts = torch.split(queries.emb_TD.to(device), queries.lengths_N.tolist())
+    bar = tqdm(total=len(queries), desc=progress, unit="query", disable=None if progress else True)
+    for query_TD, found in zip(query_parts, candidates, strict=True):
+        if len(found):
+            documents = store.documents(found)
+            position_NL = padded_positions(documents.lengths_N)
+            padded_TD = documents.emb_TD[position_NL.flatten()].to(device)
+            best_QN = (query_TD @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
+            scores = best_QN.sum(dim=0)
+            order = sort_keys(scores, ties_C[found].to(device)).argsort(descending=True)[:k].cpu()
+            all_scores.append(scores.cpu()[order])
+            all_rows.append(found[order])
+        else:
+            all_scores.append(torch.empty(0))
+            all_rows.append(found)
+        bar.update()
+    bar.close()
+    return all_scores, all_rows

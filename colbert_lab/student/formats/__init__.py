@@ -1,1 +1,0 @@
-"""Folders a student can be saved to and loaded from."""

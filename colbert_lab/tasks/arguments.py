@@ -1,0 +1,208 @@
+"""Arguments of the command line before Hydra reads them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings import Settings
+from colbert_lab.settings.roles import texts
+
+FREE_TEXT = texts(Settings)
+"""Settings that hold any text."""
+HOME = re.compile(r"(?<=[=,\[])~(?=[/,\]]|$)(?:/[^,\[\](){}]*)?")
+"""A place below the home folder, as a value or as one of several."""
+LISTS = ("ledger.where",)
+"""Those of them that may also be a list, whose quotes the shell took away."""
+
+
+def readable(arguments: Sequence[str], conf: Path, tasks: Collection[str] = ()) -> list[str]:
+    """The arguments as Hydra reads them: options in front, free text in quotes.
+
+    Args:
+        arguments: what follows the program's name.
+        conf: folder of the config groups.
+        tasks: names of the tasks, which some type alone.
+
+    Raises:
+        InputError: one that Hydra would not take, with what to type instead.
+    """
+    options, settings = ordered(arguments)
+    settings = quoted(settings)
+    if named := next((setting for setting in settings if setting in tasks), None):
+        raise InputError(f"{named}: a setting is given as key=value; type task={named}")
+    sweep = bool({"-m", "--multirun"} & {*options}) or "hydra.mode=MULTIRUN" in settings
+    if wrong := null_group(settings, conf) or refused(settings, sweep):
+        raise InputError(wrong)
+    return [*options, *settings]
+
+
+def quoted(arguments: Sequence[str]) -> list[str]:
+    """The arguments with free text in Hydra's quotes, and places below the home folder (``~/x``) too.
+
+    Hydra reads ``a, b`` as a sweep, and outside quotes it takes no apostrophe, no line break and no letter beyond
+    ASCII. Text that already is in quotes stays as it is, and so does ``null``; ``${`` in a text is no interpolation.
+
+    Args:
+        arguments: what follows the program's name.
+    """
+    return [_quoted(argument) for argument in arguments]
+
+
+def ordered(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's options, which it takes in front alone, and the settings, wherever they stand.
+
+    Args:
+        arguments: what follows the program's name.
+
+    Raises:
+        InputError: an option that Hydra does not have.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+
+    def wrong(message: str) -> NoReturn:
+        raise InputError(f"{message}; see python -m colbert_lab --hydra-help")
+
+    parser.error = wrong  # type: ignore[method-assign]
+    known, unknown = parser.parse_known_intermixed_args(list(arguments))
+    if unknown:
+        bare = unknown[0].lstrip("-")
+        example = bare if "=" in bare else f"{bare or 'key'}=VALUE"
+        raise InputError(
+            f"{unknown[0]}: no such option; a setting is given without dashes: {example} (see --help and --hydra-help)"
+        )
+    settings = list(known.overrides)
+    options = list(arguments)
+    for setting in settings:
+        options.remove(setting)
+    return options, settings
+
+
+def refused(settings: Sequence[str], sweep: bool) -> str | None:
+    """What is wrong with the first setting that Hydra's grammar does not take, with what to type instead.
+
+    Outside quotes the grammar has no letters beyond ASCII, and brackets, commas, ``=``, quotes and ``:`` at an end mean
+    something. The shell takes the quotes that a user types, so they must be typed twice.
+
+    Args:
+        settings: what :func:`ordered` returned.
+        sweep: whether several values of a setting are run one after the other (``-m``).
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for number, setting in enumerate(settings):
+        try:
+            override = parser.parse_override(setting)
+        except HydraException:
+            before = settings[number - 1] if number else ""
+            return f"{setting}: {_instead(setting, before)}"
+        if override.is_sweep_override() and not sweep:
+            key, _, value = setting.partition("=")
+            plain = (
+                f"; for one list type {shlex.quote(f'{key}=[{value}]')}, for one text {_typed(key, value)}"
+            )
+            plain = plain if re.fullmatch(r"[^()]*", value) else ""
+            return f"{setting}: several values are a sweep; add -m: python -m colbert_lab -m ...{plain}"
+    return None
+
+
+def _instead(setting: str, before: str) -> str:
+    """What to type instead of a setting that cannot be read."""
+    key, equals, value = setting.partition("=")
+    if equals and re.fullmatch(r"[\w.@/+~-]+", key):
+        return f"Hydra does not read this value without quotes; type {_typed(key, value)}"
+    pair = re.fullmatch(r"([\w.]+):\s*(.*)", setting)
+    if pair:
+        return f"a setting is given as key=value; type {_typed(pair[1], pair[2])}"
+    first, _, start = before.partition("=")
+    joined = (
+        start and f"where this belongs to the value before it, type {_typed(first, f'{start} {setting}')}"
+    )
+    told = f"type {setting}=VALUE" if re.fullmatch(r"[\w.]+", setting) else ""
+    return "; ".join(
+        each for each in ("a setting is given as key=value, without spaces around =", told, joined) if each
+    )
+
+
+def _typed(key: str, value: str) -> str:
+    """A setting as one types it: in Hydra's quotes where it needs them, and in the shell's around them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from hydra.errors import HydraException
+
+    def quoted_text(text: str) -> str:
+        try:
+            if not OverridesParser.create().parse_override(f"k={text}").is_sweep_override():
+                return text
+        except HydraException:
+            pass
+        return str(QuotedString(text, Quote.single if '"' in text else Quote.double).with_quotes())
+
+    listed = value.startswith("[") and value.endswith("]") and not re.search("['\"]", value)
+    text = f"[{','.join(map(quoted_text, _parts(value[1:-1])))}]" if listed else quoted_text(value)
+    return shlex.quote(f"{key}={text}")
+
+
+def null_group(arguments: Sequence[str], conf: Path) -> str | None:
+    """What is wrong with the first argument that sets a group of configs to null, on which Hydra ends in a traceback.
+
+    Args:
+        arguments: what follows the program's name.
+        conf: folder of the groups.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group, _, place = key.lstrip("+").partition("@")
+        if value != "null" or not (conf / group).is_dir():
+            continue
+        if place:
+            return f"{argument}: a config of {group} cannot be null; set {place}=null to leave it out"
+        there = sorted(path.stem for path in (conf / group).glob("*.yaml"))
+        return f"{argument}: cannot be null; there are {', '.join(there)}"
+    return None
+
+
+def _quoted(argument: str) -> str:
+    key, equals, text = argument.partition("=")
+    if equals and key not in FREE_TEXT and not re.search("['\"]", text):
+        return HOME.sub(lambda found: _literal(found[0]), argument)
+    if not equals or key not in FREE_TEXT or text == "null" or _in_quotes(text):
+        return argument
+    if key in LISTS and text.startswith("["):
+        if not text.endswith("]") or "'" in text or '"' in text:
+            return argument
+        return f"{key}=[{','.join(_literal(part) for part in _parts(text[1:-1]))}]"
+    return f"{key}={_literal(text)}"
+
+
+def _literal(text: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    # OmegaConf takes one backslash off before "${", and halves those before that one.
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return str(QuotedString(literal, Quote.single).with_quotes())
+
+
+def _parts(text: str) -> list[str]:
+    """Split at commas, except those in brackets: ``lr=1,schedule=[a,b]`` has two parts."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _in_quotes(text: str) -> bool:
+    """Whether this is one string in Hydra's quotes."""
+    return re.fullmatch(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", text, re.DOTALL) is not None

@@ -1,0 +1,50 @@
+"""``task=convert``: a student from one layout into another, with proof that it embeds the same."""
+
+from __future__ import annotations
+
+import logging
+
+from colbert_lab.base.atomic import atomic_folder
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.layout import print_tables
+from colbert_lab.model.formats.known import check_target, folder_of
+from colbert_lab.publish.converting import convert, free_folder, notes
+from colbert_lab.settings import Command
+from colbert_lab.training.precision import prepare_torch
+
+log = logging.getLogger("colbert_lab")
+FROM = "from"
+
+
+def execute(command: Command) -> None:
+    """Convert a student, encode the probe texts with both folders, and print the largest differences.
+
+    Args:
+        command: what is asked for; ``from``, ``to``, ``out``, ``student.trust_remote_code`` and ``trainer.threads`` are
+            read.
+
+    Raises:
+        InputError: something is missing, the layout cannot hold the student, or embeddings differ; ``out`` is then not
+            there.
+    """
+    settings = command.settings
+    if settings.to is not None:
+        check_target(settings.to)
+    source, target = _needed(FROM, settings.from_, "STUDENT"), _needed("to", settings.to, "pylate")
+    out = free_folder(_needed("out", settings.out, "DIR"))
+    prepare_torch(settings.trainer.threads)
+    folder = folder_of(source, FROM)
+    with atomic_folder(out) as temporary:
+        done = convert(folder, target, temporary, settings.student.trust_remote_code, FROM)
+    print_tables([done.table(out.name)])
+    for note in notes(done.student, done.target):
+        log.info("%s", note)
+    log.info("written: %s", out)
+
+
+def _needed(key: str, value: str | None, example: str) -> str:
+    if value is None:
+        raise InputError(
+            f"{key}: no value; for example task=convert from=STUDENT to=pylate out=DIR ({key}={example})"
+        )
+    return value

@@ -1,0 +1,178 @@
+"""The tasks of the command line, and the one way in which each is executed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from pkgutil import resolve_name
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from colbert_lab.base.atomic import write_text
+from colbert_lab.base.errors import InputError
+from colbert_lab.base.layout import Table, print_tables, to_markdown
+from colbert_lab.base.logs import start_logging
+from colbert_lab.settings import Command, Settings, check_name, command_of
+from colbert_lab.settings.roles import Role, keys, readers
+
+log = logging.getLogger("colbert_lab")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What ``task=NAME`` is.
+
+    Attributes:
+        function: module and function, which takes a command; the module is imported when the task is asked for, as
+            some need no torch.
+        classes: whether the classes that the config names are looked at, which imports them and so torch.
+        computes: whether ``trainer.precision`` is that of this machine.
+        trains: whether it looks at the run that the same config would be with ``task=train``.
+        reads: where no other settings may be given: those that are read beside the task's own.
+        instead: what to do in place of giving a setting that has no effect.
+    """
+
+    function: str
+    classes: bool = True
+    computes: bool = False
+    trains: bool = False
+    reads: Sequence[str] | None = None
+    instead: Mapping[str, str] = field(default_factory=dict)
+
+
+RUN, TASK = "colbert_lab.run.run:run", "colbert_lab.tasks"
+TASKS = {
+    "train": Task(RUN, computes=True),
+    "evaluate": Task(RUN, computes=True),
+    "compare": Task(f"{TASK}.compare:execute", classes=False),
+    "score": Task(f"{TASK}.score:execute", computes=True),
+    "mine": Task(f"{TASK}.mine:execute", computes=True),
+    "audit": Task(f"{TASK}.audit:execute", computes=True),
+    "convert": Task(f"{TASK}.convert:execute"),
+    "push": Task(f"{TASK}.push:execute"),
+    "explain": Task(
+        f"{TASK}.explain:execute",
+        reads=(
+            "name",
+            "seed",
+            "experiment",
+            "student",
+            "head",
+            "prompts",
+            "trainer.accelerator",
+            "trainer.threads",
+        ),
+    ),
+    "runs": Task(
+        f"{TASK}.runs:execute",
+        classes=False,
+        reads=(),
+        instead={
+            "name": "choose runs with ledger.name=",
+            "seed": "choose runs with ledger.where=seed=...",
+            "experiment": "choose runs with ledger.where=experiment=...",
+        },
+    ),
+    "plan": Task(f"{TASK}.plan:execute", computes=True, trains=True),
+    "certify": Task(f"{TASK}.certify:execute", computes=True, trains=True),
+    "report": Task(f"{TASK}.report:execute", classes=False, reads=()),
+}
+EVERY = ("task", "hydra", *(key for key in keys(Settings, has=Role.WHERE) if "." not in key))
+"""Settings that may be given to any task."""
+READERS = readers(Settings)
+
+
+def execute(cfg: DictConfig) -> float | None:
+    """Execute a composed config.
+
+    Returns:
+        The headline value (for sweepers), or None when there is none.
+
+    Raises:
+        InputError: an unknown task, a setting that it does not read, or anything else the user can mend.
+    """
+    if cfg.task not in TASKS:
+        raise InputError(f"task={cfg.task}: must be one of {', '.join(TASKS)}")
+    task = TASKS[cfg.task]
+    check_name(str(cfg.name))
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    _check_read(cfg, task, overrides)
+    _prepare_cache(Path(cfg.cache_dir).expanduser())
+    start_logging()
+    command = _command(cfg, task, overrides)
+    if not command.settings.progress:
+        os.environ["TQDM_DISABLE"] = "1"
+    done: float | None = resolve_name(task.function)(command)
+    return done
+
+
+def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
+    """Whether something is given that has no effect on the task."""
+    name = cfg.task
+    for key, users in READERS.items():
+        if cfg.get(key) and not OmegaConf.is_dict(cfg[key]) and name not in users:
+            raise InputError(f"{key}: has no effect on task={name}; it is for task={', '.join(users)}")
+    own = [key for key, users in READERS.items() if name in users]
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        place = key.rpartition("@")[2]
+        if "." in place and name not in READERS.get(place.partition(".")[0], (name,)):
+            raise InputError(f"{place}: has no effect on task={name}; leave it out")
+        if task.reads is None:
+            continue
+        group = key.partition("@")[0]
+        if not any(group == read or group.startswith(f"{read}.") for read in (*EVERY, *own, *task.reads)):
+            raise InputError(f"{key}: has no effect on task={name}; {task.instead.get(key, 'leave it out')}")
+
+
+def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
+    """What is asked of the task, checked."""
+    cfg = copy.deepcopy(cfg)
+    if task.trains:
+        cfg.task = "train"
+    if task.reads is not None:
+        # Missing data or splits of an experiment do not matter.
+        cfg.data, cfg.phases, cfg.schedule = None, {}, []
+        if OmegaConf.is_missing(cfg.evaluation, "path"):
+            cfg.evaluation.path = None
+    if not task.computes:
+        return command_of(cfg, overrides, targets=task.classes)
+    from colbert_lab.training.precision import pick_precision  # imports torch
+
+    return command_of(cfg, overrides, precision=pick_precision)
+
+
+def show(table: Table, out: Path | None, texts: Mapping[str, Callable[[], str]]) -> None:
+    """Print a table, and write it to a file.
+
+    Args:
+        table: what a task found.
+        out: the file; None writes none.
+        texts: by the file's ending, what makes its text; ``.md`` is the table itself.
+    """
+    if out is not None:
+        ending = out.suffix.lower()
+        write_text(out, texts[ending]() if ending in texts else to_markdown([table]))
+    print_tables([table])
+    if out is not None:
+        log.info("saved: %s", out)
+
+
+def _prepare_cache(folder: Path) -> None:
+    """Have the hashes of what is read kept in ``cache_dir``; nothing is made there before it is needed.
+
+    Raises:
+        InputError: files cannot be kept in that folder.
+    """
+    from colbert_lab.text.file_hashes import remember_in
+
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "cannot be written to" if there.is_dir() else "is a file"
+        raise InputError(f"cache_dir={folder}: {there} {why}; choose another folder with cache_dir=DIR")
+    remember_in(folder / "contents")

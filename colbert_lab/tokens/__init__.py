@@ -1,1 +1,0 @@
-"""From text to token ids: prompts, markers, truncation, expansion and the skiplist."""

@@ -1,0 +1,200 @@
+"""Contrastive training: InfoNCE (van den Oord et al. 2018) over scored documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings.allowed import NO_DEFAULT, number
+from colbert_lab.settings.phase import LEAST_TEMPERATURE
+from colbert_lab.text.rows.examples import Examples
+from colbert_lab.training.objectives.plain import plain_infonce
+from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term
+
+Scores = TypeVar("Scores", float, Tensor)
+
+
+@dataclass(frozen=True)
+class Contrastive(Term):
+    """Cross entropy of each query's positive among all documents of the batch.
+
+    Attributes:
+        temperature: divides the scores (ColBERT-Zero's script 0.02 and 0.2, ColBERT-AZ 0.05).
+        learnable: train the temperature too, from that value on.
+        false_negative_ratio: leave out a query's own negatives that the teacher scores above :func:`share_of` the
+            positive (ColBERT-AZ 0.9); None keeps all.
+        own_negatives: whether a query's own negatives count beside the documents of the other queries; ColBERTv2
+            leaves them to the distillation.
+        batch_negatives: whether the documents of the other queries count; ColBERT-AZ takes a query's own list alone.
+    """
+
+    temperature: float = number(LEAST_TEMPERATURE, default=NO_DEFAULT)
+    learnable: bool = False
+    false_negative_ratio: float | None = number(above=0, default=None)
+    own_negatives: bool = True
+    batch_negatives: bool = True
+    all_pairs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.false_negative_ratio is not None and not self.own_negatives:
+            raise InputError("false_negative_ratio: has no effect with own_negatives=false; set it to null")
+        if not self.own_negatives and not self.batch_negatives:
+            raise InputError(
+                "own_negatives: nothing to contrast with when it and batch_negatives are both false"
+            )
+
+    def __call__(
+        self,
+        scores_BN: Tensor,
+        positive_B: Tensor,
+        ignore_BN: Tensor | None = None,
+        temperature: Tensor | None = None,
+    ) -> Tensor:
+        """Mean InfoNCE loss over the queries of a batch.
+
+        Args:
+            scores_BN: scores of every query against every document.
+            positive_B: column of each query's positive.
+            ignore_BN: True where a document must not count as a negative of that query (see :func:`ignored`); the
+                positive itself is never ignored.
+            temperature: the learned temperature, instead of the setting.
+
+        Returns:
+            Scalar loss in nats.
+        """
+        logits_BN = scores_BN.float() / (self.temperature if temperature is None else temperature)
+        if ignore_BN is not None:
+            keep_BN = torch.zeros_like(ignore_BN).scatter_(1, positive_B[:, None], True)
+            logits_BN = logits_BN.masked_fill(ignore_BN & ~keep_BN, -torch.inf)
+        return torch.nn.functional.cross_entropy(logits_BN, positive_B)
+
+    def loss(self, scored: Scored, learned: Learned) -> Tensor:
+        """InfoNCE over the documents of all processes."""
+        scores_BN, keys_N, rows_BK = scored.pairs
+        ignore_BN = ignored(
+            keys_N,
+            rows_BK,
+            scored.batch.teacher_BK,
+            self.false_negative_ratio,
+            self.own_negatives,
+            self.batch_negatives,
+            scored.batch.positives_BP,
+        )
+        return self(scores_BN, rows_BK[:, 0], ignore_BN, learned.get("temperature"))
+
+    def learned(self) -> Mapping[str, float]:
+        """The temperature, where it is learnable."""
+        return {"temperature": self.temperature} if self.learnable else {}
+
+    def check(self, key: str, sources: Sequence[Examples], n_way: int | None, batch_size: int) -> None:
+        """Whether each setting has an effect on this data."""
+        super().check(key, sources, n_way, batch_size)
+        unscored = [source.name for source in sources if not source.scored]
+        if self.false_negative_ratio is not None and unscored:
+            raise InputError(
+                f"{key}.false_negative_ratio: has no effect, {unscored[0]} has no teacher scores; set it to null, or "
+                "choose data with scores"
+            )
+        if self.own_negatives and self.batch_negatives:
+            return
+        switched = "own_negatives" if not self.own_negatives else "batch_negatives"
+        if n_way == 1 or all(source.fewest == 1 for source in sources):
+            what = "has no effect" if switched == "own_negatives" else "leaves nothing to contrast with"
+            raise InputError(f"{key}.{switched}=false: {what}, queries have no negatives of their own")
+        if switched == "own_negatives" and batch_size == 1:
+            raise InputError(
+                f"{key}.own_negatives=false: leaves nothing to contrast with in a batch of one query; raise "
+                f"{key.partition('.objective.')[0]}.batch_size"
+            )
+
+    def reference(self, query: PlainQuery, learned: Learned) -> Tensor:
+        """See :func:`colbert_lab.training.objectives.plain.plain_infonce`."""
+        return plain_infonce(
+            query,
+            learned.get("temperature", self.temperature),
+            self.false_negative_ratio,
+            self.own_negatives,
+            self.batch_negatives,
+        )
+
+
+def share_of(positive: Scores, ratio: float) -> Scores:
+    """The score above which a negative is too near to its positive: ``positive - (1 - ratio) * |positive|``.
+
+    That is exactly ``ratio * positive`` where the positive is above 0 (NV-Retriever's TopK-PercPos, ColBERT-AZ's
+    filter). For a ratio below 1 the bound stays below the positive for any sign, which ``ratio * positive`` does not: a
+    share of -2 is above it. sentence-transformers (pull request 3821) bounds its relative margin in the same way.
+
+    Args:
+        positive: a score, or a tensor of scores.
+        ratio: above 0.
+    """
+    # |x| - x is 0 where x is not below 0, so that nothing is rounded there.
+    return ratio * positive - (1 - ratio) * (abs(positive) - positive)
+
+
+def ignored(
+    keys_N: Tensor,
+    rows_BK: Tensor,
+    teacher_BK: Tensor | None,
+    false_negative_ratio: float | None,
+    own_negatives: bool = True,
+    batch_negatives: bool = True,
+    positives_BP: Tensor | None = None,
+) -> Tensor:
+    """Documents that must not count as negatives of a query.
+
+    They are its known positives (also those that are not in its row) and their copies, anywhere in the batch; those of
+    its own negatives that the teacher scores above :func:`share_of` the positive, or all of them without
+    ``own_negatives``, with their copies; what is no document of its own without ``batch_negatives``; and all but the
+    first copy of any document, so that the loss does not depend on how the batch is spread over processes.
+
+    Args:
+        keys_N: int64 keys of all documents; equal keys mean equal documents.
+        rows_BK: columns of each query's own documents, the positive first.
+        teacher_BK: their teacher scores, for the filter.
+        false_negative_ratio: see :class:`Contrastive`.
+        own_negatives: see there.
+        batch_negatives: see there.
+        positives_BP: keys of each query's known positives; None where its own is the only one.
+
+    Returns:
+        True where ignored [B, N]; may be True for a positive, which the loss keeps.
+    """
+    keys_BK = keys_N[rows_BK]
+    ignore_BN = among(keys_N, keys_BK[:, :1] if positives_BP is None else positives_BP)
+    ignore_BN |= _repeated(keys_N)
+    out_BK = torch.full_like(rows_BK, not own_negatives, dtype=torch.bool)
+    if false_negative_ratio is not None and teacher_BK is not None:
+        out_BK |= teacher_BK > share_of(teacher_BK[:, :1], false_negative_ratio)
+    own_BN = torch.zeros_like(ignore_BN)
+    for k in range(1, rows_BK.shape[1]):
+        copies_BN = keys_N == keys_BK[:, k : k + 1]
+        own_BN |= copies_BN
+        ignore_BN |= copies_BN & out_BK[:, k : k + 1]
+    return ignore_BN if batch_negatives else ignore_BN | ~own_BN
+
+
+def among(keys_N: Tensor, keys_BP: Tensor) -> Tensor:
+    """True where a document is among a query's [B, N], by their keys."""
+    values_U, place_N = torch.unique(keys_N, return_inverse=True)
+    at_BP = torch.searchsorted(values_U, keys_BP.contiguous()).clamp(max=len(values_U) - 1)
+    # Several keys of a query may fall on one place, so found ones are counted.
+    found_BU = torch.zeros(len(keys_BP), len(values_U), dtype=torch.int32, device=keys_N.device)
+    found_BU.scatter_add_(1, at_BP, (values_U[at_BP] == keys_BP).int())
+    return found_BU.bool()[:, place_N]
+
+
+def _repeated(keys_N: Tensor) -> Tensor:
+    """True for every document that has a copy before it [N]."""
+    order = torch.argsort(keys_N, stable=True)
+    ordered = keys_N[order]
+    same = torch.zeros_like(keys_N, dtype=torch.bool)
+    same[1:] = ordered[1:] == ordered[:-1]
+    return torch.zeros_like(same).scatter_(0, order, same)

@@ -1,0 +1,215 @@
+"""What every loss term is, and the weighted sum of terms that a phase minimises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings.allowed import number
+from colbert_lab.settings.phase import LEAST_TEMPERATURE
+from colbert_lab.text.rows.examples import Example, Examples
+from colbert_lab.training.data import Batch
+
+Normalisation = Literal["none", "minmax", "zscore"]
+Learned = Mapping[str, Tensor]
+"""Values of a term's learned scalars, by name."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """How one side's scores become a distribution.
+
+    Attributes:
+        normalisation: ``none``; ``minmax`` to [0, 1]; ``zscore`` to mean 0 and (population) deviation 1.
+        temperature: divides the normalised scores; below 1 sharpens.
+    """
+
+    normalisation: Normalisation = "none"
+    temperature: float = number(LEAST_TEMPERATURE, default=1.0)
+
+
+class Pairs(NamedTuple):
+    """Every query of this process against the documents of all processes.
+
+    Attributes:
+        scores_BN: with gradients.
+        keys_N: a hash of each document's text; equal documents have equal keys.
+        rows_BK: columns of each query's own documents, the positive first.
+    """
+
+    scores_BN: Tensor
+    keys_N: Tensor
+    rows_BK: Tensor
+
+
+class Scored:
+    """A micro-batch with the student's scores; each kind is computed when a term first asks for it.
+
+    Args:
+        batch: teacher scores, keys, and known positives: all of the training data where a term asks for all pairs, else
+            each query's own alone.
+        lists: computes each query against its own documents [B, K], column 0 the positive (or the teacher's best).
+        pairs: computes each query against all documents.
+    """
+
+    def __init__(self, batch: Batch, lists: Callable[[], Tensor], pairs: Callable[[], Pairs]) -> None:
+        self.batch = batch
+        self._lists = lists
+        self._pairs = pairs
+
+    @cached_property
+    def lists_BK(self) -> Tensor:  # noqa: N802
+        """Each query against its own documents [B, K]."""
+        return self._lists()
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Each query against all documents."""
+        return self._pairs()
+
+    @property
+    def own_BK(self) -> Tensor:  # noqa: N802
+        """Each query against its own documents, from what was computed already where that is possible [B, K]."""
+        if "lists_BK" not in vars(self) and "pairs" in vars(self):
+            return self.pairs.scores_BN.gather(1, self.pairs.rows_BK)
+        return self.lists_BK
+
+
+@dataclass(frozen=True)
+class PlainQuery:
+    """A query of a micro-batch with nothing batched, for a term's reference.
+
+    Attributes:
+        example: the query, its documents (the positive first) and their teacher scores.
+        everything: the different documents of the micro-batch.
+        known: texts that are positives of the query in the training data, and so no negatives.
+        score: of the query with a document, float64 where that can be had, with gradients.
+    """
+
+    example: Example
+    everything: Sequence[str]
+    known: Collection[str]
+    score: Callable[[str], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A loss term. A subclass is a frozen dataclass whose fields are its settings, in ``objective.<name>``.
+
+    Attributes:
+        weight: of the term in the sum; 0 turns it off.
+        teacher_scores: whether it needs teacher scores of each query's documents.
+        all_pairs: whether it asks for :attr:`Scored.pairs`.
+    """
+
+    weight: float = number(0, default=1.0)
+    teacher_scores: ClassVar[bool] = False
+    all_pairs: ClassVar[bool] = False
+
+    def loss(self, scored: Scored, learned: Learned) -> Tensor:
+        """The mean over this process' queries, a scalar.
+
+        Args:
+            scored: a micro-batch.
+            learned: values of what :meth:`learned` names, with gradients.
+        """
+        raise NotImplementedError
+
+    def learned(self) -> Mapping[str, float]:
+        """Positive scalars to train too, by name, each with its start; training works on their logarithm."""
+        return {}
+
+    def side(self) -> Side | None:
+        """How it reads teacher scores as a distribution, by its setting ``teacher``; None where it does not.
+
+        A teacher that is almost uniform or one-hot in that way is refused before training.
+        """
+        return None
+
+    def check(self, key: str, sources: Sequence[Examples], n_way: int | None, batch_size: int) -> None:
+        """Whether a phase's data has what the term needs.
+
+        Args:
+            key: where the term stands in the config, ``phases.<phase>.objective.<name>``.
+            sources: the data.
+            n_way: documents a query; None takes all.
+            batch_size: queries of a micro-batch over all processes.
+
+        Raises:
+            InputError: it has not.
+        """
+        phase = key.partition(".objective.")[0]
+        unscored = [source.name for source in sources if not source.scored]
+        if self.teacher_scores and unscored:
+            raise InputError(
+                f"{key}.weight: {unscored[0]} has no teacher scores, which this term needs; set it to 0, or choose "
+                "data with scores"
+            )
+        if self.teacher_scores and n_way == 1:
+            raise InputError(f"{phase}.n_way=1: {key} compares at least 2 documents of a query")
+        short = [source.name for source in sources if source.fewest == 1]
+        if self.teacher_scores and n_way is None and short:
+            raise InputError(
+                f"{phase}.data: {short[0]} has rows of only one document, and {key} compares at least 2 of a query; "
+                "leave those rows out"
+            )
+
+    def reference(self, query: PlainQuery, learned: Learned) -> Tensor | None:
+        """The term for one query, each formula as it is written, for ``task=certify``; None where there is none."""
+        return None
+
+
+CURVES = ("loss", "gradient_norm", "list_mrr", "lr", "queries_per_second", "tokens_per_second", "peak_memory_gib",
+          "peak_device_gib")  # fmt: skip
+"""Names of curves beside those of terms."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """loss = sum of weight x term. ColBERT-AZ's card has 0.7 x distillation + 0.3 x contrastive.
+
+    Attributes:
+        terms: by the name that they have in the config and in the curves, those of weight 0 left out.
+    """
+
+    terms: Mapping[str, Term]
+
+    def __post_init__(self) -> None:
+        """Leave out what is turned off."""
+        object.__setattr__(
+            self, "terms", {name: term for name, term in self.terms.items() if term.weight > 0}
+        )
+        if not self.terms:
+            raise InputError("objective: every weight is 0, so there is nothing to minimise")
+        curves = Counter([*self.terms, *(f"{name}_{what}" for name, what, _ in self.learned)])
+        for name in self.terms:
+            if name in CURVES or curves[name] > 1 or hasattr(torch.nn.ModuleDict, name):
+                raise InputError(f"objective.{name}: this name is taken; give the term another one")
+
+    @property
+    def learned(self) -> list[tuple[str, str, float]]:
+        """What terms learn: the term's name, the scalar's, and its start."""
+        return [(name, what, at) for name, term in self.terms.items() for what, at in term.learned().items()]
+
+    @property
+    def all_pairs(self) -> bool:
+        """Whether a term asks for every query against every document."""
+        return any(term.all_pairs for term in self.terms.values())
+
+    @property
+    def lists(self) -> bool:
+        """Whether a term asks for each query against its own documents alone."""
+        return any(not term.all_pairs for term in self.terms.values())
+
+    @property
+    def side(self) -> tuple[str, Side] | None:
+        """The first term that reads teacher scores as a distribution, and how; None where none does."""
+        found = ((name, term.side()) for name, term in self.terms.items())
+        return next(((name, side) for name, side in found if side is not None), None)

@@ -1,0 +1,200 @@
+"""What a phase writes while it trains: checkpoints, whole and kept two deep, and ``metrics.csv``.
+
+Checkpoints are read without running code; the Lightning logger of ``metrics.csv`` survives resuming.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.loggers.logger import rank_zero_experiment
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers.logger import Logger
+
+from colbert_lab.base.atomic import named_when_full, write_text
+from colbert_lab.base.outside import warn_once
+from colbert_lab.base.stopping import stop_asked, stop_at_steps, stop_now
+from colbert_lab.model.backbone import not_finite
+from colbert_lab.model.batches import gather_states
+
+log = logging.getLogger(__name__)
+NEEDED = ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks")
+"""What Lightning writes, and wants to go on."""
+PATTERN = re.compile(r"step=(\d+)\.ckpt")
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where a phase goes on.
+
+    Attributes:
+        path: the checkpoint.
+        step: optimizer steps it has done.
+    """
+
+    path: Path
+    step: int
+
+
+class Checkpoints(ModelCheckpoint):
+    """Saves also after a step at which a signal asks the command to end, which it then does.
+
+    Lightning calls it after all other callbacks. Several processes agree on that at the steps whose values are logged,
+    where they wait for one another in any case.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on, a signal waits for the end of a step."""
+        super().on_train_start(trainer, pl_module)
+        self._step, self._together = trainer.global_step, int(getattr(pl_module, "log_every", 1))
+        stop_at_steps(True)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time to, and when the command is to end."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step, before = trainer.global_step, self._step
+        self._step = step
+        together = trainer.world_size > 1
+        if step in (before, trainer.max_steps) or (together and step % self._together):
+            return
+        number = max(gather_states(stop_asked())) if together else stop_asked()
+        if number:
+            if not self._should_skip_saving_checkpoint(trainer):
+                self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+            stop_now(number)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on, signals end what is done at once."""
+        super().on_train_end(trainer, pl_module)
+        stop_at_steps(False)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """The same."""
+        super().on_exception(trainer, pl_module, exception)
+        stop_at_steps(False)
+
+
+def checkpoint_callback(folder: Path, every: int) -> ModelCheckpoint:
+    """Save every N optimizer steps and keep the newest two, so that a damaged one has a predecessor."""
+    return Checkpoints(
+        folder,
+        filename="{step}",
+        monitor="step",
+        mode="max",
+        save_top_k=2,
+        every_n_train_steps=every,
+        enable_version_counter=False,  # a new one takes the place of a damaged one of that name
+    )
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is anything to go on from; nothing is read."""
+    return any(PATTERN.fullmatch(path.name) for path in folder.glob("*.ckpt"))
+
+
+def resume_point(folder: Path) -> ResumePoint | None:
+    """The newest checkpoint that can be read; a damaged one is passed over with a warning.
+
+    Whole is what torch can read, with all that Lightning goes on from.
+
+    Returns:
+        None when there is nothing to resume from.
+    """
+    found = [
+        (int(match[1]), path) for path in folder.glob("*.ckpt") if (match := PATTERN.fullmatch(path.name))
+    ]
+    for _, path in sorted(found, reverse=True):
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            if lacking := [key for key in NEEDED if key not in saved]:
+                raise ValueError(f"it has no {lacking[0]}")
+            if bad := not_finite(saved["state_dict"]):
+                raise ValueError(f"weights that are not finite: {bad[0]}")
+            return ResumePoint(path, int(saved["global_step"]))
+        except Exception as error:
+            why = next(iter(str(error).splitlines()), "") or type(error).__name__
+            log.warning("checkpoint %s cannot be read (%s); going on from the one before", path, why)
+    if found:
+        log.warning("%s: no checkpoint can be read; the phase begins anew", folder)
+    return None
+
+
+HEADER = ("step", "time", "name", "value")
+
+
+class MetricsFile(Logger):
+    """One row a value: step, Unix time, name, value.
+
+    Lightning's own CSV logger deletes the file when a phase is resumed; this one goes on after the rows up to
+    the resumed step.
+
+    Args:
+        path: the CSV file.
+        step: step the phase resumes from (0 starts a new file); later rows will be computed again and are dropped.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__()
+        self.path = path
+        rows = [row for row in read_metrics(path) if int(row["step"]) <= step] if step else []
+        lines = [",".join(HEADER), *(",".join(row[key] for key in HEADER) for row in rows)]
+        write_text(path, "\n".join(lines) + "\n")
+
+    @property
+    def name(self) -> str:
+        """Logger name, as Lightning wants it."""
+        return "metrics_file"
+
+    @property
+    def version(self) -> str:
+        """Logger version, as Lightning wants it."""
+        return ""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Path:
+        """The file."""
+        return self.path
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append one row a value."""
+        now = f"{time.time():.3f}"
+        with named_when_full(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows((step, now, name, repr(float(value))) for name, value in sorted(metrics.items()))
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Rows of a metrics file; a last row cut by a crash is left out, and so are rows that are not whole."""
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "\ufffd")
+    whole = text[: text.rfind("\n") + 1]
+    rows = []
+    try:
+        for row in csv.DictReader(whole.splitlines()):
+            if row.keys() == set(HEADER) and None not in row.values() and row["step"].isdecimal():
+                rows.append(row)
+    except csv.Error as problem:
+        warn_once(f"{path}: its rows from {len(rows) + 1} on are skipped, they cannot be read: {problem}")
+    return rows
