@@ -203,7 +203,7 @@ def main() -> None:
     SIGTERM and Ctrl-C end in one line that says how to go on, and exit status 143 and 130. Processes that were started
     to work with this one end with it.
     """
-    with stopped_by_signals(first=process_rank() == 0):
+    with stopped_by_signals(first=process_rank() == 0), captured_warnings():
         try:
             _main()
         except BaseException:
@@ -211,8 +211,18 @@ def main() -> None:
             raise
 
 
-def _main() -> None:
+@contextmanager
+def captured_warnings() -> Iterator[None]:
+    """Python's warnings become lines of the log, as long as a command runs in this process."""
+    logging.captureWarnings(False)  # whoever took them back meanwhile did not say so to logging
     logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+
+
+def _main() -> None:
     again = shlex.join(["python", "-m", "colbert_lab", *sys.argv[1:]])
     try:
         sys.argv = [sys.argv[0], *readable(sys.argv[1:], CONF, TASKS)]
