@@ -21,7 +21,7 @@ from colbert_lab.search.plaid import check_kept, check_probing
 from colbert_lab.search.plaid_environment import check_plaid
 from colbert_lab.search.split_rows import search_depth
 from colbert_lab.search.variants import STORED, Muvera, Plaid, SearchSettings, variants_of
-from colbert_lab.settings.evaluation import MODES, EvaluationSettings
+from colbert_lab.settings.groups import MODES, EvaluationSettings
 from colbert_lab.settings.typed import check_used, instantiated, made
 from colbert_lab.teachers.revision import identified
 from colbert_lab.teachers.scorer import Scorer, rank_split

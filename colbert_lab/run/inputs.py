@@ -23,9 +23,14 @@ from colbert_lab.model.tokenizer import TokenRules
 from colbert_lab.run.evaluating import check_kinds, check_measures
 from colbert_lab.search.variants import SearchSettings
 from colbert_lab.settings import Command, Settings
-from colbert_lab.settings.evaluation import LayoutSettings, SplitSettings, TableSettings
+from colbert_lab.settings.groups import (
+    LayoutSettings,
+    PromptSettings,
+    SplitSettings,
+    StudentSettings,
+    TableSettings,
+)
 from colbert_lab.settings.roles import Role, keys
-from colbert_lab.settings.student import PromptSettings, StudentSettings
 from colbert_lab.settings.typed import made
 from colbert_lab.text.collections.hub_splits import Layout, Table
 from colbert_lab.text.collections.splits import SplitRequest, load_splits

@@ -17,7 +17,7 @@ from colbert_lab.records.contents import beside_data, contents_of
 from colbert_lab.records.identity import config_hash, phase_hash
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.settings import Command, Settings
-from colbert_lab.settings.phase import PhaseSettings, TrainerSettings
+from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
 from colbert_lab.settings.roles import Role, keys
 from colbert_lab.text.contents import code_id, model_id
 from colbert_lab.training.phase import CODE_VERSION

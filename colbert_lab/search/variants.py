@@ -10,7 +10,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Variant
 from colbert_lab.search.fde import FixedDimensionalEncoding
 from colbert_lab.search.mode import SearchMode
-from colbert_lab.settings.evaluation import MODES
+from colbert_lab.settings.groups import MODES
 from colbert_lab.text.contents import identity
 
 STORED = ("exact", "rerank", "muvera_rerank")  # modes that score stored token embeddings

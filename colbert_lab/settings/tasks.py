@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from colbert_lab.settings.allowed import number, one_of, whole
-from colbert_lab.settings.phase import LEAST_TEMPERATURE
+from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.settings.roles import any_text
 
 

@@ -21,7 +21,7 @@ from colbert_lab.model.encode import autocast
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
-from colbert_lab.settings.phase import ACCELERATORS, PRECISIONS
+from colbert_lab.settings.groups import ACCELERATORS, PRECISIONS
 from colbert_lab.teachers.dense_files import POOLINGS, DenseFiles, dense_files
 from colbert_lab.text.contents import model_id
 

@@ -19,7 +19,7 @@ from colbert_lab.model.unread import check_student_knows
 from colbert_lab.search.exact import rerank, search, tie_ranks
 from colbert_lab.search.store import TokenStore, in_memory
 from colbert_lab.settings.allowed import one_of, whole
-from colbert_lab.settings.phase import ACCELERATORS, PRECISIONS
+from colbert_lab.settings.groups import ACCELERATORS, PRECISIONS
 from colbert_lab.text.contents import model_id
 
 

@@ -17,7 +17,7 @@ from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.student import check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.model.unread import Truncation, check_student_knows, truncation
-from colbert_lab.settings.phase import PhaseSettings
+from colbert_lab.settings.groups import PhaseSettings
 from colbert_lab.settings.typed import instance_of
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.rows.examples import Examples

@@ -17,7 +17,7 @@ from colbert_lab.records.rankings import ranking_path, read_ranking
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.run.evaluating import while_training
 from colbert_lab.settings import Settings
-from colbert_lab.settings.phase import PhaseSettings
+from colbert_lab.settings.groups import PhaseSettings
 from tests.command import command, the_run
 from tests.test_schedule import three_phases
 from tests.toy import write_toy

@@ -13,7 +13,7 @@ from colbert_lab.__main__ import CONF
 from colbert_lab.records.identity import config_hash, factors
 from colbert_lab.run import scheduling
 from colbert_lab.settings import Command, Settings, checked
-from colbert_lab.settings.phase import PhaseSettings, TrainerSettings
+from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
 from colbert_lab.settings.roles import Role, keys, readers, role_of, walk
 from colbert_lab.tasks.registry import TASKS
 from tests.run.test_scheduling import identity

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from colbert_lab.base.types import Corpus
-from colbert_lab.settings.phase import PhaseSettings
+from colbert_lab.settings.groups import PhaseSettings
 from colbert_lab.settings.typed import typed
 from colbert_lab.text.rows.examples import ScoredLists
 from tests.conftest import sentences

@@ -19,7 +19,7 @@ from colbert_lab.run import resuming
 from colbert_lab.run.cell_process import needs_process
 from colbert_lab.run.scheduling import PhaseIdentity, check_schedule
 from colbert_lab.settings import Settings
-from colbert_lab.settings.phase import PhaseSettings, TrainerSettings
+from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
 from colbert_lab.training.strategy import WAIT, count_processes, placement
 
 TORCHRUN = {

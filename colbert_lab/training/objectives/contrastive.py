@@ -11,7 +11,7 @@ from torch import Tensor
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import NO_DEFAULT, number
-from colbert_lab.settings.phase import LEAST_TEMPERATURE
+from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.objectives.plain import plain_infonce
 from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term

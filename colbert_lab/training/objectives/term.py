@@ -13,7 +13,7 @@ from torch import Tensor
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import number
-from colbert_lab.settings.phase import LEAST_TEMPERATURE
+from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Example, Examples
 from colbert_lab.training.data import Batch
 

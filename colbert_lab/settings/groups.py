@@ -1,0 +1,264 @@
+"""Settings of the config's groups: ``student``, ``head``, ``prompts``, a slot of ``phases``, ``trainer``, ``evaluation``.
+
+OmegaConf 2.3 reads Optional[X] and X | None alike; Any stands for a union, or for what Hydra instantiates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from colbert_lab.settings.allowed import LIKE, MOST, Allowed, filled, like, number, one_of, whole
+from colbert_lab.settings.roles import DEFAULT, HOW, MEASURED, READ, RESULT, TRAINED, Role, having, keys
+
+MOST_DIMENSIONS = 65_536
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """See :func:`colbert_lab.model.heads.head_shapes`; a head with a ``_target_`` has the settings of its class."""
+
+    depth: int = whole(1, 64)
+    width: float = number(above=0, high=64)
+    activation: str = MISSING
+    residual: bool = MISSING
+    gated: bool = MISSING
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """See :class:`colbert_lab.model.student.NewStudent`."""
+
+    backbone: str = MISSING
+    architecture: Any = None
+    layers: int | None = whole(1, default=None)
+    checkpoint: str | None = MISSING
+    trust_remote_code: bool = MISSING
+    output: str | None = one_of("multi", "single")
+    pooling: str = one_of("mean", "cls")
+    dim: int | None = whole(1, MOST_DIMENSIONS)
+    bias: bool = MISSING
+    widen: int | None = whole(1, MOST_DIMENSIONS)
+    head: Any = field(default_factory=HeadSettings, metadata={LIKE: HeadSettings})
+    dropout: float | None = number(0, below=1)
+    attention: str = having(TRAINED | Role.ROUNDING)
+    query_length: int = having(READ, whole(1))
+    document_length: int = having(READ, whole(1))
+    query_marker: str | None = having(READ)
+    document_marker: str | None = having(READ)
+    new_markers: str = one_of("random", "mean")
+    expansion: str = having(READ, one_of("none", "attended", "unattended"))
+    skiplist: Any = having(READ)
+
+    @property
+    def called(self) -> str:
+        """What tables call it."""
+        if self.checkpoint is None and self.architecture is not None:
+            return str(self.architecture["model_type"])
+        source = self.checkpoint or self.backbone
+        return source.removeprefix("package:").removesuffix("/model").rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """See :class:`colbert_lab.model.tokenizer.TokenRules`."""
+
+    query: str | None = MISSING
+    document: str | None = MISSING
+    extend_length: bool | None = MISSING
+
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+LEAST_TEMPERATURE = 1e-6
+"""Scores of a few hundred tokens, divided by it, and their gradients are far from the limits of float32."""
+MOST_PROCESSES = 1024
+"""Of workers or threads on one machine: operating systems refuse many more, some in the middle of a run."""
+PLACED = TRAINED | Role.ROUNDING | Role.LIGHTNING
+
+
+@dataclass(frozen=True)
+class LrScheduleSettings:
+    """See :func:`colbert_lab.training.optim.make_scheduler`."""
+
+    name: str = one_of("linear", "cosine", "constant")
+    warmup: float = number(0, MOST)
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """One named slot of ``phases``; see ``conf/phase``."""
+
+    data: Any = having(RESULT, None)
+    prompts: PromptSettings | None = having(TRAINED, None)
+    epochs: float | None = having(TRAINED, number(above=0, high=1_000_000))
+    steps: int | None = having(TRAINED, whole(1))
+    batch_size: int = having(TRAINED, whole(1))
+    accumulation: int = having(TRAINED, whole(1))
+    n_way: int | None = having(TRAINED, whole(1))
+    query_length: int | None = having(TRAINED, whole(1))
+    document_length: int | None = having(TRAINED, whole(1))
+    objective: dict[str, Any] = having(TRAINED, field(default_factory=dict))
+    optimizer: Any = having(TRAINED)
+    head_lr: float | None = having(TRAINED, number(above=0))
+    layer_decay: float | None = having(TRAINED, number(above=0, below=1))
+    lr_schedule: LrScheduleSettings = having(TRAINED, field(default_factory=LrScheduleSettings))
+    gradient_clip: float | None = having(TRAINED, number(above=0))
+    token_budget: int = having(TRAINED, whole(1))
+    recompute: Any = having(RESULT, one_of("auto", switch=True))
+    evaluate_every: int | None = having(RESULT, whole(1))
+    checkpoint_every: int = having(RESULT, whole(1))
+    log_every: int = having(RESULT, whole(1))
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Passed to Lightning's Trainer; ``precision=auto`` is bf16-mixed where the processor has it."""
+
+    accelerator: str = having(PLACED, one_of(*ACCELERATORS))
+    devices: Any = having(
+        PLACED,
+        whole(1, words=("auto", -1), several=Allowed(True, True, 0, MOST)),
+    )
+    num_nodes: int = having(PLACED, whole(1))
+    strategy: str = having(RESULT | Role.LIGHTNING, one_of("auto", "ddp"))
+    precision: str = having(TRAINED | Role.LIGHTNING, one_of(*PRECISIONS))
+    num_workers: int = having(HOW, whole(0, MOST_PROCESSES))
+    threads: int | None = having(TRAINED, whole(1, MOST_PROCESSES))
+    deterministic: bool = having(TRAINED | Role.LIGHTNING)
+    maxsim: str = having(TRAINED, one_of("torch", "kernels"))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What goes to Lightning's Trainer, and decides the processes that compute together."""
+        return {key: getattr(self, key) for key in keys(TrainerSettings, has=Role.LIGHTNING)}
+
+
+MODES = ("exact", "rerank", "muvera", "muvera_rerank", "plaid")
+STORAGES = ("float32", "float16", "int8", "residual1", "residual2", "residual4")
+LEAST_MEMORY = 0.25
+"""GiB. With less, the buffers of a shard are so small (32 MiB) that glibc's malloc takes them from its heap, which
+keeps most of what is freed there: memory then grows with the corpus (1 GB for 24,000 documents was measured)."""
+
+
+@dataclass(frozen=True)
+class DevCutSettings:
+    """Size of the dev split that is evaluated while training."""
+
+    documents: int | None = whole(1)
+    queries: int | None = whole(1)
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """See :class:`colbert_lab.text.collections.hub_splits.Table`."""
+
+    path: str = "{path}"
+    config: str | None = None
+    split: str = "train"
+    file: str | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayoutSettings:
+    """See :class:`colbert_lab.text.collections.hub_splits.Layout`, and ``conf/layout``."""
+
+    corpus: TableSettings | None = None
+    queries: TableSettings | None = None
+    qrels: TableSettings | None = None
+    rows: TableSettings | None = None
+    skip_empty: bool = False
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """What a split asks for, see ``text/collections/split_request.py``; null leaves it to the student."""
+
+    query_length: int | None = whole(1, default=None)
+    document_length: int | None = whole(1, default=None)
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    domain: str | None = None
+    exclude_same_id: bool = False
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """One entry of ``evaluation.splits``, see :class:`colbert_lab.text.collections.split_request.SplitRequest`."""
+
+    type: str = MISSING
+    path: str | None = None
+    split: str = MISSING
+    queries: int | None = whole(1, default=None)
+    layout: LayoutSettings | None = None
+    name: str | None = None
+    role: str | None = None
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
+
+
+@dataclass(frozen=True)
+class RerankSettings:
+    """What the mode ``rerank`` reranks: a retriever's documents or a TREC run file, its first ``depth``."""
+
+    depth: int = whole(1)
+    first_stage: Any = MISSING
+    run: str | None = MISSING
+
+
+@dataclass(frozen=True)
+class MuveraSettings:
+    """See :class:`colbert_lab.search.variants.Muvera`."""
+
+    repetitions: int = whole(1)
+    bits: int = whole(0)
+    inner_dim: int | None = whole(1)
+    final_dim: int | None = whole(1)
+    fill_empty: bool = MISSING
+    seed: int = whole(0)
+    approximate: bool = MISSING
+    rerank: int = whole(1)
+
+
+@dataclass(frozen=True)
+class PlaidSettings:
+    """See :class:`colbert_lab.search.variants.Plaid`."""
+
+    bits: int = one_of(1, 2, 4, 8)
+    n_probe: int = whole(1)
+    n_full_scores: int = whole(1)
+    seed: int = whole(0)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """See ``conf/evaluation``."""
+
+    splits: dict[str, SplitSettings | None] = having(MEASURED, field(default_factory=dict))
+    every: Any = having(DEFAULT, like(SplitSettings))
+    means: dict[str, list[str] | None] = having(RESULT, field(default_factory=dict))
+    unknown_documents: str = having(RESULT, one_of("error", "drop", default="error"))
+    path: str | None = having(DEFAULT, None)
+    split: str | None = having(DEFAULT, None)
+    full: bool = having(RESULT, False)
+    documents: int | None = having(RESULT, whole(1, default=None))
+    headline: str | None = having(RESULT)
+    measures: list[str] = having(RESULT, filled())
+    own_measures: dict[str, Any] = having(MEASURED | Role.IF_ANY, field(default_factory=dict))
+    depth: int = having(MEASURED, whole(1))
+    baselines: Any = having(RESULT)
+    mode: Any = having(MEASURED, one_of(*MODES, named="evaluation.own_modes", several=True))
+    own_modes: dict[str, Any] = having(MEASURED | Role.IF_ANY, field(default_factory=dict))
+    storage: Any = having(MEASURED, one_of(*STORAGES, several=True))
+    pool_factor: Any = having(MEASURED, whole(1, several=True))
+    pool_protected: int = having(MEASURED, whole(0))
+    rerank: RerankSettings = having(MEASURED, field(default_factory=RerankSettings))
+    muvera: MuveraSettings = having(MEASURED, field(default_factory=MuveraSettings))
+    plaid: PlaidSettings = having(MEASURED, field(default_factory=PlaidSettings))
+    memory: float = having(HOW | Role.ROUNDING, number(LEAST_MEMORY))
+    keep_embeddings: bool = having(HOW | Role.ROUNDING)
+    during_training: DevCutSettings = having(RESULT, field(default_factory=DevCutSettings))
+    token_budget: int = having(RESULT | Role.ROUNDING, whole(1))
+    precision: str = having(MEASURED, one_of(*PRECISIONS))
