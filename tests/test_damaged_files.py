@@ -34,11 +34,10 @@ from colbert_lab.publish.origin import lineage, made_with, unknown
 from colbert_lab.publish.recipe import command, data_lines, recipe_table, start_table
 from colbert_lab.records.lineage import WHOLE as WHOLE_PHASE
 from colbert_lab.records.lineage import find_measurement, find_phase
-from colbert_lab.records.measured_on import add_protocol
 from colbert_lab.records.read_back import load_records
 from colbert_lab.records.records import EXACT, read_records
 from colbert_lab.records.run_directory import find_finished, known_run
-from colbert_lab.records.run_files import PhaseFacts
+from colbert_lab.records.run_files import PhaseFacts, add_protocol
 from colbert_lab.records.runs import read_runs
 from colbert_lab.studies.evidence import findings, verdict
 from colbert_lab.studies.reading import read_study

@@ -170,7 +170,7 @@ def evaluating(suite: Suite, cfg: Settings) -> None:
     """A whole split by the evaluator."""
     from colbert_lab.evaluation import evaluator as searched
     from colbert_lab.search import corpus as encoded
-    from colbert_lab.search.variants import SearchSettings
+    from colbert_lab.search.mode import SearchSettings
     from colbert_lab.text.collections.collection import build_corpus, build_split
 
     searched.encode = encoded.encode = suite.clocked(encoded.encode)  # type: ignore[attr-defined]

@@ -13,9 +13,9 @@ from colbert_lab.analysis.rows import split_details
 from colbert_lab.base.errors import InputError
 from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.records.means import Strata, macro_mean, read_mean
-from colbert_lab.records.measured_on import read_protocols
 from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
 from colbert_lab.records.records import Record
+from colbert_lab.records.run_files import read_protocols
 from colbert_lab.records.runs import BEFORE, Run
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from colbert_lab.model.encode import encode
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import CorpusEncoding, Keeping, document_side, release
 from colbert_lab.search.exact import tie_ranks
+from colbert_lab.search.mode import SearchSettings
 from colbert_lab.search.modes import Indexes, Searched
 from colbert_lab.search.split_rows import excluded_rows, list_rows, search_depth, without_excluded
-from colbert_lab.search.variants import SearchSettings
 from colbert_lab.text.contents import identity
 
 FirstStage = Callable[[str, int], Ranking]

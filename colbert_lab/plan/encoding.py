@@ -18,9 +18,9 @@ from colbert_lab.model.student import Student
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.plan.counting import Rates, Work, evenly, fit_rates
 from colbert_lab.search.exact import tie_ranks
+from colbert_lab.search.mode import SearchSettings
 from colbert_lab.search.modes import Indexes
 from colbert_lab.search.store import TokenStore, in_memory
-from colbert_lab.search.variants import SearchSettings
 
 
 @dataclass(frozen=True)

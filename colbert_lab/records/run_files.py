@@ -1,16 +1,24 @@
-"""A run's files as data: what is in each, and readers that leave a damaged one out with one logged warning."""
+"""A run's files as data: what is in each, and readers that leave a damaged one out with one logged warning.
+
+``splits.json`` and ``protocols.json`` (what it was measured on, and how) are written here too.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from colbert_lab.base.atomic import is_name
+from colbert_lab.base.atomic import is_name, write_text
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.outside import problem, told, warn_once
+from colbert_lab.base.outside import problem, read_json_or, told, warn_once
+from colbert_lab.base.types import Split
 from colbert_lab.base.yaml_files import read_yaml
+from colbert_lab.records.identity import protocol_hash
+from colbert_lab.records.means import MEAN
+from colbert_lab.text.collections.collection import split_parts
 
 
 class About(TypedDict, total=False):
@@ -186,3 +194,56 @@ def read_curves(path: Path) -> Iterator[tuple[int, float, str, float]]:
             warn_once(f"{path}, line {rows.line_num}: a row is skipped, it is not whole: {damage}")
             if isinstance(damage, csv.Error):
                 return
+
+
+def write_splits(path: Path, splits: Mapping[str, Split], means: Mapping[str, Mapping[str, float]]) -> None:
+    """Write what the splits are, and of what the means are.
+
+    Args:
+        path: the file.
+        splits: name in the config to split.
+        means: mean to {split: weight}, see :func:`colbert_lab.records.means.split_weights`.
+    """
+    described: dict[str, dict[str, Any]] = {
+        key: {
+            "dataset": split.dataset,
+            "split": split.name,
+            "fingerprint": split.fingerprint,
+            "parts": split_parts(split),
+            "documents": len(split.corpus),
+            "queries": len(split.queries),
+            "details": dict(split.details),
+        }
+        for key, split in splits.items()
+    }
+    for key, split in splits.items():
+        if split.protocol:
+            described[key]["protocol"] = dict(split.protocol)
+    for name, weights in means.items():
+        described[name] = {"dataset": name, "split": MEAN, "mean_of": dict(weights)}
+    write_text(path, json.dumps(described, indent=2) + "\n")
+
+
+PROTOCOLS = "protocols.json"
+
+
+def add_protocol(run: Path, protocol: Mapping[str, Any]) -> str:
+    """Keep a protocol in a run's folder, once.
+
+    Args:
+        run: the run's folder.
+        protocol: see :attr:`colbert_lab.evaluation.evaluator.Result.protocol`.
+
+    Returns:
+        Its hash, the ``protocol_hash`` of the records measured under it.
+    """
+    hashed = protocol_hash(protocol)
+    known = read_protocols(run)
+    if hashed not in known:
+        write_text(run / PROTOCOLS, json.dumps({**known, hashed: protocol}, indent=2) + "\n")
+    return hashed
+
+
+def read_protocols(run: Path) -> dict[str, dict[str, Any]]:
+    """The protocols of a run by their hash; empty where there is no file (older runs) or it is damaged."""
+    return read_json_or(run / PROTOCOLS, dict[str, dict[str, Any]])

@@ -15,7 +15,7 @@ from colbert_lab.evaluation.measures import KINDS, parse_measure
 from colbert_lab.evaluation.searching import keeping_of
 from colbert_lab.model.student import Student
 from colbert_lab.records.means import split_weights
-from colbert_lab.search.variants import SearchSettings
+from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Settings
 from colbert_lab.settings.groups import DevCutSettings, EvaluationSettings
 from colbert_lab.settings.typed import check_used, instantiated, made

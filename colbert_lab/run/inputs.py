@@ -21,7 +21,7 @@ from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.student import NewStudent, Student, build_student, pick_device, widened, with_output
 from colbert_lab.model.tokenizer import TokenRules
 from colbert_lab.run.evaluating import check_kinds, check_measures
-from colbert_lab.search.variants import SearchSettings
+from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.groups import (
     LayoutSettings,

@@ -19,7 +19,6 @@ from colbert_lab.records.environment import hardware_label
 from colbert_lab.records.identity import factors, protocol_hash
 from colbert_lab.records.lineage import adopt_ranking, find_measurement
 from colbert_lab.records.means import complete_means, mean_records, split_weights
-from colbert_lab.records.measured_on import add_protocol, write_splits
 from colbert_lab.records.rankings import ranking_path, write_ranking
 from colbert_lab.records.records import (
     RECORDS_FILE,
@@ -30,6 +29,7 @@ from colbert_lab.records.records import (
     rewrite_records,
 )
 from colbert_lab.records.run_directory import RunDirectory
+from colbert_lab.records.run_files import add_protocol, write_splits
 from colbert_lab.run.evaluating import systems_beside
 from colbert_lab.search.corpus import student_fingerprint
 from colbert_lab.settings import Command, Settings

@@ -16,11 +16,10 @@ from colbert_lab.base.types import PackedEmbeddings, Variant
 from colbert_lab.search.corpus import in_row_order
 from colbert_lab.search.exact import rerank, search
 from colbert_lab.search.inner_product import InnerProductIndex
-from colbert_lab.search.mode import Found, Index, Searchable, checked_found
+from colbert_lab.search.mode import Found, Index, Searchable, SearchSettings, checked_found
 from colbert_lab.search.plaid import PlaidIndex
 from colbert_lab.search.storage import Codec, pool
 from colbert_lab.search.store import TokenStore, codec_for, convert
-from colbert_lab.search.variants import SearchSettings
 
 
 class Searched(NamedTuple):

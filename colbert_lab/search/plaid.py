@@ -2,14 +2,15 @@
 
 Documents are stored as the number of their nearest centroid and a residual of a few bits a dimension. A query probes
 the centroids nearest to its tokens, scores the documents found there by centroids alone, and scores the best of them
-again with decompressed embeddings. fast-plaid is the optional extra ``plaid`` and needs its own environment, see
-:mod:`colbert_lab.search.plaid_environment`.
+again with decompressed embeddings. fast-plaid is the optional extra ``plaid`` and needs its own environment, as its
+wheels are compiled for one exact torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -23,7 +24,47 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PackedEmbeddings
 from colbert_lab.search.exact import top_k
-from colbert_lab.search.plaid_environment import fast_plaid_class
+
+FAST_PLAID = "1.7.0.2110"
+TORCH = "2.11.0"  # what fast-plaid's own metadata requires; 2110 in its version says the same
+COMMANDS = "python3 -m venv .venv-plaid && .venv-plaid/bin/pip install -e '.[demo,plaid]'"
+
+
+def installed(distribution: str) -> str | None:
+    """The version of an installed distribution without its local part (``+cpu``), or None; nothing is imported."""
+    try:
+        return metadata.version(distribution).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_plaid(key: str = "evaluation.mode=plaid") -> None:
+    """Make sure that fast-plaid and torch are the pair that belongs together, before any import.
+
+    On another torch, importing fast-plaid ends the whole process without a Python error, so nobody could catch it.
+
+    Args:
+        key: the config key to name in the error.
+
+    Raises:
+        InputError: one of the two is missing or has another version.
+    """
+    found = {"fast-plaid": installed("fast-plaid"), "torch": installed("torch")}
+    if found != {"fast-plaid": FAST_PLAID, "torch": TORCH}:
+        there = " and ".join(f"{name} {version or 'not installed'}" for name, version in found.items())
+        raise InputError(
+            f"{key} needs fast-plaid {FAST_PLAID} and torch {TORCH} together; this environment has {there}. "
+            f"In the checkout, make one of its own: {COMMANDS} (without constraints.txt, which pins another torch)"
+        )
+
+
+def fast_plaid_class() -> Any:
+    """The class ``FastPlaid``, imported only after :func:`check_plaid`, which may raise InputError."""
+    check_plaid()
+    from fast_plaid.search import FastPlaid
+
+    return FastPlaid
+
 
 BITS = (1, 2, 4, 8)  # what a byte holds without a remainder
 N_PROBE = 8
@@ -161,39 +202,6 @@ class PlaidIndex:
         Raises:
             InputError: a setting cannot be kept, or a query found no document.
         """
-        self._check_search(queries, ties_C, k, n_probe, n_full_scores)
-        ties_C = ties_C.cpu()
-        texts = queries.emb_TD.split(queries.lengths_N.tolist())
-        scores: list[list[float]] = []
-        rows: list[list[int]] = []
-        starts = range(0, len(texts), QUERIES_AT_ONCE)
-        with tqdm(total=len(texts), desc=progress, unit="query", disable=None if progress else True) as bar:
-            for start in starts:
-                part = list(texts[start : start + QUERIES_AT_ONCE])
-                found = self.engine.search(
-                    part,
-                    top_k=n_full_scores,
-                    n_full_scores=n_full_scores,
-                    n_ivf_probe=min(n_probe, self.n_centroids),
-                    n_processes=max(1, min(torch.get_num_threads(), len(part))),
-                    show_progress=False,
-                )
-                for pairs in found:
-                    best, kept = _best(pairs, ties_C, k)
-                    scores.append(best)
-                    rows.append(kept)
-                bar.update(len(part))
-        nothing = [n for n, row in enumerate(rows) if not row]
-        if nothing:
-            raise InputError(
-                f"evaluation.plaid.n_probe={n_probe}: {len(nothing)} queries found no document (rows "
-                f"{', '.join(map(str, nothing[:5]))}); raise it"
-            )
-        return scores, rows
-
-    def _check_search(
-        self, queries: PackedEmbeddings, ties_C: Tensor, k: int, n_probe: int, n_full_scores: int
-    ) -> None:
         if ties_C.shape != (self.n_documents,):
             raise InputError(
                 f"{self.folder}: the index has {self.n_documents} documents and the corpus {len(ties_C)}; "
@@ -205,6 +213,29 @@ class PlaidIndex:
                 "build the index with this student"
             )
         check_probing(n_probe, n_full_scores, min(k, self.n_documents))
+        ties_C = ties_C.cpu()
+        texts = queries.emb_TD.split(queries.lengths_N.tolist())
+        ranked: list[tuple[list[float], list[int]]] = []
+        with tqdm(total=len(texts), desc=progress, unit="query", disable=None if progress else True) as bar:
+            for start in range(0, len(texts), QUERIES_AT_ONCE):
+                part = list(texts[start : start + QUERIES_AT_ONCE])
+                found = self.engine.search(
+                    part,
+                    top_k=n_full_scores,
+                    n_full_scores=n_full_scores,
+                    n_ivf_probe=min(n_probe, self.n_centroids),
+                    n_processes=max(1, min(torch.get_num_threads(), len(part))),
+                    show_progress=False,
+                )
+                ranked += [_best(pairs, ties_C, k) for pairs in found]
+                bar.update(len(part))
+        nothing = [n for n, (_, rows) in enumerate(ranked) if not rows]
+        if nothing:
+            raise InputError(
+                f"evaluation.plaid.n_probe={n_probe}: {len(nothing)} queries found no document (rows "
+                f"{', '.join(map(str, nothing[:5]))}); raise it"
+            )
+        return [scores for scores, _ in ranked], [rows for _, rows in ranked]
 
 
 def check_kept(bits: int, dim: int) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the config's groups: ``student``, ``head``, ``prompts``, a slot of ``phases``, ``trainer``, ``evaluation``.
+"""Settings of the config's groups: ``student``, ``head``, ``prompts``, ``phases``, ``trainer``, ``evaluation``.
 
 OmegaConf 2.3 reads Optional[X] and X | None alike; Any stands for a union, or for what Hydra instantiates.
 """
@@ -210,7 +210,7 @@ class RerankSettings:
 
 @dataclass(frozen=True)
 class MuveraSettings:
-    """See :class:`colbert_lab.search.variants.Muvera`."""
+    """See :class:`colbert_lab.search.mode.Muvera`."""
 
     repetitions: int = whole(1)
     bits: int = whole(0)
@@ -224,7 +224,7 @@ class MuveraSettings:
 
 @dataclass(frozen=True)
 class PlaidSettings:
-    """See :class:`colbert_lab.search.variants.Plaid`."""
+    """See :class:`colbert_lab.search.mode.Plaid`."""
 
     bits: int = one_of(1, 2, 4, 8)
     n_probe: int = whole(1)

@@ -1,7 +1,7 @@
 """Teacher scores in files: those of other systems, ensembles of them as one teacher, and the folder that is written.
 
 The folder has parts while it is made, and then says what is in it. Its layout is that of
-:func:`colbert_lab.text.scored_lists.write_scored_lists`, and ``teacher.json``.
+:func:`colbert_lab.text.list_store.write_scored_lists`, and ``teacher.json``.
 
 ``zscore``: a member's score s of a document becomes ``(s - mean) / deviation`` over the member's list of the query
 (a list of equal scores becomes zeros). ``rank``: it becomes ``1 - (r - 1) / (n - 1)`` with r its rank among the n
@@ -35,10 +35,9 @@ from colbert_lab.sources.to_score import ToScore
 from colbert_lab.teachers.scorer import PairScorer, Scorer, score_lists, told_of
 from colbert_lab.text.collections.collection import build_corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
-from colbert_lab.text.list_rows import rows_of_scores
-from colbert_lab.text.list_store import Problems
+from colbert_lab.text.list_rows import Problems, rows_of_scores
+from colbert_lab.text.list_store import write_scored_lists
 from colbert_lab.text.rows.examples import ScoredLists
-from colbert_lab.text.scored_lists import write_scored_lists
 
 KEY = "score.files"
 

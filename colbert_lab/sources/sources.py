@@ -21,9 +21,10 @@ from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, finite_scores, 
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import training_split
+from colbert_lab.text.list_store import write_scored_lists
 from colbert_lab.text.rows.examples import Examples, ScoredLists
 from colbert_lab.text.rows.triples import DOCUMENT, ID, QUERY, Triples
-from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
+from colbert_lab.text.scored_lists import read_scored_lists
 
 
 class Source(Protocol):

@@ -10,11 +10,10 @@ from colbert_lab.analysis.alike import OF_SPLIT
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE
 from colbert_lab.base.outside import read_json
-from colbert_lab.records.measured_on import read_protocols
 from colbert_lab.records.rankings import ranking_path, read_per_query
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.records.run_directory import RunDirectory
-from colbert_lab.records.run_files import Environment, PhaseFacts, SplitFacts
+from colbert_lab.records.run_files import Environment, PhaseFacts, SplitFacts, read_protocols
 from colbert_lab.studies.study import Cell, Study, Term
 from colbert_lab.studies.study_run import STUDENT, Key, StudyRun, key_of, without_folders
 

@@ -26,7 +26,7 @@ from colbert_lab.run.scheduling import (
     phase_identities,
     run_identity,
 )
-from colbert_lab.search.variants import SearchSettings
+from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
 from colbert_lab.tasks.registry import show
 from colbert_lab.training.phase_files import resume_point

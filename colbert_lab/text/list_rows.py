@@ -1,4 +1,4 @@
-"""Read the rows of teacher score lists, from score files in the formats in which they come.
+"""Read and check the rows of teacher score lists, from score files in the formats in which they come.
 
 ======================== ==============================================================================
 ``.jsonl``, ``.json``    a line is ``{"query_id", "document_ids", "scores"}``, or, as in Stanford's ColBERT,
@@ -15,14 +15,15 @@ The text formats may be compressed with gzip (``.jsonl.gz``).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colbert_lab.base.errors import InputError, named
+from colbert_lab.base.errors import InputError, named, some_ids
 from colbert_lab.base.outside import told
 from colbert_lab.text.collections.text_files import read_run
 from colbert_lab.text.lines import as_id, as_score, ending, parse_json, parse_object, read_lines
@@ -212,3 +213,80 @@ def _tsv(path: Path, key: str) -> Iterator[ListRow]:
 
 def _first_character(path: Path, key: str) -> str:
     return next((line.lstrip()[0] for _, _, line in read_lines(path, key)), "")
+
+
+_KINDS = {
+    "length": "lists with more or fewer scores than documents, of queries {}; give one score a document",
+    "short": "lists with fewer than 2 documents, of queries {}; remove them: distillation compares documents",
+    "number": "lists with NaN or infinite scores (in 32 bits), of queries {}; score them again or remove them",
+    "repeated": "lists that hold a document twice, of queries {}; keep one score a document",
+    "again": "queries with more than one list: {}; keep one list a query",
+    "query": "queries that are not in the collection: {}; add their texts or remove their lists",
+    "document": "documents that are not in the collection: {}; add their texts or remove them from the lists",
+    "empty": "lists with an empty query or document: {}; mend the texts, remove the lists, or leave them out with "
+    "data.skip_empty=true",
+}
+"""What is wrong, with which ids, and what to do; the first that occurs is raised."""
+
+
+class Problems:
+    """Collects what is wrong with the lists of one source."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[str, dict[str, None]]] = {}
+
+    def of_row(
+        self,
+        row: ListRow,
+        scores: np.ndarray,
+        documents: Container[str],
+        queries: Container[str],
+        seen: Container[str],
+    ) -> bool:
+        """Check one list.
+
+        Args:
+            row: the list.
+            scores: its scores as 32-bit numbers.
+            documents: the known document ids.
+            queries: the known query ids.
+            seen: queries that had a list before.
+
+        Returns:
+            True when something is wrong with it.
+        """
+        ids = row.document_ids
+        unknown = [document for document in ids if document not in documents]
+        kinds = {
+            "length": len(ids) != len(scores),
+            "short": len(ids) < 2,
+            "number": not bool(np.isfinite(scores).all()),
+            "repeated": len(set(ids)) < len(ids),
+            "again": row.query_id in seen,
+            "query": row.query_id not in queries,
+            "document": bool(unknown),
+        }
+        for kind in (kind for kind, wrong in kinds.items() if wrong):
+            self._add(kind, row.where, unknown if kind == "document" else [row.query_id])
+        return any(kinds.values())
+
+    def of_empty(self, row: ListRow, documents: list[str], query: bool) -> None:
+        """Note a list with empty texts.
+
+        Args:
+            row: the list.
+            documents: its documents without a text.
+            query: whether its query has none.
+        """
+        names = [f"query {row.query_id}"] if query else []
+        self._add("empty", row.where, [*names, *(f"document {name}" for name in documents)])
+
+    def raise_first(self) -> None:
+        """Raise InputError for the gravest kind of problem: its first place, its count, the first ids."""
+        for kind, problem in _KINDS.items():
+            if kind in self._found:
+                where, ids = self._found[kind]
+                raise InputError(f"{where}: {problem.format(some_ids(list(ids)))}")
+
+    def _add(self, kind: str, where: str, ids: list[str]) -> None:
+        self._found.setdefault(kind, (where, {}))[1].update(dict.fromkeys(ids))

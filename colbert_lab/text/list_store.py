@@ -1,115 +1,29 @@
 """Score lists and their texts, converted once into files that are read where they lie.
 
 Ids are resolved to row numbers while converting, so that opening reads no text and looks no id up: an opened collection
-of millions of documents takes hardly any memory. Converted files are found again by what they were made from.
+of millions of documents takes hardly any memory. Converted files are found again by what they were made from. Lists are
+written here too, in a layout that other libraries read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import Corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
-from colbert_lab.text.list_rows import ListRow
+from colbert_lab.text.list_rows import ListRow, Problems
 from colbert_lab.text.mapped import ArrayColumn, TextColumn, write_arrays, write_texts
 from colbert_lab.text.rows.examples import ScoredLists
-
-# What is wrong, which ids the message lists, and what to do; the first that occurs is raised.
-_KINDS = {
-    "length": ("lists with more or fewer scores than documents, of queries", "give one score a document"),
-    "short": (
-        "lists with fewer than 2 documents, of queries",
-        "remove them: distillation compares documents",
-    ),
-    "number": (
-        "lists with NaN or infinite scores (in 32 bits), of queries",
-        "score them again or remove them",
-    ),
-    "repeated": ("lists that hold a document twice, of queries", "keep one score a document"),
-    "again": ("queries with more than one list:", "keep one list a query"),
-    "query": ("queries that are not in the collection:", "add their texts or remove their lists"),
-    "document": (
-        "documents that are not in the collection:",
-        "add their texts or remove them from the lists",
-    ),
-    "empty": (
-        "lists with an empty query or document:",
-        "mend the texts, remove the lists, or leave them out with data.skip_empty=true",
-    ),
-}
-
-
-class Problems:
-    """Collects what is wrong with the lists of one source."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[str, dict[str, None]]] = {}
-
-    def of_row(
-        self,
-        row: ListRow,
-        scores: np.ndarray,
-        documents: Container[str],
-        queries: Container[str],
-        seen: Container[str],
-    ) -> bool:
-        """Check one list.
-
-        Args:
-            row: the list.
-            scores: its scores as 32-bit numbers.
-            documents: the known document ids.
-            queries: the known query ids.
-            seen: queries that had a list before.
-
-        Returns:
-            True when something is wrong with it.
-        """
-        kinds = {
-            "length": len(row.document_ids) != len(scores),
-            "short": len(row.document_ids) < 2,
-            "number": not bool(np.isfinite(scores).all()),
-            "repeated": len(set(row.document_ids)) < len(row.document_ids),
-            "again": row.query_id in seen,
-            "query": row.query_id not in queries,
-        }
-        unknown = [document for document in row.document_ids if document not in documents]
-        for kind, wrong in kinds.items():
-            if wrong:
-                self._add(kind, row.where, [row.query_id])
-        if unknown:
-            self._add("document", row.where, unknown)
-        return any(kinds.values()) or bool(unknown)
-
-    def of_empty(self, row: ListRow, documents: list[str], query: bool) -> None:
-        """Note a list with empty texts.
-
-        Args:
-            row: the list.
-            documents: its documents without a text.
-            query: whether its query has none.
-        """
-        names = [f"query {row.query_id}"] if query else []
-        self._add("empty", row.where, [*names, *(f"document {name}" for name in documents)])
-
-    def raise_first(self) -> None:
-        """Raise InputError for the gravest kind of problem: its first place, its count, the first ids."""
-        for kind, (what, advice) in _KINDS.items():
-            if kind in self._found:
-                where, ids = self._found[kind]
-                raise InputError(f"{where}: {what} {some_ids(list(ids))}; {advice}")
-
-    def _add(self, kind: str, where: str, ids: list[str]) -> None:
-        self._found.setdefault(kind, (where, {}))[1].update(dict.fromkeys(ids))
-
 
 VERSION = "1"  # of the files; raise when they change
 META = "meta.json"
@@ -275,3 +189,55 @@ def _convert_lists(
     marks = [corpus.fingerprint, fingerprint_arrays(documents), fingerprint_arrays(scores)]
     mark = fingerprint(marks, query_ids, (queries[name] for name in query_ids))
     (folder / META).write_text(json.dumps({"fingerprint": mark, "details": details}), encoding="utf-8")
+
+
+CONFIGS = ("train", "queries", "documents")
+
+
+def write_scored_lists(lists: ScoredLists, path: Path) -> None:
+    """Write lists with their queries and documents, in the layout that ``read_scored_lists`` reads.
+
+    ``datasets.load_dataset(path, "train")`` reads it too. The folder is either whole or not there.
+
+    Args:
+        lists: what to write.
+        path: the folder; an earlier folder of lists is replaced.
+
+    Raises:
+        InputError: ``path`` exists and is not a folder of lists.
+        OSError: the write failed; an existing folder is then untouched.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / "train").is_dir():
+        raise InputError(f"{path}: exists and is not a folder of score lists; choose another path")
+    documents = [[lists.corpus.ids[row] for row in rows.tolist()] for rows in lists.documents]
+    tables = {
+        "train": {
+            "query_id": pa.array(lists.query_ids, pa.string()),
+            "document_ids": pa.array(documents, pa.list_(pa.string())),
+            "scores": pa.array([values.tolist() for values in lists.scores], pa.list_(pa.float32())),
+        },
+        "queries": {
+            "query_id": pa.array(lists.query_ids, pa.string()),
+            "text": pa.array(lists.queries, pa.string()),
+        },
+        "documents": {
+            "document_id": pa.array(lists.corpus.ids, pa.string()),
+            "text": pa.array(lists.corpus.texts, pa.string()),
+        },
+    }
+    with atomic_folder(path) as temporary:
+        for config in CONFIGS:
+            (temporary / config).mkdir()
+            pq.write_table(
+                pa.table(tables[config]), temporary / config / "part-0.parquet", compression="zstd"
+            )
+        (temporary / "README.md").write_text(_readme(lists), encoding="utf-8")
+
+
+def _readme(lists: ScoredLists) -> str:
+    configs = [
+        f"- config_name: {config}\n  data_files:\n  - split: train\n    path: {config}/*.parquet\n"
+        for config in CONFIGS
+    ]
+    about = f"{len(lists)} lists of teacher scores over {len(lists.corpus)} documents."
+    return f"---\nconfigs:\n{''.join(configs)}---\n\n# {lists.name}\n\n{about}\n"

@@ -1,21 +1,214 @@
-"""Read, check and write teacher score lists, the training data of distillation."""
+"""Read teacher score lists, the training data of distillation, from the layouts in which they and their texts come."""
+
+from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from colbert_lab.base.atomic import atomic_folder
-from colbert_lab.base.errors import InputError
-from colbert_lab.text.list_layouts import list_layout
+from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.text.collections.beir import CORPUS, beir_documents, is_beir, load_beir_queries
+from colbert_lab.text.collections.text_files import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
+from colbert_lab.text.contents import data_id
+from colbert_lab.text.file_hashes import collection_files, files_id
+from colbert_lab.text.lines import as_id, as_text, ending, stem
+from colbert_lab.text.list_rows import ROW_COLUMNS, ListRow, check_scores, parse_row, renamed, rows_of_scores
 from colbert_lab.text.list_store import open_lists, open_texts
+from colbert_lab.text.row_files import Row, reading
 from colbert_lab.text.rows.examples import ScoredLists
+from colbert_lab.text.tables import TRAIN, Rows, find_rows
 
-CONFIGS = ("train", "queries", "documents")
 _log = logging.getLogger(__name__)
+KEY = "data.scores"
+TEXT_COLUMNS = ("document_id", "text")
+
+
+@dataclass(frozen=True)
+class ListFolder:
+    """A file of lists over a folder with documents and queries.
+
+    Attributes:
+        folder: in BEIR layout, or with ``collection.tsv`` and ``queries.tsv``.
+        file: of the lists.
+        columns: our column name to the file's.
+    """
+
+    folder: Path
+    file: Path
+    columns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What tables call the lists."""
+        return f"{self.folder.resolve().name}/{stem(self.file)}"
+
+    @property
+    def source(self) -> str:
+        """Where they come from."""
+        return str(self.file)
+
+    @property
+    def key(self) -> str:
+        """Names the lists in errors."""
+        return f"{KEY}: {self.file}"
+
+    @property
+    def documents_key(self) -> str:
+        """Names the documents in errors."""
+        return f"data.path: {self.folder}"
+
+    @property
+    def text_mark(self) -> list[str]:
+        """Identifies the documents by their content."""
+        files = collection_files(self.folder, judgments=False)
+        return [files_id({name: file for name, file in files.items() if not name.startswith("queries")})]
+
+    @property
+    def row_mark(self) -> list[str]:
+        """Identifies lists and queries by their content."""
+        files = collection_files(self.folder, judgments=False)
+        queries = files_id({name: file for name, file in files.items() if name.startswith("queries")})
+        return [queries, str(data_id(str(self.file))), ending(self.file), str(sorted(self.columns.items()))]
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """Id and text of every document."""
+        read = tsv_documents if is_tsv_collection(self.folder) else beir_documents
+        try:
+            yield from read(self.folder)
+        except InputError as error:
+            raise InputError(f"data.path: {error}") from error
+
+    def queries(self) -> dict[str, str]:
+        """Query id to text."""
+        read = tsv_queries if is_tsv_collection(self.folder) else load_beir_queries
+        try:
+            return read(self.folder)
+        except InputError as error:
+            raise InputError(f"data.path: {error}") from error
+
+    def rows(self) -> Iterator[ListRow]:
+        """The lists."""
+        return rows_of_scores(self.file, KEY, self.columns)
+
+
+@dataclass(frozen=True)
+class ListDataset:
+    """A dataset with the configs ``train``, ``queries`` and ``documents``.
+
+    Attributes:
+        path: folder or hub id.
+        columns: our column name to the dataset's, in all configs.
+    """
+
+    path: str
+    columns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What tables call the lists."""
+        return Path(self.path).resolve().name
+
+    @property
+    def source(self) -> str:
+        """Where they come from."""
+        return self.path
+
+    @property
+    def key(self) -> str:
+        """Names the lists in errors."""
+        return f"data.path: {self.path}"
+
+    @property
+    def documents_key(self) -> str:
+        """Names the documents in errors."""
+        return f"{self.key} (documents)"
+
+    @cached_property
+    def _found(self) -> dict[str, Rows]:
+        found = {}
+        for config in ("documents", "queries", "train"):
+            with self._reading(config):
+                found[config] = find_rows(self.path, config)
+        return found
+
+    def _rows(self, config: str) -> Iterator[tuple[str, Row]]:
+        with self._reading(config):
+            for where, row in self._found[config].rows(TRAIN):
+                yield f"data.path: {where}", row
+
+    def _reading(self, config: str) -> AbstractContextManager[None]:
+        local = Path(self.path).is_dir()
+        place = "this folder" if local else "this hub dataset (no folder here has that name)"
+        return reading(
+            f"data.path: {self.path}: cannot load the config {config} of {place}",
+            "the configs train, queries and documents are expected, or data.scores for a folder with corpus.jsonl",
+        )
+
+    @cached_property
+    def text_mark(self) -> list[str]:
+        """Identifies the dataset: the content of a folder, or the addresses on the hub, which name the commit."""
+        columns = str(sorted(self.columns.items()))
+        if Path(self.path).is_dir():
+            return [str(data_id(self.path)), columns]
+        return [*(part for config in self._found.values() for part in config.mark), columns]
+
+    @property
+    def row_mark(self) -> list[str]:
+        """As :attr:`text_mark`: the configs belong together."""
+        return self.text_mark
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """Id and text of every document."""
+        return self._texts("documents", "document_id")
+
+    def queries(self) -> dict[str, str]:
+        """Query id to text."""
+        found = list(self._texts("queries", "query_id"))
+        repeated = sorted(name for name, count in Counter(name for name, _ in found).items() if count > 1)
+        if repeated:
+            raise InputError(f"{self.key} (queries): query_id occurs twice: {some_ids(repeated)}")
+        return dict(found)
+
+    def rows(self) -> Iterator[ListRow]:
+        """The lists."""
+        for where, row in self._rows("train"):
+            yield parse_row(renamed(row, ROW_COLUMNS, self.columns, where), where)
+
+    def _texts(self, config: str, id_column: str) -> Iterator[tuple[str, str]]:
+        for where, given in self._rows(config):
+            row = renamed(given, (id_column, "text"), self.columns, where)
+            yield as_id(row[id_column], id_column, where), as_text(row["text"], "text", where)
+
+
+def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> ListFolder | ListDataset:
+    """What reads these lists.
+
+    Args:
+        path: see :func:`colbert_lab.text.scored_lists.read_scored_lists`.
+        file: of the lists, for a folder of documents and queries.
+        columns: our column name to the source's.
+
+    Raises:
+        InputError: an unknown column of ours, no such file, or a folder whose file of lists is not named.
+    """
+    known = (*ROW_COLUMNS, *TEXT_COLUMNS) if file is None else ROW_COLUMNS
+    for ours in columns:
+        if ours not in known:
+            raise InputError(f"data.columns.{ours}: must be one of {', '.join(known)}")
+    if file is not None:
+        check_scores(file, KEY)
+        return ListFolder(Path(path), file, columns)
+    for name, there in ((CORPUS, is_beir(path)), (COLLECTION, is_tsv_collection(Path(path)))):
+        if there and not (Path(path) / "README.md").is_file():
+            raise InputError(
+                f"data.scores: {path} is a folder with {name}, so name the file of scores in it "
+                "(query_id, document_ids, scores)"
+            )
+    return ListDataset(path, columns)
 
 
 def read_scored_lists(
@@ -82,52 +275,3 @@ def read_scored_lists(
             cache_dir,
         )
     return replace(lists, name=layout.name, details={"source": layout.source, **details})
-
-
-def write_scored_lists(lists: ScoredLists, path: Path) -> None:
-    """Write lists with their queries and documents, in the layout that ``read_scored_lists`` reads.
-
-    ``datasets.load_dataset(path, "train")`` reads it too. The folder is either whole or not there.
-
-    Args:
-        lists: what to write.
-        path: the folder; an earlier folder of lists is replaced.
-
-    Raises:
-        InputError: ``path`` exists and is not a folder of lists.
-        OSError: the write failed; an existing folder is then untouched.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / "train").is_dir():
-        raise InputError(f"{path}: exists and is not a folder of score lists; choose another path")
-    documents = [[lists.corpus.ids[row] for row in rows.tolist()] for rows in lists.documents]
-    tables = {
-        "train": {
-            "query_id": pa.array(lists.query_ids, pa.string()),
-            "document_ids": pa.array(documents, pa.list_(pa.string())),
-            "scores": pa.array([values.tolist() for values in lists.scores], pa.list_(pa.float32())),
-        },
-        "queries": {
-            "query_id": pa.array(lists.query_ids, pa.string()),
-            "text": pa.array(lists.queries, pa.string()),
-        },
-        "documents": {
-            "document_id": pa.array(lists.corpus.ids, pa.string()),
-            "text": pa.array(lists.corpus.texts, pa.string()),
-        },
-    }
-    with atomic_folder(path) as temporary:
-        for config in CONFIGS:
-            (temporary / config).mkdir()
-            pq.write_table(
-                pa.table(tables[config]), temporary / config / "part-0.parquet", compression="zstd"
-            )
-        (temporary / "README.md").write_text(_readme(lists), encoding="utf-8")
-
-
-def _readme(lists: ScoredLists) -> str:
-    configs = [
-        f"- config_name: {config}\n  data_files:\n  - split: train\n    path: {config}/*.parquet\n"
-        for config in CONFIGS
-    ]
-    about = f"{len(lists)} lists of teacher scores over {len(lists.corpus)} documents."
-    return f"---\nconfigs:\n{''.join(configs)}---\n\n# {lists.name}\n\n{about}\n"

@@ -19,9 +19,9 @@ from colbert_lab.base.types import Ranking
 from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.evaluation.significance import bootstrap_interval, holm, randomisation_p, smallest_detectable
 from colbert_lab.records.means import mean_records
-from colbert_lab.records.measured_on import add_protocol
 from colbert_lab.records.rankings import ranking_path, read_per_query, write_ranking
 from colbert_lab.records.records import append_records, read_records, rewrite_records
+from colbert_lab.records.run_files import add_protocol
 from tests.records.run_folders import BASE, MEASURE, QUERIES, Gain, write_run
 
 LR = "phases.distill.optimizer.lr"

@@ -23,8 +23,8 @@ from colbert_lab.model.encode import encode_by_length
 from colbert_lab.model.student import Student
 from colbert_lab.search import corpus, modes
 from colbert_lab.search.corpus import CorpusEncoding, Keeping
+from colbert_lab.search.mode import Muvera, SearchSettings, variants_of
 from colbert_lab.search.store import TokenStore, convert
-from colbert_lab.search.variants import Muvera, SearchSettings, variants_of
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from tests.conftest import sentences
 from tests.toy import new_student

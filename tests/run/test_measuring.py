@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from colbert_lab.base.types import Corpus, Split
-from colbert_lab.records.measured_on import read_protocols
 from colbert_lab.records.rankings import ranking_path, read_ranking
 from colbert_lab.records.records import Record, read_records
+from colbert_lab.records.run_files import read_protocols
 from colbert_lab.run.evaluating import while_training
 from colbert_lab.settings import Settings
 from colbert_lab.settings.groups import PhaseSettings

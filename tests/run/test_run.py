@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from colbert_lab.analysis.ledger.ledger import read_ledger
-from colbert_lab.records.measured_on import read_protocols
 from colbert_lab.records.records import TIMES, read_records
+from colbert_lab.records.run_files import read_protocols
 from colbert_lab.training.phase_files import read_metrics
 from tests.command import command, the_run
 from tests.toy import student_overrides, toy_overrides, write_toy

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Variant
-from colbert_lab.search.mode import SearchMode, checked_found
-from colbert_lab.search.variants import SearchSettings
+from colbert_lab.search.mode import SearchMode, SearchSettings, checked_found
 
 KEY = "evaluation.own_modes.mine"
 

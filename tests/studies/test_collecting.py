@@ -9,9 +9,9 @@ import pytest
 
 from colbert_lab.base.types import Ranking
 from colbert_lab.evaluation.measures import PerQuery
-from colbert_lab.records.measured_on import add_protocol
 from colbert_lab.records.rankings import ranking_path, write_ranking
 from colbert_lab.records.records import read_records, rewrite_records
+from colbert_lab.records.run_files import add_protocol
 from colbert_lab.studies.collecting import Check, check_table, collect
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.study_run import StudyRun

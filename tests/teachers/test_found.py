@@ -15,7 +15,7 @@ from colbert_lab.evaluation.evaluator import Evaluator
 from colbert_lab.evaluation.measures import evaluate
 from colbert_lab.records.rankings import read_ranking, write_ranking
 from colbert_lab.search.corpus import Keeping
-from colbert_lab.search.variants import SearchSettings, variants_of
+from colbert_lab.search.mode import SearchSettings, variants_of
 from colbert_lab.sources.choosing import Mining
 from colbert_lab.sources.mining import Miner
 from colbert_lab.sources.negatives import mine_triples

@@ -17,8 +17,9 @@ import pytest
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.text import list_store
+from colbert_lab.text.list_store import write_scored_lists
 from colbert_lab.text.rows.examples import ScoredLists
-from colbert_lab.text.scored_lists import read_scored_lists, write_scored_lists
+from colbert_lab.text.scored_lists import read_scored_lists
 from tests.hub_copies import write_configs
 
 Read = Callable[..., ScoredLists]

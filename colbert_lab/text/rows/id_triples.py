@@ -18,10 +18,10 @@ from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import Corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays, text_keys
 from colbert_lab.text.lines import as_id, ending, parse_json, read_lines, stem
-from colbert_lab.text.list_layouts import ListFolder
 from colbert_lab.text.list_store import ANEW, META, Meta, open_texts
 from colbert_lab.text.mapped import ENDS, ArrayColumn, Chosen, TextColumn, write_texts
 from colbert_lab.text.rows.examples import Example
+from colbert_lab.text.scored_lists import ListFolder
 
 KEY = "data.triples"
 VERSION = "1"  # of the files; raise when they change
