@@ -13,8 +13,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import NO_DEFAULT, number
 from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Examples
-from colbert_lab.training.objectives.plain import plain_infonce
-from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term
+from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares
 
 Scores = TypeVar("Scores", float, Tensor)
 
@@ -114,14 +113,25 @@ class Contrastive(Term):
             )
 
     def reference(self, query: PlainQuery, learned: Learned) -> Tensor:
-        """See :func:`colbert_lab.training.objectives.plain.plain_infonce`."""
-        return plain_infonce(
-            query,
-            learned.get("temperature", self.temperature),
-            self.false_negative_ratio,
-            self.own_negatives,
-            self.batch_negatives,
-        )
+        """-log(exp(positive) / sum of exp) of one query; it shares nothing with what training computes."""
+        texts = [query.example.documents[0], *self._negatives(query)]
+        logits = torch.stack([query.score(text) for text in texts])
+        return -log_shares(logits / learned.get("temperature", self.temperature))[0]
+
+    def _negatives(self, query: PlainQuery) -> list[str]:
+        """For the reference: the documents that a query's positive is contrasted with."""
+        example, ratio = query.example, self.false_negative_ratio
+        own = set(example.documents[1:])
+        out = {example.documents[0], *query.known}
+        if not self.own_negatives:
+            out |= own
+        if ratio is not None and example.scores is not None:
+            teacher = torch.as_tensor(example.scores)
+            # A ratio of 0.9 asks for a tenth of the positive's score less: of -2 that is -2.2.
+            above = teacher > teacher[0] * (ratio if teacher[0] > 0 else 2 - ratio)
+            out |= {text for text, drop in zip(example.documents, above.tolist(), strict=True) if drop}
+        allowed = set(query.everything) if self.batch_negatives else own
+        return [text for text in query.everything if text in allowed and text not in out]
 
 
 def share_of(positive: Scores, ratio: float) -> Scores:

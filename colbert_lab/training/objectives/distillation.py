@@ -15,12 +15,22 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from colbert_lab.training.objectives.plain import plain_divergence
-from colbert_lab.training.objectives.term import Learned, Normalisation, PlainQuery, Scored, Side, Term
+from colbert_lab.training.objectives.term import (
+    Learned,
+    Normalisation,
+    PlainQuery,
+    Scored,
+    Side,
+    Term,
+    log_shares,
+)
 
 Direction = Literal["teacher_student", "student_teacher"]
 FLAT, ONE_HOT = 0.98, 0.02  # normalised teacher entropy outside these has nothing, or only a label, to teach
 EPSILON = 1e-6  # keeps min-max and z-scores of a constant list finite (they become zeros)
+CONSTANT = (
+    1e-6  # the reference: a list whose scores are nearer to each other than this has no order to normalise
+)
 
 
 def normalise_scores(scores_BK: Tensor, normalisation: Normalisation) -> Tensor:
@@ -98,8 +108,27 @@ class Distillation(Term):
         return self.teacher
 
     def reference(self, query: PlainQuery, learned: Learned) -> Tensor:
-        """See :func:`colbert_lab.training.objectives.plain.plain_divergence`."""
-        return plain_divergence(query, self.teacher, self.student, self.direction == "student_teacher")
+        """The divergence of one query as its formula is written; it shares nothing with what training computes."""
+        own = torch.stack([query.score(text) for text in query.example.documents])
+        given = torch.as_tensor(query.example.scores).to(own)
+        log_p, log_q = _plain_log_softmax(given, self.teacher), _plain_log_softmax(own, self.student)
+        if self.direction == "student_teacher":
+            log_p, log_q = log_q, log_p
+        return (log_p.exp() * (log_p - log_q)).sum()
+
+
+def _plain_log_softmax(scores_K: Tensor, side: Side) -> Tensor:
+    """For the reference: logarithms of one list's distribution, normalised, over temperature."""
+    if side.normalisation == "minmax":
+        spread = scores_K.max() - scores_K.min()
+        scores_K = (scores_K - scores_K.min()) / spread.clamp_min(CONSTANT)
+    elif side.normalisation == "zscore":
+        centred = scores_K - scores_K.mean()
+        variance = centred.square().mean()
+        scores_K = centred / variance.clamp_min(CONSTANT**2).sqrt()
+    else:
+        assert side.normalisation == "none"
+    return log_shares(scores_K / side.temperature)
 
 
 def normalised_entropy(teacher_BK: Tensor, side: Side) -> Tensor:

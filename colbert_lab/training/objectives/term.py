@@ -99,6 +99,12 @@ class PlainQuery:
     score: Callable[[str], Tensor]
 
 
+def log_shares(logits: Tensor) -> Tensor:
+    """log(exp(x) / sum of exp), for references, with the largest taken out so that nothing overflows."""
+    shifted = logits - logits.detach().max()
+    return shifted - shifted.exp().sum().log()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Term:
     """A loss term. A subclass is a frozen dataclass whose fields are its settings, in ``objective.<name>``.
