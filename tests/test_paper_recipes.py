@@ -130,7 +130,7 @@ CONTRASTIVE_ONLY: Table = {
     "objective.contrastive.batch_negatives": (True, f"{REASON}: gathered across devices"),
     "objective.distillation.weight": (0.0, REASON),
     "optimizer.weight_decay": (0.0, TRAINER),
-    "lr_schedule": ({"name": "linear", "warmup": 0}, TRAINER),
+    "lr_schedule": ({"name": "linear", "warmup": 0, "decay": None}, TRAINER),
     "gradient_clip": (100.0, REASON),
 }
 PHASES: dict[str, dict[str, Table]] = {
@@ -156,7 +156,7 @@ PHASES: dict[str, dict[str, Table]] = {
             "objective.contrastive.batch_negatives": (False, f"{AZ}: over [pos, neg_1, ..., neg_K]"),
             "optimizer.lr": (1e-6, AZ),
             "optimizer.weight_decay": (0.01, AZ),
-            "lr_schedule": ({"name": "cosine", "warmup": 0.1}, AZ),
+            "lr_schedule": ({"name": "cosine", "warmup": 0.1, "decay": None}, AZ),
             "gradient_clip": (1.0, TRAINER),
         }
     },
@@ -182,7 +182,7 @@ PHASES: dict[str, dict[str, Table]] = {
             "optimizer.lr": (1e-5, V2),
             "optimizer.weight_decay": (0.0, "default of transformers.AdamW"),
             "optimizer.eps": (1e-8, V2_CODE),
-            "lr_schedule": ({"name": "linear", "warmup": 20_000}, V2),
+            "lr_schedule": ({"name": "linear", "warmup": 20_000, "decay": None}, V2),
             "gradient_clip": (2.0, V2_CODE),
         }
     },
@@ -227,7 +227,7 @@ PHASES: dict[str, dict[str, Table]] = {
             "optimizer.weight_decay": (0.0, MUVERA),
             "optimizer.eps": (1e-8, MUVERA),
             "optimizer.fused": (True, f"{MUVERA}: adamw_torch_fused"),
-            "lr_schedule": ({"name": "linear", "warmup": 0.05}, MUVERA),
+            "lr_schedule": ({"name": "linear", "warmup": 0.05, "decay": None}, MUVERA),
             "gradient_clip": (1.0, MUVERA),
         }
     },

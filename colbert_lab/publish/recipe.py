@@ -159,7 +159,8 @@ def _batch(settings: Mapping[str, Any]) -> str:
 
 def _schedule(settings: Mapping[str, Any]) -> str:
     found = settings.get("lr_schedule") or {}
-    return f"{found.get('name')}, warm-up {found.get('warmup')}" if found else NOTHING
+    decay = "" if found.get("decay") is None else f", decay {found['decay']}"
+    return f"{found.get('name')}, warm-up {found.get('warmup')}{decay}" if found else NOTHING
 
 
 def _prompts(settings: Mapping[str, Any]) -> str:

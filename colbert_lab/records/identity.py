@@ -21,7 +21,7 @@ more where it is read (a phase's ``data``, the entries of ``evaluation.splits``)
 config differ by it alone (it is in the run id). Device and precision stay in: they change numbers. The task stays in:
 two tasks are two runs."""
 NOTHING_IF_EMPTY = keys(Settings, has=Role.IF_ANY)
-"""Config keys that hold things by name, and count where they hold some."""
+"""Config keys that count where they say something; ``*`` stands for the names of a mapping."""
 NOT_FACTORS = frozenset(key for key in keys(Settings, lacks=Role.FACTOR) if "." not in key)
 """First parts of the keys of overrides that do not make a run another experiment."""
 
@@ -69,10 +69,22 @@ def config_hash(config: Mapping[str, Any], means: Mapping[str, Any] | None = Non
     known = {key: value for key, value in (means or {}).items() if value is not None}
     for path in (*NOT_IDENTITY, *known):
         _drop(kept, path.split("."), parts=path in NOT_IDENTITY)
-    for path in NOTHING_IF_EMPTY:
-        _drop(kept, path.split("."), parts=True, empty=True)
+    kept = saying(kept, NOTHING_IF_EMPTY)
     check_plain(kept)
     return _sha256(canonical_json([kept, known] if known else kept))
+
+
+def saying(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """A config without those of some keys that say nothing: null, 0, false, and what is empty.
+
+    Args:
+        config: plain dicts and lists; it stays as it is.
+        paths: keys with dots; ``*`` stands for the names of a mapping.
+    """
+    kept = dict(config)
+    for path in paths:
+        _drop(kept, path.split("."), parts=True, empty=True)
+    return kept
 
 
 def asked_where(config: Mapping[str, Any]) -> list[Any]:
@@ -178,14 +190,15 @@ def _drop(config: dict[str, Any], path: list[str], parts: bool, empty: bool = Fa
 
     The dicts on the way are copied.
     """
-    head, *rest = path
-    if head not in config:
-        return
-    if rest and isinstance(config[head], Mapping):
-        config[head] = dict(config[head])
-        _drop(config[head], rest, parts, empty)
-    elif not rest and (parts or not isinstance(config[head], Mapping)) and not (empty and config[head]):
-        del config[head]
+    first, *rest = path
+    for head in list(config) if first == "*" else [first]:
+        if head not in config:
+            continue
+        if rest and isinstance(config[head], Mapping):
+            config[head] = dict(config[head])
+            _drop(config[head], rest, parts, empty)
+        elif not rest and (parts or not isinstance(config[head], Mapping)) and not (empty and config[head]):
+            del config[head]
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from colbert_lab.base.parts import versions
 from colbert_lab.model.backbone import pick_attention
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.records.contents import beside_data, contents_of
-from colbert_lab.records.identity import config_hash, phase_hash
+from colbert_lab.records.identity import config_hash, phase_hash, saying
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
@@ -26,6 +26,8 @@ from colbert_lab.training.strategy import check_shares, count_processes
 
 NOT_PHASE = keys(PhaseSettings, lacks=Role.PHASE)
 """Settings of a phase that do not change the student at its end; its data counts by content."""
+IF_ANY = keys(PhaseSettings, has=Role.IF_ANY)
+"""Settings of a phase that count where they say something."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def phase_identity(command: Command, phase: PreparedPhase, parent: str, student:
     """
     trainer, seed = command.settings.trainer, command.settings.seed
     given = command.config["phases"][phase.name]
-    settings = {key: value for key, value in given.items() if key not in NOT_PHASE}
+    settings = saying({key: value for key, value in given.items() if key not in NOT_PHASE}, IF_ANY)
     settings |= {
         "name": phase.name,  # decides the order of the data
         "rules": phase.tokenizer.rules.to_dict(),

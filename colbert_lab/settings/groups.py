@@ -81,10 +81,11 @@ PLACED = TRAINED | Role.ROUNDING | Role.LIGHTNING
 
 @dataclass(frozen=True)
 class LrScheduleSettings:
-    """See :func:`colbert_lab.training.optim.make_scheduler`."""
+    """See :func:`colbert_lab.training.schedules.make_scheduler`."""
 
-    name: str = one_of("linear", "cosine", "constant")
+    name: str = one_of("linear", "cosine", "constant", "wsd")
     warmup: float = number(0, MOST)
+    decay: float | None = having(TRAINED | Role.IF_ANY, number(above=0, high=1, default=None))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class Role(Flag):
     ROUNDING = auto()
     """The last digits of a student's embeddings, beside the protocol."""
     IF_ANY = auto()
-    """Things by name, which count in identities where there are some."""
+    """What counts in identities only where it says something: null, 0 and what is empty are as if the key were not
+    there, so that a new key leaves the identities of earlier runs as they are."""
     LIGHTNING = auto()
     """An argument of Lightning's Trainer."""
     DEFAULT = auto()

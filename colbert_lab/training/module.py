@@ -24,7 +24,8 @@ from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.maxsim import maxsim_lists
 from colbert_lab.training.data import Batch
 from colbert_lab.training.objectives.term import Learned, Objective, Pairs, Scored
-from colbert_lab.training.optim import Optimization, make_optimizer, make_scheduler
+from colbert_lab.training.optim import Optimization, make_optimizer
+from colbert_lab.training.schedules import make_scheduler
 
 
 class Watch:
@@ -245,7 +246,9 @@ class StudentModule(pl.LightningModule):
         """The optimizer and its per-step schedule."""
         chosen = self.optimization
         optimizer = make_optimizer(chosen.factory, self, self.model, chosen.head_lr, chosen.layer_decay)
-        scheduler = make_scheduler(optimizer, chosen.lr_schedule, chosen.warmup, chosen.max_steps)
+        scheduler = make_scheduler(
+            optimizer, chosen.lr_schedule, chosen.warmup, chosen.max_steps, chosen.decay
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

@@ -1,8 +1,7 @@
-"""Optimizers with parameter groups, by where in a backbone a parameter is, and learning-rate schedules."""
+"""Optimizers with parameter groups, by where in a backbone a parameter is."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from transformers import get_scheduler
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.colbert import ColBERT
@@ -74,11 +71,12 @@ class Optimization:
 
     Attributes:
         factory: makes the optimizer from parameter groups.
-        lr_schedule: ``linear``, ``cosine`` or ``constant``.
-        warmup: see :func:`warmup_steps`.
+        lr_schedule: see :func:`colbert_lab.training.schedules.spans_of`.
+        warmup: see there.
         max_steps: optimizer steps of the phase.
         head_lr: see :func:`make_optimizer`.
         layer_decay: see there.
+        decay: of the schedule, see :func:`colbert_lab.training.schedules.spans_of`.
     """
 
     factory: OptimizerFactory
@@ -87,6 +85,7 @@ class Optimization:
     max_steps: int
     head_lr: float | None = None
     layer_decay: float | None = None
+    decay: float | None = None
 
 
 def optimizer_factory(settings: Mapping[str, Any]) -> OptimizerFactory:
@@ -152,34 +151,3 @@ def _scales(model: ColBERT, layer_decay: float) -> dict[int, float]:
     found, layers = depths(model.backbone)
     parameters = dict(model.backbone.named_parameters())
     return {id(parameters[name]): layer_decay ** (layers + 1 - depth) for name, depth in found.items()}
-
-
-def warmup_steps(name: str, warmup: float, max_steps: int) -> int:
-    """Steps of linear warm-up of a schedule.
-
-    Args:
-        name: ``linear``, ``cosine`` or ``constant``.
-        warmup: below 1 a share of ``max_steps`` (rounded up, as in transformers), else a number of steps.
-        max_steps: optimizer steps of the phase.
-
-    Raises:
-        InputError: a warm-up that is longer than the phase.
-    """
-    steps = math.ceil(warmup * max_steps) if warmup < 1 else int(warmup)
-    if steps > max_steps:
-        raise InputError(f"lr_schedule.warmup={warmup}: must be at most the {max_steps} steps of the phase")
-    return steps
-
-
-def make_scheduler(optimizer: Optimizer, name: str, warmup: float, max_steps: int) -> LRScheduler:
-    """A per-step schedule from transformers: linear or cosine decay to 0, or constant, after warm-up.
-
-    Args:
-        optimizer: whose learning rates to drive; every parameter group goes through the same shares of its own rate.
-        name: see :func:`warmup_steps`, like the settings that follow.
-        warmup: see there.
-        max_steps: see there.
-    """
-    steps = warmup_steps(name, warmup, max_steps)
-    full = "constant_with_warmup" if name == "constant" else name
-    return get_scheduler(full, optimizer, num_warmup_steps=steps, num_training_steps=max_steps)  # type: ignore[no-any-return]

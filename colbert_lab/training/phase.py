@@ -228,6 +228,7 @@ def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> St
             phase.max_steps,
             settings.head_lr,
             settings.layer_decay,
+            settings.lr_schedule.decay,
         ),
         log_every=settings.log_every,
         token_budget=settings.token_budget,

@@ -32,8 +32,9 @@ from colbert_lab.training.checks import (
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
 from colbert_lab.training.objectives.term import Objective, Side, Term
-from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory, warmup_steps
+from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
 from colbert_lab.training.sampler import KnownPositives
+from colbert_lab.training.schedules import spans_of
 from colbert_lab.training.strategy import check_shares
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,8 @@ def prepare_phase(
     )
     check_shares(name, settings.batch_size, world)
     max_steps = count_steps(name, settings, batches.per_epoch)
-    _keyed(name, lambda: warmup_steps(settings.lr_schedule.name, settings.lr_schedule.warmup, max_steps))
+    schedule = settings.lr_schedule
+    _keyed(name, lambda: spans_of(schedule.name, schedule.warmup, max_steps, schedule.decay))
     optimizer = optimizer_factory(settings.optimizer)
     entropy = None
     if objective.side is not None:

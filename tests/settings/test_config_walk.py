@@ -140,6 +140,7 @@ NULL = [
     "phases.distill.document_length",
     "phases.distill.head_lr",
     "phases.distill.layer_decay",
+    "phases.distill.lr_schedule.decay",
     "phases.distill.evaluate_every",
     "phases.distill.objective.contrastive.false_negative_ratio",
     "mine.filter.max_score",

@@ -101,3 +101,28 @@ def test_a_setting_of_a_phase_changes_it_where_its_role_says_so(entry: Any) -> N
     role = role_of(Settings, f"phases.distill.{entry.name}")
     assert role is not None
     assert (identity(other).hash != identity(command).hash) == bool(role & Role.PHASE)
+
+
+def test_a_key_that_says_nothing_leaves_identities_as_they_were() -> None:
+    """Else a new key would make every earlier run and phase another one."""
+    cfg = checked(composed("+experiment=colbert_zero_kd", "evaluation=none"))
+    command = Command.of(cfg)
+    run, phase = config_hash(command.config), identity(command).hash
+    silent = [key for key in keys(Settings, has=Role.IF_ANY) if key.startswith("phases.")]
+    assert "phases.*.lr_schedule.decay" in silent
+    for key in silent:
+        *parents, last = key.replace("*", "distill").split(".")
+        found = []
+        for value in (None, "another"):
+            config: Any = OmegaConf.to_container(OmegaConf.create(dict(command.config)))
+            inner = config
+            for parent in parents:
+                inner = inner[parent]
+            if value is None:
+                assert not inner.pop(last)
+            else:
+                inner[last] = value
+            found.append((config_hash(config), identity(replace(command, config=config)).hash))
+        assert found[0] == (run, phase), key
+        assert found[1][0] != run, key
+        assert found[1][1] != phase, key

@@ -28,10 +28,11 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.heads import Head, LayerShape
 from colbert_lab.training.module import StudentModule
-from colbert_lab.training.optim import Optimization, make_optimizer, make_scheduler, optimizer_factory
+from colbert_lab.training.optim import Optimization, make_optimizer, optimizer_factory
 from colbert_lab.training.phase_files import resume_point
 from colbert_lab.training.precision import pick_precision
 from colbert_lab.training.prepare import check_network, prepare_phase
+from colbert_lab.training.schedules import make_scheduler
 from tests.toy import new_student
 from tests.training.support import TRAINER, make_lists, phase_settings
 from tests.training.test_phase import Killed, equal, train
