@@ -16,6 +16,10 @@ from colbert_lab.settings.allowed import Allowed
 TARGET = "_target_"
 ELSEWHERE = ("capturable",)
 """Arguments that a CPU does not take, where it is tried out."""
+HIDDEN = "hidden"
+"""What a parameter group says of itself to classes with ``takes_hidden``: whether it holds matrices inside a backbone's
+layers."""
+MUON = "colbert_lab.training.muon.Muon"
 
 
 def problem_of(settings: object) -> tuple[str, Any, str] | None:
@@ -23,7 +27,7 @@ def problem_of(settings: object) -> tuple[str, Any, str] | None:
 
     Numbers have to be finite, and one step has to work on a small matrix and a vector, as a student has both, each with
     a gradient. That shows values out of the class's own ranges, classes that need a closure (LBFGS), sparse gradients
-    (SparseAdam) or matrices alone (Muon), and weights that are not finite afterwards.
+    (SparseAdam) or matrices alone (PyTorch's Muon), and weights that are not finite afterwards.
 
     Args:
         settings: ``_target_`` and its arguments, as configured; null leaves an argument to the class's own default.
@@ -40,6 +44,8 @@ def problem_of(settings: object) -> tuple[str, Any, str] | None:
         return TARGET, target, "cannot be imported"
     if not (isinstance(made, type) and issubclass(made, Optimizer)):
         return TARGET, target, "is no optimizer class"
+    if made is torch.optim.Muon:
+        return TARGET, target, f"trains matrices alone; {MUON} has it for those and AdamW for all else"
     given, known = arguments_of(settings), inspect.signature(made).parameters
     found = next(_wrong_arguments(made, given), None)
     if found is None or found[0] in known:
@@ -90,7 +96,10 @@ def _wrong_step(made: type, given: Mapping[str, Any]) -> tuple[str, Any, str] | 
     weights = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))]
     used = {name: value for name, value in given.items() if name not in ELSEWHERE}
     try:
-        optimizer = made([{"params": weights[:1]}, {"params": weights[1:], "weight_decay": 0.0}], **used)
+        first = {HIDDEN: True} if getattr(made, "takes_hidden", False) else {}
+        optimizer = made(
+            [{"params": weights[:1]} | first, {"params": weights[1:], "weight_decay": 0.0}], **used
+        )
         for weight in weights:
             weight.grad = torch.ones_like(weight)
         optimizer.step()

@@ -13,17 +13,22 @@ from torch.optim import Optimizer
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.settings.optimizer import arguments_of
+from colbert_lab.settings.optimizer import HIDDEN, arguments_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def layer_list(backbone: PreTrainedModel) -> str:
+def layer_list(backbone: PreTrainedModel, key: str, instead: str) -> str:
     """Name of the list of a Hugging Face backbone's layers.
 
     The list is the outermost one with as many entries as the configuration has layers: ``encoder.layer`` of BERT,
     ``layers`` of ModernBERT and of Llama-like decoders, ``h`` of GPT-2.
+
+    Args:
+        backbone: a Hugging Face encoder or decoder.
+        key: the config key that needs it, to name in errors.
+        instead: what the user can do where there is none.
 
     Raises:
         InputError: there is none (a backbone that shares its layers, such as ALBERT).
@@ -32,16 +37,16 @@ def layer_list(backbone: PreTrainedModel) -> str:
     for name, module in backbone.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == wanted:
             return str(name)
-    raise InputError(
-        f"layer_decay: {type(backbone).__name__} has no list of its {wanted} layers; set layer_decay to null"
-    )
+    raise InputError(f"{key}: {type(backbone).__name__} has no list of its {wanted} layers; {instead}")
 
 
-def depths(backbone: PreTrainedModel) -> tuple[dict[str, int], int]:
+def depths(backbone: PreTrainedModel, key: str, instead: str) -> tuple[dict[str, int], int]:
     """Depth of every parameter of a backbone.
 
     Args:
-        backbone: a Hugging Face encoder or decoder.
+        backbone: see :func:`layer_list`, like what follows.
+        key: see there.
+        instead: see there.
 
     Returns:
         By the parameter's name, 0 for embeddings (whatever is defined before the layers), 1 for the first layer up to L
@@ -50,7 +55,7 @@ def depths(backbone: PreTrainedModel) -> tuple[dict[str, int], int]:
     Raises:
         InputError: see :func:`layer_list`.
     """
-    prefix = layer_list(backbone) + "."
+    prefix = layer_list(backbone, key, instead) + "."
     layers = int(backbone.config.num_hidden_layers)
     found, reached = {}, False
     for name, _ in backbone.named_parameters():
@@ -60,6 +65,26 @@ def depths(backbone: PreTrainedModel) -> tuple[dict[str, int], int]:
         else:
             found[name] = layers + 1 if reached else 0
     return found, layers
+
+
+def hidden_matrices(backbone: PreTrainedModel, key: str, instead: str) -> set[int]:
+    """Ids of the matrices inside a backbone's layers; tables of embeddings are none.
+
+    Args:
+        backbone: see :func:`layer_list`, like what follows.
+        key: see there.
+        instead: see there.
+
+    Raises:
+        InputError: see :func:`layer_list`.
+    """
+    found, layers = depths(backbone, key, instead)
+    tables = {id(module.weight) for module in backbone.modules() if isinstance(module, nn.Embedding)}
+    return {
+        id(parameter)
+        for name, parameter in backbone.named_parameters()
+        if 1 <= found[name] <= layers and parameter.ndim == 2 and id(parameter) not in tables
+    }
 
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -116,6 +141,9 @@ def make_optimizer(
       the embeddings have d to the number of layers plus one, as in BEiT's fine-tuning (Bao et al. 2022) and, one power
       apart, ELECTRA's (Clark et al. 2020). What follows the last layer, such as a final norm, has the full rate.
 
+    A class with ``takes_hidden`` (:class:`colbert_lab.training.muon.Muon`) is told which groups hold the matrices
+    inside the backbone's layers.
+
     Args:
         factory: see :func:`optimizer_factory`.
         module: owns the parameters: the model, and perhaps a temperature.
@@ -132,22 +160,37 @@ def make_optimizer(
         )
     head = {id(parameter) for parameter in model.head.parameters()}
     scales = {} if layer_decay is None else _scales(model, layer_decay)
-    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    hidden = _hidden(factory, model)
+    groups: dict[tuple[bool, float, bool, bool], list[nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
             of_head = head_lr is not None and id(parameter) in head
-            kind = (of_head, scales.get(id(parameter), 1.0), parameter.ndim < 2)
+            kind = (of_head, scales.get(id(parameter), 1.0), parameter.ndim < 2, id(parameter) in hidden)
             groups.setdefault(kind, []).append(parameter)
-    kinds = sorted(groups, key=lambda kind: (kind[0], -kind[1], kind[2]))
-    spared = [{"weight_decay": 0.0} if kind[2] else {} for kind in kinds]
+    kinds = sorted(groups, key=lambda kind: (kind[0], -kind[1], kind[2], kind[3]))
+    spared: list[dict[str, Any]] = [{"weight_decay": 0.0} if kind[2] else {} for kind in kinds]
+    for kind, more in zip(kinds, spared, strict=True):
+        more |= {HIDDEN: True} if kind[3] else {}
     optimizer = factory([{"params": groups[kind]} | more for kind, more in zip(kinds, spared, strict=True)])
-    for (of_head, scale, _), group in zip(kinds, optimizer.param_groups, strict=True):
+    for (of_head, scale, *_), group in zip(kinds, optimizer.param_groups, strict=True):
         group["lr"] = head_lr if of_head else group["lr"] * scale
     return optimizer
 
 
+def _hidden(factory: OptimizerFactory, model: ColBERT) -> set[int]:
+    """Ids of the parameters that an optimizer wants to be told of; none for one that does not."""
+    made = factory.func if isinstance(factory, partial) else factory
+    if not getattr(made, "takes_hidden", False):
+        return set()
+    instead = "choose another optimizer"
+    found = hidden_matrices(model.backbone, "optimizer", instead)
+    if not any(p.requires_grad for p in model.backbone.parameters() if id(p) in found):
+        raise InputError(f"optimizer: no matrix inside the backbone's layers is trained; {instead}")
+    return found
+
+
 def _scales(model: ColBERT, layer_decay: float) -> dict[int, float]:
     """By id of a backbone's parameter, what its learning rate is multiplied with."""
-    found, layers = depths(model.backbone)
+    found, layers = depths(model.backbone, "layer_decay", "set layer_decay to null")
     parameters = dict(model.backbone.named_parameters())
     return {id(parameters[name]): layer_decay ** (layers + 1 - depth) for name, depth in found.items()}

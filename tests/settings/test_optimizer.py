@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim import Optimizer
 
-from colbert_lab.settings.optimizer import problem_of
+from colbert_lab.settings.optimizer import MUON, problem_of
 from colbert_lab.training.optim import optimizer_factory
 
 
@@ -33,7 +33,10 @@ HERE = f"{__name__}.NeedsClosure"
         ({"_target_": "torch.optim.LBFGS", "lr": 1.0, "betas": [0.9, 0.999]}, "", "LBFGS doesn't support"),
         ({"_target_": HERE}, "", "it needs a closure, which training does not give"),
         ({"_target_": "torch.optim.SparseAdam"}, "", "SparseAdam does not support dense gradients"),
-        ({"_target_": "torch.optim.Muon"}, "", "Muon only supports 2D parameters"),
+        ({"_target_": "torch.optim.Muon"}, "_target_", f"trains matrices alone; {MUON} has it for those and AdamW"),
+        ({"_target_": MUON, "momentum": -1.0}, "", "momentum should be >= 0"),
+        ({"_target_": MUON, "adjust_lr_fn": "none"}, "", "Adjust learning rate function none is not supported"),
+        ({"_target_": MUON, "betas": [0.9, 1.5]}, "", "Invalid beta"),
         ({"_target_": "torch.optim.SGD", "lr": -1.0}, "", "Invalid learning rate"),
         ({"_target_": "torch.optim.SGD", "lr": 1e39}, "", "cannot be converted to type float without overflow"),
         ({"_target_": "torch.optim.SGD", "lr": 1.0, "weight_decay": 1e39}, "", "without overflow"),
@@ -61,8 +64,11 @@ def test_whole_numbers_are_numbers() -> None:
     assert group["betas"] == (0.0, 0.9)
 
 
-@pytest.mark.parametrize("name", ["AdamW", "SGD", "Adafactor", "RMSprop", "NAdam", "Adagrad"])
+OTHERS = [f"torch.optim.{name}" for name in ("AdamW", "SGD", "Adafactor", "RMSprop", "NAdam", "Adagrad")]
+
+
+@pytest.mark.parametrize("name", [*OTHERS, MUON])
 def test_others_can(name: str) -> None:
     before = torch.get_rng_state()
-    assert problem_of({"_target_": f"torch.optim.{name}", "lr": 1e-3, "fused": None}) is None
+    assert problem_of({"_target_": name, "lr": 1e-3, "fused": None}) is None
     assert torch.equal(before, torch.get_rng_state())
