@@ -224,20 +224,19 @@ def plain_loss(
     """
     everything = list(dict.fromkeys(text for example in examples for text in example.documents))
     total = torch.zeros((), dtype=torch.float64)
+    queries: list[PlainQuery] = []
+    for example in examples:
+        positives = (known or {}).get(example.query, ())
+        queries.append(PlainQuery(example, everything, positives, partial(score, example.query), queries))
     for name, term in objective.terms.items():
         own = (learned or {}).get(name, {})
-        losses = []
-        for example in examples:
-            query = PlainQuery(
-                example, everything, (known or {}).get(example.query, ()), partial(score, example.query)
-            )
-            losses.append(term.reference(query, own))
+        losses = [term.reference(query, own) for query in queries]
         plain = [loss for loss in losses if loss is not None]
         if len(plain) == len(losses):
             part = torch.stack(plain).mean()
         else:
             assert batch is not None
-            part = term.loss(_scored(batch, examples, score), own)
+            part = term.loss(scored_plainly(batch, examples, score), own)
         total = total.to(part) + term.weight * part
     return total
 
@@ -247,7 +246,7 @@ def without_reference(objective: Objective) -> list[str]:
     return [name for name, term in objective.terms.items() if type(term).reference is Term.reference]
 
 
-def _scored(batch: Batch, examples: Sequence[Example], score: Callable[[str, str], Tensor]) -> Scored:
+def scored_plainly(batch: Batch, examples: Sequence[Example], score: Callable[[str, str], Tensor]) -> Scored:
     """Plain scores in the places where training has its own."""
     texts = {text_key(text): text for example in examples for text in example.documents}
     columns = [texts[int(key)] for key in batch.keys_N]

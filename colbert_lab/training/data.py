@@ -57,6 +57,12 @@ class Batch:
         """Tokens without padding, queries and documents together."""
         return sum(self.lengths)
 
+    @property
+    def negative_BK(self) -> Tensor:  # noqa: N802
+        """True for those of each query's own documents that are no known positives of it [B, K]."""
+        keys_BK = self.keys_N[self.rows_BK]
+        return (keys_BK[:, :, None] != self.positives_BP[:, None, :]).all(dim=2)
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         return Batch(

@@ -166,7 +166,7 @@ class StudentModule(pl.LightningModule):
             self._mean(name).update(part.detach())
         own_BK = scored.own_BK.detach()
         if own_BK.shape[1] > 1:
-            self._mean("list_mrr").update(reciprocal_ranks(own_BK, own_negatives(batch)))
+            self._mean("list_mrr").update(reciprocal_ranks(own_BK, batch.negative_BK))
         self._mean("loss").update(loss.detach())
         return self.watch.loss(loss)
 
@@ -263,9 +263,3 @@ def reciprocal_ranks(scores_BK: Tensor, negative_BK: Tensor) -> Tensor:
     """
     before_B = ((scores_BK >= scores_BK[:, :1]) & negative_BK).sum(dim=1)
     return 1 / (1 + before_B)
-
-
-def own_negatives(batch: Batch) -> Tensor:
-    """True for those of each query's own documents that are no known positives of it [B, K]."""
-    keys_BK = batch.keys_N[batch.rows_BK]
-    return (keys_BK[:, :, None] != batch.positives_BP[:, None, :]).all(dim=2)

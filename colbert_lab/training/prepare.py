@@ -119,7 +119,7 @@ def prepare_phase(
         extend_length=prompts.extend_length,
     )
     mismatch = check_prompts(name, parent, tokenizer.rules, allow_prompt_mismatch)
-    known = KnownPositives(sources) if objective.all_pairs else None
+    known = KnownPositives(sources) if objective.negatives else None
     batches = MicroBatches(
         sources,
         tokenizer,

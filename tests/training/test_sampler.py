@@ -21,7 +21,7 @@ from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.text.rows.id_triples import read_id_triples
 from colbert_lab.text.rows.triples import Triples, make_triples, table_of
-from colbert_lab.training.module import own_negatives, reciprocal_ranks
+from colbert_lab.training.module import reciprocal_ranks
 from colbert_lab.training.objectives.contrastive import Contrastive, among, ignored
 from colbert_lab.training.phase import training_module
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
@@ -151,7 +151,7 @@ def test_the_loss_leaves_out_positives_that_are_listed_or_in_the_batch(
     assert micro.step(FULL).loss == pytest.approx(total / 4, rel=1e-4)
 
     wanted = [[text not in good[example.query] for text in example.documents] for example in micro.examples]
-    assert own_negatives(micro.batch).tolist() == wanted
+    assert micro.batch.negative_BK.tolist() == wanted
     module = training_module(phase, student.model, recompute=False).eval()
     module.training_step(micro.batch, 0)
     ranks = []

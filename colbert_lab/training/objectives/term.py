@@ -53,8 +53,8 @@ class Scored:
     """A micro-batch with the student's scores; each kind is computed when a term first asks for it.
 
     Args:
-        batch: teacher scores, keys, and known positives: all of the training data where a term asks for all pairs, else
-            each query's own alone.
+        batch: teacher scores, keys, and known positives: all of the training data where a term has negatives, else each
+            query's own alone.
         lists: computes each query against its own documents [B, K], column 0 the positive (or the teacher's best).
         pairs: computes each query against all documents.
     """
@@ -91,12 +91,41 @@ class PlainQuery:
         everything: the different documents of the micro-batch.
         known: texts that are positives of the query in the training data, and so no negatives.
         score: of the query with a document, float64 where that can be had, with gradients.
+        batch: the queries of the micro-batch, this one among them.
     """
 
     example: Example
     everything: Sequence[str]
     known: Collection[str]
     score: Callable[[str], Tensor]
+    batch: Sequence[PlainQuery] = ()
+
+
+def wide(scores: Tensor) -> Tensor:
+    """The same scores in float32 or wider."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def check_lists(key: str, sources: Sequence[Examples], n_way: int | None) -> None:
+    """Whether every query has two documents to compare.
+
+    Args:
+        key: where the term stands in the config, ``phases.<phase>.objective.<name>``.
+        sources: the data.
+        n_way: documents a query; None takes all.
+
+    Raises:
+        InputError: one has not.
+    """
+    phase = key.partition(".objective.")[0]
+    if n_way == 1:
+        raise InputError(f"{phase}.n_way=1: {key} compares at least 2 documents of a query")
+    short = [source.name for source in sources if source.fewest == 1]
+    if n_way is None and short:
+        raise InputError(
+            f"{phase}.data: {short[0]} has rows of only one document, and {key} compares at least 2 of a query; "
+            "leave those rows out"
+        )
 
 
 def log_shares(logits: Tensor) -> Tensor:
@@ -113,11 +142,14 @@ class Term:
         weight: of the term in the sum; 0 turns it off.
         teacher_scores: whether it needs teacher scores of each query's documents.
         all_pairs: whether it asks for :attr:`Scored.pairs`.
+        negatives: whether it takes documents for negatives, and so asks which others are positives of a query in the
+            training data; who asks for all pairs does.
     """
 
     weight: float = number(0, default=1.0)
     teacher_scores: ClassVar[bool] = False
     all_pairs: ClassVar[bool] = False
+    negatives: ClassVar[bool] = False
 
     def loss(self, scored: Scored, learned: Learned) -> Tensor:
         """The mean over this process' queries, a scalar.
@@ -151,21 +183,14 @@ class Term:
         Raises:
             InputError: it has not.
         """
-        phase = key.partition(".objective.")[0]
         unscored = [source.name for source in sources if not source.scored]
         if self.teacher_scores and unscored:
             raise InputError(
                 f"{key}.weight: {unscored[0]} has no teacher scores, which this term needs; set it to 0, or choose "
                 "data with scores"
             )
-        if self.teacher_scores and n_way == 1:
-            raise InputError(f"{phase}.n_way=1: {key} compares at least 2 documents of a query")
-        short = [source.name for source in sources if source.fewest == 1]
-        if self.teacher_scores and n_way is None and short:
-            raise InputError(
-                f"{phase}.data: {short[0]} has rows of only one document, and {key} compares at least 2 of a query; "
-                "leave those rows out"
-            )
+        if self.teacher_scores:
+            check_lists(key, sources, n_way)
 
     def reference(self, query: PlainQuery, learned: Learned) -> Tensor | None:
         """The term for one query, each formula as it is written, for ``task=certify``; None where there is none."""
@@ -208,6 +233,11 @@ class Objective:
     def all_pairs(self) -> bool:
         """Whether a term asks for every query against every document."""
         return any(term.all_pairs for term in self.terms.values())
+
+    @property
+    def negatives(self) -> bool:
+        """Whether a term takes documents for negatives."""
+        return any(term.negatives or term.all_pairs for term in self.terms.values())
 
     @property
     def lists(self) -> bool:

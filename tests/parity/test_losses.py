@@ -1,0 +1,93 @@
+"""Our losses on the scores of sentence-transformers' own, which is installed here: the same loss, the same gradient.
+
+Where its loss is another multiple of ours, the factor is named.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from colbert_lab.training.objectives.margins import MarginMSE, PairwiseSoftmax
+from colbert_lab.training.objectives.term import Objective
+from tests.parity.make_golden import CASES, Table, features, make_inputs, outcome
+from tests.parity.ours import trained
+from tests.parity.test_golden import check
+from tests.training.objectives.support import random_scores
+
+pytest.importorskip("sentence_transformers")
+B, K = 4, 6
+
+
+class Scorer(nn.Module):
+    """A cross-encoder for the peer's losses: text ``b k`` has a score of its own."""
+
+    num_labels, device = 1, torch.device("cpu")
+
+    def __init__(self, scores_BK: Tensor) -> None:
+        super().__init__()
+        self.scores_BK = nn.Parameter(scores_BK.clone())
+
+    def preprocess(self, pairs: list[tuple[str, str]], **_: Any) -> dict[str, Tensor]:
+        """The places of pairs of texts."""
+        return {"input_ids": torch.tensor([[int(query), int(text)] for query, text in pairs])}
+
+    def forward(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Their scores."""
+        rows, columns = tokens["input_ids"].unbind(dim=1)
+        return {"scores": self.scores_BK[rows, columns]}
+
+
+def of_the_peer(name: str, scores_BK: Tensor, labels_BK: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of a cross-encoder loss of sentence-transformers."""
+    model = Scorer(scores_BK)
+    loss = getattr(import_module("sentence_transformers.cross_encoder.losses"), name)(model, **settings)
+    texts = [[str(b) for b in range(B)], [[str(k) for k in range(K)] for _ in range(B)]]
+    value = loss(texts, list(labels_BK))
+    value.backward()
+    assert model.scores_BK.grad is not None
+    return value.detach(), model.scores_BK.grad
+
+
+def of_ours(term: Any, scores_BK: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of one of our terms."""
+    leaf = scores_BK.clone().requires_grad_()
+    value = term(leaf, *more)
+    value.backward()
+    assert leaf.grad is not None
+    return value.detach(), leaf.grad
+
+
+def same(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], factor: float = 1.0) -> None:
+    """Theirs is ours by a factor."""
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine * factor, other, rtol=1e-5, atol=1e-6)
+        assert bool(other.any())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_margin_mse_of_the_multi_vector_encoder(case: str) -> None:
+    """From token vectors on, through MaxSim."""
+    inputs, ways = make_inputs(CASES[case]), CASES[case].ways
+    flat = features(inputs.document_ids_NL, inputs.document_mask_NL)
+    columns = [{name: value[k::ways] for name, value in flat.items()} for k in range(ways)]
+    table = Table(inputs.vectors_TD, unit=True)
+    losses = import_module("sentence_transformers.multi_vector_encoder.losses")
+    query = features(inputs.query_ids_BQ, inputs.query_mask_BQ)
+    loss = losses.MultiVectorMarginMSELoss(table)([query, *columns], inputs.teacher_BK)
+    loss.backward()
+    assert table.vectors_TD.grad is not None
+    ours = trained(inputs, Objective({"margin_mse": MarginMSE()}), recompute=True)
+    check(ours, outcome(inputs, loss, table.vectors_TD.grad))
+
+
+def test_the_pairwise_softmax_is_ranknet_of_one_relevant_document() -> None:
+    scores = random_scores(1, B, K).float()
+    labels = torch.zeros(B, K)
+    labels[:, 0] = 1
+    theirs = of_the_peer("RankNetLoss", scores, labels, reduction_log="natural", sigma=1 / 0.7)
+    same(of_ours(PairwiseSoftmax(0.7), scores), theirs)
