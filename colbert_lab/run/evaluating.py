@@ -42,15 +42,19 @@ def own_measures(settings: EvaluationSettings) -> dict[str, Measure]:
 
 
 def check_kinds(settings: EvaluationSettings, overrides: Sequence[str]) -> None:
-    """Whether there are the measures that the config names, before anything is loaded.
+    """Whether there are the splits and measures that the config names, before anything is loaded.
 
     Args:
         settings: of the evaluation.
         overrides: what the user gave on the command line, to find settings without effect.
 
     Raises:
-        InputError: an unknown measure, one of a class that is none, or a setting without effect.
+        InputError: an unknown split or measure, one of a class that is none, or a setting without effect.
     """
+    for each in settings.measured:
+        if each not in settings.splits:
+            there = ", ".join(settings.splits) or "none"
+            raise InputError(f"evaluation.measured: evaluation.splits has no {each}; there are {there}")
     own = own_measures(settings)
     used = [parse_measure(measure, own)[0] for measure in settings.measures]
     check_used(own, used, OWN_MEASURES, "evaluation.measures=[NAME@10]", overrides)
@@ -88,8 +92,25 @@ def check_measures(settings: EvaluationSettings, splits: Mapping[str, Split]) ->
         )
     if key not in settings.splits:
         raise InputError(f"{name}: evaluation.splits has no {key}; there are {', '.join(settings.splits)}")
+    if settings.measured and key not in settings.measured:
+        raise InputError(f"{name}: {key} is not among evaluation.measured ({', '.join(settings.measured)})")
     if key in splits and not is_dev(splits[key]):
         raise InputError(f"{name}: nothing selects on test; name a dev split ({', '.join(DEV_NAMES)})")
+
+
+def measured_splits(settings: EvaluationSettings, splits: Mapping[str, Split]) -> dict[str, Split]:
+    """The splits that ``evaluation.measured`` names, all where it names none.
+
+    Args:
+        settings: of the evaluation.
+        splits: the loaded splits; an entry with candidate lists of several sources is ``<name>.<source>`` here.
+    """
+    wanted = settings.measured
+    return {
+        key: split
+        for key, split in splits.items()
+        if not wanted or any(f"{key}.".startswith(f"{each}.") for each in wanted)
+    }
 
 
 def build_evaluator(

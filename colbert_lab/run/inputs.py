@@ -20,7 +20,7 @@ from colbert_lab.model.formats.known import load_checkpoint
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.student import NewStudent, Student, build_student, pick_device, widened, with_output
 from colbert_lab.model.tokenizer import TokenRules
-from colbert_lab.run.evaluating import check_kinds, check_measures
+from colbert_lab.run.evaluating import check_kinds, check_measures, measured_splits
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.groups import (
@@ -50,7 +50,7 @@ class Inputs:
 
     Attributes:
         student: the student before training.
-        splits: evaluation splits by name.
+        splits: evaluation splits that are measured, by name.
         phases: what to train, by phase.
         data: the configured sources by phase.
         search: how splits are searched.
@@ -122,7 +122,7 @@ def load_inputs(command: Command) -> Inputs:
         log.warning(
             "trainer.maxsim=%s has no effect: no phase that is trained is contrastive", trainer.maxsim
         )
-    return Inputs(student, splits, phases, data, search, first_stage)
+    return Inputs(student, measured_splits(evaluation, splits), phases, data, search, first_stage)
 
 
 def split_requests(

@@ -122,6 +122,12 @@ def test_things_of_a_users_own_count_where_there_are_some(key: str) -> None:
     )
 
 
+def test_measuring_some_splits_alone_is_another_run() -> None:
+    before = config_hash({"evaluation": {"depth": 100}})
+    assert config_hash({"evaluation": {"depth": 100, "measured": []}}) == before
+    assert config_hash({"evaluation": {"depth": 100, "measured": ["dev"]}}) != before
+
+
 def test_run_id() -> None:
     assert run_id("0123456789abcdef", 7) == "0123456789-s7"
     assert run_id("0123456789abcdef", 7, repeat=3) == "0123456789-s7-r3"
