@@ -29,7 +29,7 @@ from colbert_lab.base.logs import process_rank
 from colbert_lab.base.outside import printable
 from colbert_lab.base.stopping import cause, end_processes, exit_status, say_stopped, stopped_by_signals
 from colbert_lab.base.yaml_files import check_yaml
-from colbert_lab.run.cell_process import told_cell
+from colbert_lab.run.cells import told_cell
 from colbert_lab.run.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
 from colbert_lab.settings.whole import nearest
 from colbert_lab.tasks.arguments import readable

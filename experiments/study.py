@@ -32,11 +32,19 @@ from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.run.sweeping import finished_before
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.collecting import Check, check_table, collect
-from colbert_lab.studies.commands import Places, needs_collections, overrides, preparations, shown
+from colbert_lab.studies.pages import README, write_overview, write_readme
 from colbert_lab.studies.reading import STUDY_FILE, read_study
-from colbert_lab.studies.readme import README, write_overview, write_readme
 from colbert_lab.studies.rows import read_rows, whole_rows, with_run, write_rows
-from colbert_lab.studies.study import NEUTRAL, Cell, Study
+from colbert_lab.studies.study import (
+    NEUTRAL,
+    Cell,
+    Places,
+    Study,
+    needs_collections,
+    overrides,
+    preparations,
+    shown,
+)
 
 HERE = Path(__file__).resolve().parent
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException)

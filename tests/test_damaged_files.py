@@ -18,11 +18,10 @@ import yaml
 
 from colbert_lab.analysis.compare import compare_runs
 from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
-from colbert_lab.analysis.ledger.columns import Columns
-from colbert_lab.analysis.ledger.ledger import read_ledger
-from colbert_lab.analysis.ledger.table import ledger_csv, ledger_json, ledger_table
+from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.analysis.ledger_columns import Columns
+from colbert_lab.analysis.ledger_table import ledger_csv, ledger_json, ledger_table
 from colbert_lab.analysis.score_audit import training_table
-from colbert_lab.analysis.sweep_table import Cell, read_cells, sweep_table, write_cell
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.latex import to_latex
@@ -39,6 +38,7 @@ from colbert_lab.records.records import EXACT, read_records
 from colbert_lab.records.run_directory import find_finished, known_run
 from colbert_lab.records.run_files import PhaseFacts, add_protocol
 from colbert_lab.records.runs import read_runs
+from colbert_lab.run.cells import Cell, read_cells, sweep_table, write_cell
 from colbert_lab.studies.evidence import findings, verdict
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.rows import read_rows

@@ -16,10 +16,10 @@ from colbert_lab.__main__ import CONF
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
 from colbert_lab.studies.answer import answer
-from colbert_lab.studies.commands import Places, overrides
+from colbert_lab.studies.pages import FIGURES, README, between, generated, overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
-from colbert_lab.studies.readme import FIGURES, README, between, generated, overview
-from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS
+from colbert_lab.studies.study import Places, overrides
+from colbert_lab.studies.study_runs import PER_QUERY, RESULTS, RUNS
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 STUDIES = sorted(path.parent for path in EXPERIMENTS.glob(f"*/{STUDY_FILE}"))

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from colbert_lab.analysis.compare import compare_runs
 from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
-from colbert_lab.analysis.figures.curves import new_figure
-from colbert_lab.analysis.ledger.columns import Columns
-from colbert_lab.analysis.ledger.ledger import read_ledger
-from colbert_lab.analysis.ledger.table import ledger_csv, ledger_json, ledger_table
+from colbert_lab.analysis.figures import new_figure
+from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.analysis.ledger_columns import Columns
+from colbert_lab.analysis.ledger_table import ledger_csv, ledger_json, ledger_table
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.latex import to_latex
 from colbert_lab.base.layout import Markdown, Table, csv_text, escaped, harmless, print_tables, to_markdown
@@ -32,7 +32,7 @@ from colbert_lab.publish.origin import lineage, made_with
 from colbert_lab.publish.recipe import command, data_lines, recipe_table
 from colbert_lab.records.records import read_records
 from colbert_lab.studies.answer import answer
-from colbert_lab.studies.page import to_html
+from colbert_lab.studies.pages import to_html
 from colbert_lab.studies.reading import read_study
 from colbert_lab.tracking.tracking import safe_name, short_tag, shown_name, wandb_id
 from tests.publish.made_run import write_run as write_published

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import pytest
 
-from colbert_lab.analysis.ledger.ledger import read_ledger
+from colbert_lab.analysis.ledger import read_ledger
 from colbert_lab.base.stopping import (
     GO_ON,
     Interrupted,
@@ -29,7 +29,7 @@ from colbert_lab.base.stopping import (
     started,
     stopped_by_signals,
 )
-from colbert_lab.run.cell_process import run_alone
+from colbert_lab.run.cells import run_alone
 from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy
 

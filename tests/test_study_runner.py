@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 
-from colbert_lab.studies.chains import chain
+from colbert_lab.studies.lineage import chain
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.rows import read_rows
-from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS
+from colbert_lab.studies.study_runs import PER_QUERY, RESULTS, RUNS
 from tests.conftest import ROOT
 from tests.studies.made_up import write_study
 from tests.toy import student_overrides, toy_overrides, write_toy

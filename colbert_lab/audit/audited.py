@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from colbert_lab.audit.contamination import find_contamination
-from colbert_lab.audit.duplicates import find_duplicates
 from colbert_lab.audit.findings import DataFindings, Findings, PhaseFindings, Source, shares
 from colbert_lab.audit.lengths import Counts, Lengths, count_split, count_training, lengths_of, pooled
+from colbert_lab.audit.overlaps import find_contamination, find_duplicates
 from colbert_lab.audit.teacher import audit_teacher
 from colbert_lab.audit.training_text import TrainingText, training_text
 from colbert_lab.base.errors import InputError

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from colbert_lab.audit.contamination import Contamination, Found
-from colbert_lab.audit.duplicates import Duplicates
 from colbert_lab.audit.lengths import Lengths
+from colbert_lab.audit.overlaps import Contamination, Duplicates, Found
 from colbert_lab.audit.teacher import Teacher
 from colbert_lab.base.errors import some_ids
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from colbert_lab.analysis.figures.curves import COLOURS, STYLES, new_figure, plain
-from colbert_lab.audit.contamination import Contamination
+from colbert_lab.analysis.figures import COLOURS, STYLES, new_figure, plain
 from colbert_lab.audit.findings import Findings
 from colbert_lab.audit.lengths import Lengths, count_split, lengths_of
+from colbert_lab.audit.overlaps import Contamination
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Role, Split
 from colbert_lab.model.tokenizer import StudentTokenizer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from colbert_lab.audit.contamination import Contamination, Found
 from colbert_lab.audit.findings import DataFindings, Findings, PhaseFindings
 from colbert_lab.audit.lengths import Lengths
+from colbert_lab.audit.overlaps import Contamination, Found
 from colbert_lab.base.layout import Table
 
 SHOWN = 10  # matches of one kind and split that are listed; audit.json has all

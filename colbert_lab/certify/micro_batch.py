@@ -1,19 +1,42 @@
-"""A micro-batch of a phase, computed as training does it and the plain way."""
+"""A micro-batch of a phase, computed as training does it, the plain way, and by two processes of this machine's CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessException, start_processes
+from torch.nn.parallel import DistributedDataParallel
 
+from colbert_lab.base.errors import InputError
 from colbert_lab.certify import as_trained
 from colbert_lab.certify.as_trained import FULL, Embedded, Step
 from colbert_lab.certify.reference import Reference, Truth
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.encode import autocast
+from colbert_lab.model.formats.own import load_student, save_student
+from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Examples
+from colbert_lab.training.data import Batch
+from colbert_lab.training.module import StudentModule
+from colbert_lab.training.phase import training_module
+from colbert_lab.training.precision import prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
 
 
@@ -109,3 +132,118 @@ class MicroBatch:
         """The same of the reference."""
         found = [self.truth.lists] if self.lists else []
         return found if self.truth.matrix is None else [*found, self.truth.matrix]
+
+
+WORLD = 2
+PATIENCE = timedelta(minutes=10)  # for a process that waits for the other
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A micro-batch and how it is shared.
+
+    Attributes:
+        phase: how to train; without its data, which the processes do not need.
+        shares: what each process works on.
+        recompute: see :func:`colbert_lab.training.phase.training_module`.
+    """
+
+    phase: PreparedPhase
+    shares: Sequence[Batch]
+    recompute: bool
+
+
+def shared(phase: PreparedPhase, k: int, recompute: bool) -> Shared | None:
+    """Micro-batch k as two processes share it; None where they cannot share it equally."""
+    if phase.batches.batch_size % WORLD:
+        return None
+    shares = [phase.batches.share(rank, WORLD)[k] for rank in range(WORLD)]
+    bare = replace(phase, batches=None, tokenizer=None)  # type: ignore[arg-type]  # not read by training_module
+    return Shared(bare, shares, recompute)
+
+
+class _Step(nn.Module):
+    """A training step as a forward pass, which is what data-parallel training wraps."""
+
+    def __init__(self, module: StudentModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: Batch) -> Tensor:
+        with autocast(batch.keys_N.device, FULL):
+            return self.module.training_step(batch, 0)
+
+
+def work(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[Shared]) -> None:
+    """What each of the processes does; the first one writes loss and gradients of every task.
+
+    Args:
+        rank: its number.
+        folder: where the student is, and where the results go.
+        attention: attention implementation of the student.
+        threads: CPU threads of a process.
+        tasks: what to compute.
+    """
+    prepare_torch(threads)
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
+    if loopback is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD, timeout=PATIENCE
+    )
+    model = load_student(Path(folder) / "student", attention, trusted=True).model  # this command wrote it
+    for number, task in enumerate(tasks):
+        # What once was data-parallel keeps its hooks: every task has a copy of its own.
+        module = training_module(task.phase, copy.deepcopy(model), task.recompute).eval()
+        step = DistributedDataParallel(_Step(module))  # reduces gradients for as long as it lives
+        loss = step(task.shares[rank])
+        loss.backward()
+        mean = loss.detach() / WORLD
+        dist.all_reduce(mean)
+        if rank == 0:
+            found = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
+            plain = {name.removeprefix("model."): value.contiguous() for name, value in found.items()}
+            save_file(plain, Path(folder) / f"{number}.safetensors")
+            (Path(folder) / f"{number}.json").write_text(json.dumps(float(mean)), encoding="utf-8")
+    # Freeing a gloo group joins its thread while holding the interpreter's lock, which that thread may be waiting for
+    # to free its last piece of work (torch 2.13): leave without freeing anything.
+    dist.barrier()
+    os._exit(0)
+
+
+@contextmanager
+def two_processes(
+    student: Student, attention: str, tasks: Sequence[Shared]
+) -> Iterator[Callable[[int], Step]]:
+    """Have two processes compute the tasks.
+
+    Args:
+        student: on the CPU; its tokenizer is not used.
+        attention: attention implementation of the student.
+        tasks: what to compute.
+
+    Yields:
+        What reads the result of a task by its number.
+
+    Raises:
+        InputError: two processes cannot work together here.
+    """
+    with tempfile.TemporaryDirectory(prefix="colbert_lab-certify-") as name:
+        folder = Path(name)
+        save_student(student, folder / "student")
+        threads = max(1, torch.get_num_threads() // WORLD)
+        arguments: tuple[Any, ...] = (name, attention, threads, list(tasks))
+        try:
+            start_processes(work, args=arguments, nprocs=WORLD, start_method="spawn")
+        except ProcessException as error:
+            lines = str(error).strip().splitlines()
+            raise InputError(
+                f"certify.checks: gathering: two processes cannot work together here ({lines[-1]}); leave gathering "
+                "out if this machine trains with one process"
+            ) from error
+
+        def read(number: int) -> Step:
+            loss = float(json.loads((folder / f"{number}.json").read_text(encoding="utf-8")))
+            return Step(loss, load_file(folder / f"{number}.safetensors"))
+
+        yield read

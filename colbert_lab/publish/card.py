@@ -18,9 +18,8 @@ from colbert_lab.base.outside import one_line, printable
 from colbert_lab.evaluation.measures import own_kind
 from colbert_lab.model.colbert import count_parameters
 from colbert_lab.publish.converting import PROBES, Conversion, notes
-from colbert_lab.publish.history import History
+from colbert_lab.publish.history import History, Names
 from colbert_lab.publish.metadata import LIBRARIES, OURS, Claims, card_data, main_records
-from colbert_lab.publish.names import Names
 from colbert_lab.publish.origin import lineage, made_with, unknown
 from colbert_lab.publish.recipe import command, data_lines, experiment, recipe_table, start_table
 from colbert_lab.records.records import Record

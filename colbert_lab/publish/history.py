@@ -1,22 +1,64 @@
-"""Where a student comes from: the run that trained it, read from the run's own files."""
+"""Where a student comes from: the run that trained it, read from its files, and names that tell of no machine."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PHASE_FILE
-from colbert_lab.publish.names import PACKAGE, Names
 from colbert_lab.records.lineage import ENVIRONMENT_FILE
 from colbert_lab.records.records import RECORDS_FILE, Record, read_records
 from colbert_lab.records.run_directory import STATUS_FILE
 from colbert_lab.records.run_files import Environment, PhaseFacts, Status, needed_config
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""``OWNER/NAME``, as the hub has it."""
+PACKAGE = "package:"
+# A path in running text: from the root, from home, or from a folder above. "https://x/y" and "tokens/s" are none.
+_IN_TEXT = re.compile(r"(?<![\w:/.~@-])(?:~|\.{1,2})?/[^\s/'\"`,;:()\[\]{}|]+(?:/[^\s/'\"`,;:()\[\]{}|]+)*/?")
+_WORD = re.compile(r"[^\s()\[\]{},;:='\"`|]*/[^\s()\[\]{},;:='\"`|]+")
+
+
+class Names:
+    """Tells hub ids from paths, which a relative path such as ``outputs/student`` can look like.
+
+    Args:
+        bases: folders that relative paths may start from; what is there is a path.
+    """
+
+    def __init__(self, bases: Sequence[Path]) -> None:
+        self.bases = tuple(bases)
+
+    def hub_id(self, name: str) -> str | None:
+        """The name itself where it is the id of something on the hub, else None."""
+        if not HUB_ID.fullmatch(name) or Path(name).suffix in (".json", ".jsonl", ".tsv", ".txt", ".parquet"):
+            return None
+        # The first part alone tells too: the run may be older than what is left in the folder.
+        return None if any((base / PurePath(name).parts[0]).is_dir() for base in self.bases) else name
+
+    def short(self, name: str) -> str:
+        """A hub id or ``package:`` name as it is, the last part of a path, any other text without paths."""
+        if self.hub_id(name) or name.startswith(PACKAGE):
+            return name
+        if "/" in name and "://" not in name and not re.search(r"\s", name):
+            return PurePath(name).name
+        return self.text(name)
+
+    def text(self, text: str) -> str:
+        """Running text with the last parts of the paths in it that are written as such."""
+        return _IN_TEXT.sub(lambda found: PurePath(found[0]).name, text)
+
+    def words(self, text: str) -> str:
+        """Running text in which every word with a slash is a name: see :meth:`short`."""
+        return _WORD.sub(lambda found: self.short(found[0]), text)
+
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

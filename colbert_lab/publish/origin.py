@@ -11,8 +11,7 @@ import yaml
 from colbert_lab.analysis.rows import DEV_NAMES, split_details
 from colbert_lab.base.layout import Table, harmless, to_markdown
 from colbert_lab.base.outside import one_line
-from colbert_lab.publish.history import History
-from colbert_lab.publish.names import HUB_ID
+from colbert_lab.publish.history import HUB_ID, History
 from colbert_lab.publish.recipe import experiment
 
 CARD = "README.md"

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from colbert_lab.base.layout import Table
-from colbert_lab.publish.history import History
-from colbert_lab.publish.names import Names
+from colbert_lab.publish.history import History, Names
 
 NOT_SAID = ("_target_", "_partial_", "token_budget", "accelerator")
 """Settings of data and teachers that change nothing about the student, and the class, which is said first."""

@@ -23,19 +23,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from colbert_lab.analysis.sweep_table import (
-    BAD_INPUT,
-    BEFORE,
-    FAILED,
-    FINISHED,
-    STOPPED,
-    Cell,
-    cell_from_text,
-    cell_text,
-    read_cells,
-    sweep_table,
-    write_cell,
-)
 from colbert_lab.base import logs
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
@@ -45,7 +32,24 @@ from colbert_lab.records.identity import asked_hash, asked_where
 from colbert_lab.records.owner import executing
 from colbert_lab.records.read_back import headline
 from colbert_lab.records.run_directory import check_writable, find_finished
-from colbert_lab.run.cell_process import cell_command, check_launcher, needs_process, run_alone, told_cell
+from colbert_lab.run.cells import (
+    BAD_INPUT,
+    BEFORE,
+    FAILED,
+    FINISHED,
+    STOPPED,
+    Cell,
+    cell_command,
+    cell_from_text,
+    cell_text,
+    check_launcher,
+    needs_process,
+    read_cells,
+    run_alone,
+    sweep_table,
+    told_cell,
+    write_cell,
+)
 from colbert_lab.settings import check_name, command_of
 
 log = logging.getLogger("colbert_lab")
@@ -126,7 +130,7 @@ def swept_keys(config: DictConfig) -> tuple[str, ...]:
 
 
 def current_cell() -> Cell | None:
-    """The cell that this process executes, or is (see :mod:`colbert_lab.run.cell_process`); None outside a sweep."""
+    """The cell that this process executes, or is (see :mod:`colbert_lab.run.cells`); None outside a sweep."""
     return _state.cell
 
 

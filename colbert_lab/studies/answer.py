@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from colbert_lab.base.layout import Table
-from colbert_lab.studies.commands import shown, student_folder
 from colbert_lab.studies.evidence import Finding, findings, runs_of, verdict
 from colbert_lab.studies.figures import Picture, pictures
 from colbert_lab.studies.rows import read_rows
-from colbert_lab.studies.study import Cell, Study
-from colbert_lab.studies.study_run import StudyRun
+from colbert_lab.studies.study import Cell, Study, shown, student_folder
+from colbert_lab.studies.study_runs import StudyRun
 from colbert_lab.studies.tables import cells_table, claims_table, phases_table, runs_table
 
 

@@ -15,7 +15,7 @@ from colbert_lab.records.records import Record, read_records
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import Environment, PhaseFacts, SplitFacts, read_protocols
 from colbert_lab.studies.study import Cell, Study, Term
-from colbert_lab.studies.study_run import STUDENT, Key, StudyRun, key_of, without_folders
+from colbert_lab.studies.study_runs import STUDENT, Key, StudyRun, key_of, without_folders
 
 if TYPE_CHECKING:
     import numpy as np

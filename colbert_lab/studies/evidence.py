@@ -18,7 +18,7 @@ from colbert_lab.evaluation.significance import LEVEL, Interval, Paired, holm
 from colbert_lab.records.means import interval_of, paired
 from colbert_lab.records.records import EXACT
 from colbert_lab.studies.study import Claim, Study, Term
-from colbert_lab.studies.study_run import STUDENT, Key, StudyRun
+from colbert_lab.studies.study_runs import STUDENT, Key, StudyRun
 
 if TYPE_CHECKING:
     import numpy as np

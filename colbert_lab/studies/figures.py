@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from colbert_lab.analysis.configurations import Configuration
-from colbert_lab.analysis.figures.curves import COLOURS, new_figure, plain
-from colbert_lab.analysis.figures.pareto import plot_quality_cost
+from colbert_lab.analysis.figures import COLOURS, new_figure, plain
 from colbert_lab.analysis.pareto import quality_cost
+from colbert_lab.analysis.pareto_views import plot_quality_cost
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import printable
 from colbert_lab.evaluation.measures import measure_title
-from colbert_lab.studies.chains import configurations
 from colbert_lab.studies.evidence import Finding, value_of
-from colbert_lab.studies.lineage_graph import lineage_svg
+from colbert_lab.studies.lineage import configurations, lineage_svg
 from colbert_lab.studies.study import Study, Term
-from colbert_lab.studies.study_run import StudyRun
+from colbert_lab.studies.study_runs import StudyRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

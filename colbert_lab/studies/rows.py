@@ -18,9 +18,8 @@ from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import lines_of, parse_json, problem
 from colbert_lab.records.records import Record
-from colbert_lab.studies.belonging import checked_together, in_order
 from colbert_lab.studies.study import Study
-from colbert_lab.studies.study_run import (
+from colbert_lab.studies.study_runs import (
     PER_QUERY,
     RESULTS,
     RUNS,
@@ -29,6 +28,8 @@ from colbert_lab.studies.study_run import (
     RunLine,
     StudyRun,
     ValuesLine,
+    checked_together,
+    in_order,
 )
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from colbert_lab.analysis.rows import SYSTEM_TITLES
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.evaluation.measures import measure_title
-from colbert_lab.studies.chains import chain
 from colbert_lab.studies.evidence import BASELINES, Finding, Value, runs_of, value_of
+from colbert_lab.studies.lineage import chain
 from colbert_lab.studies.study import Study, Term
-from colbert_lab.studies.study_run import Key, StudyRun
+from colbert_lab.studies.study_runs import Key, StudyRun
 
 RULE = (
     "difference: the tested number with its 95% paired bootstrap interval over queries, each query averaged over the "

@@ -11,7 +11,7 @@ from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.explain.matches import explain
 from colbert_lab.explain.page import to_html
-from colbert_lab.explain.terminal import print_explanation
+from colbert_lab.explain.tables import print_explanation
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.model.unread import check_student_knows
 from colbert_lab.records.identity import protocol_hash

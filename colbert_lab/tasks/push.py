@@ -17,9 +17,8 @@ from colbert_lab.base.layout import print_tables
 from colbert_lab.model.formats.known import check_target, folder_of
 from colbert_lab.publish.card import FILE, Subject, model_card
 from colbert_lab.publish.converting import convert, free_folder, notes
-from colbert_lab.publish.history import History, find_history
+from colbert_lab.publish.history import HUB_ID, History, find_history
 from colbert_lab.publish.metadata import Claims
-from colbert_lab.publish.names import HUB_ID
 from colbert_lab.publish.origin import parent_license, parents
 from colbert_lab.publish.upload import check_hub, upload
 from colbert_lab.settings import Command

@@ -11,7 +11,7 @@ from colbert_lab.base.outside import one_line
 from colbert_lab.records.run_directory import check_writable, output_file
 from colbert_lab.settings import Command
 from colbert_lab.studies.answer import answer
-from colbert_lab.studies.page import to_html
+from colbert_lab.studies.pages import to_html
 from colbert_lab.studies.reading import read_study
 
 log = logging.getLogger("colbert_lab")

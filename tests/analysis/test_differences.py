@@ -9,9 +9,13 @@ import pytest
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 
 from colbert_lab.analysis.configurations import Configuration, group
-from colbert_lab.analysis.difference_table import contest_sentences, difference_sentences, difference_table
+from colbert_lab.analysis.difference_views import (
+    contest_sentences,
+    difference_sentences,
+    difference_table,
+    plot_differences,
+)
 from colbert_lab.analysis.differences import Differences, contest, query_differences, side
-from colbert_lab.analysis.figures.differences import plot_differences
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus, Ranking, Split
 from colbert_lab.evaluation.measures import PerQuery

@@ -9,9 +9,13 @@ import pytest
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 
 from colbert_lab.analysis.configurations import Configuration, group
-from colbert_lab.analysis.figures.pareto import plot_quality_cost
 from colbert_lab.analysis.pareto import quality_cost
-from colbert_lab.analysis.pareto_table import cost_text, quality_cost_sentences, quality_cost_table
+from colbert_lab.analysis.pareto_views import (
+    cost_text,
+    plot_quality_cost,
+    quality_cost_sentences,
+    quality_cost_table,
+)
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.runs import find_runs
 from tests.records.run_folders import MEASURE, write_run

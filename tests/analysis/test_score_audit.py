@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 
-from colbert_lab.analysis.figures.audit import plot_scores, plot_truncation
+from colbert_lab.analysis.figures import plot_scores, plot_truncation
 from colbert_lab.analysis.score_audit import ranked_scores, score_sentences, score_table, training_table
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus, Ranking, Split

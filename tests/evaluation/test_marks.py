@@ -14,7 +14,7 @@ from colbert_lab.analysis.ablation import ablation_table, conclusions
 from colbert_lab.analysis.compare import compare_runs
 from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
 from colbert_lab.analysis.configurations import group
-from colbert_lab.analysis.difference_table import difference_sentences
+from colbert_lab.analysis.difference_views import difference_sentences
 from colbert_lab.analysis.differences import query_differences, side
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.latex import to_latex

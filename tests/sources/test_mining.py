@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from colbert_lab.analysis.mine_table import REASONS
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.sources.choosing import Mining, PositiveAware
 from colbert_lab.sources.list_candidates import query_generator
 from colbert_lab.sources.mined import Finishing, Mined
 from colbert_lab.sources.mining import Miner
+from colbert_lab.tasks.mine import REASONS
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from tests.teachers.support import Given, Hashed
 

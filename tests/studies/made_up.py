@@ -11,11 +11,11 @@ import yaml
 
 from colbert_lab.records.identity import factors
 from colbert_lab.records.records import Record
+from colbert_lab.studies.pages import BEGIN, END
 from colbert_lab.studies.reading import read_study
-from colbert_lab.studies.readme import BEGIN, END
 from colbert_lab.studies.rows import write_rows
 from colbert_lab.studies.study import Study
-from colbert_lab.studies.study_run import Key, StudyRun
+from colbert_lab.studies.study_runs import Key, StudyRun
 
 QUERIES = tuple(f"query {n}" for n in range(200))
 BASE = np.random.default_rng(7).uniform(0.2, 0.8, len(QUERIES)).round(6)

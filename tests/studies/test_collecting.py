@@ -14,7 +14,7 @@ from colbert_lab.records.records import read_records, rewrite_records
 from colbert_lab.records.run_files import add_protocol
 from colbert_lab.studies.collecting import Check, check_table, collect
 from colbert_lab.studies.reading import read_study
-from colbert_lab.studies.study_run import StudyRun
+from colbert_lab.studies.study_runs import StudyRun
 from tests.records.run_folders import BASE, QUERIES, write_run
 from tests.studies.made_up import GAINS, made_run, write_study
 

@@ -16,7 +16,7 @@ from colbert_lab.evaluation.significance import Paired, bootstrap_interval, holm
 from colbert_lab.studies.evidence import FAILS, HOLDS, OPEN, Finding, findings, value_of, verdict
 from colbert_lab.studies.rows import read_rows, write_rows
 from colbert_lab.studies.study import Claim, Term
-from colbert_lab.studies.study_run import Key, StudyRun
+from colbert_lab.studies.study_runs import Key, StudyRun
 from colbert_lab.studies.tables import claims_table
 from tests.records.run_folders import MEASURE, write_run
 from tests.studies.made_up import BASE, made_run, made_study

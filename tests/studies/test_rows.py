@@ -14,7 +14,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.records.records import read_records
 from colbert_lab.studies.rows import read_rows, whole_rows, with_run, write_rows
 from colbert_lab.studies.study import Study
-from colbert_lab.studies.study_run import PER_QUERY, RESULTS, RUNS, StudyRun
+from colbert_lab.studies.study_runs import PER_QUERY, RESULTS, RUNS, StudyRun
 from tests.studies.made_up import GAINS, made_run, made_study
 
 

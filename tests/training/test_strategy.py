@@ -16,7 +16,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.run import resuming
-from colbert_lab.run.cell_process import needs_process
+from colbert_lab.run.cells import needs_process
 from colbert_lab.run.scheduling import PhaseIdentity, check_schedule
 from colbert_lab.settings import Settings
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
