@@ -21,10 +21,9 @@ from colbert_lab.evaluation.protocol import log_prompts, search_protocol, studen
 from colbert_lab.model.encode import encode
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import CorpusEncoding, Keeping, document_side, release
-from colbert_lab.search.exact import tie_ranks
+from colbert_lab.search.exact import excluded_rows, list_rows, search_depth, tie_ranks, without_excluded
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.search.modes import Indexes, Searched
-from colbert_lab.search.split_rows import excluded_rows, list_rows, search_depth, without_excluded
 from colbert_lab.text.contents import identity
 
 FirstStage = Callable[[str, int], Ranking]
@@ -259,7 +258,7 @@ class Evaluator:
         """Measure a ranking that another system made (BM25, a teacher).
 
         Its excluded documents are dropped here, so it has to be searched as deep as
-        :func:`colbert_lab.search.split_rows.search_depth` says.
+        :func:`colbert_lab.search.exact.search_depth` says.
         """
         return self._measured(key, EXACT, ranking, protocol, seconds)
 

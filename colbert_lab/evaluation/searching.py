@@ -16,9 +16,9 @@ from colbert_lab.base.types import Ranking, Split, Variant
 from colbert_lab.evaluation.evaluator import Evaluator, FirstStage
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import Keeping
+from colbert_lab.search.exact import search_depth
 from colbert_lab.search.mode import STORED, Muvera, Plaid, SearchMode, SearchSettings, variants_of
 from colbert_lab.search.plaid import check_kept, check_plaid, check_probing
-from colbert_lab.search.split_rows import search_depth
 from colbert_lab.settings.groups import MODES, EvaluationSettings
 from colbert_lab.settings.typed import check_used, instantiated, made
 from colbert_lab.teachers.revision import identified

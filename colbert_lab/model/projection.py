@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.model.heads import Head
+from colbert_lab.model.colbert import Head
 from colbert_lab.text.contents import code_id
 
 KEY = "student.head"

@@ -17,8 +17,7 @@ from colbert_lab.model.backbone import (
     quiet_transformers,
     random_backbone,
 )
-from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.heads import Head, head_shapes, widen
+from colbert_lab.model.colbert import ColBERT, Head, head_shapes, widen
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules
 
@@ -53,7 +52,7 @@ class NewStudent:
         bias: whether the head has a bias (the published ColBERT heads have none).
         dropout: the backbone's dropout rate while training; None keeps its own.
         attention: attention implementation of transformers.
-        head: the other settings of the head, see :func:`colbert_lab.model.heads.head_shapes`, or those of a
+        head: the other settings of the head, see :func:`colbert_lab.model.colbert.head_shapes`, or those of a
             :class:`~colbert_lab.model.projection.Projection` with its ``_target_``; None for one layer.
         output: ``multi`` for one vector a token; ``single`` for one a text, the dense twin.
         pooling: ``mean`` or ``cls``, for ``single``.
@@ -255,7 +254,7 @@ def with_output(
 
 
 def widened(student: Student, dim: int) -> Student:
-    """The student with wider embeddings, see :func:`colbert_lab.model.heads.widen`.
+    """The student with wider embeddings, see :func:`colbert_lab.model.colbert.widen`.
 
     Raises:
         InputError: the head cannot be widened, or new dimensions are zero at encode time.

@@ -21,7 +21,7 @@ from colbert_lab.plan.encoding import (
     measure_search,
 )
 from colbert_lab.search.corpus import document_bytes
-from colbert_lab.search.split_rows import search_depth
+from colbert_lab.search.exact import search_depth
 
 Wanted = Mapping[str, Sequence[Variant]]
 

@@ -1,14 +1,18 @@
-"""Exact search, MaxSim of every query with every document in blocks of bounded memory, and reranking by MaxSim."""
+"""Exact search, MaxSim of every query with every document in blocks of bounded memory, and reranking by MaxSim.
+
+What a split asks of any search is here too: closed lists of documents, whose scores are those of reranking, and
+documents that are left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from colbert_lab.base.types import PackedEmbeddings
+from colbert_lab.base.types import PackedEmbeddings, Ranking, Split
 from colbert_lab.search.store import TokenStore
 
 BLOCK_VALUES = 4_194_304  # float32 similarities held at once: 16 MiB, what stays in a CPU's cache
@@ -190,3 +194,49 @@ def rerank(
         bar.update()
     bar.close()
     return all_scores, all_rows
+
+
+def list_rows(split: Split) -> list[Tensor]:
+    """The candidates of each query as row numbers of the corpus, int64 [K], in the order of ``split.queries``."""
+    row_of = {name: row for row, name in enumerate(split.corpus.ids)}
+    lists: Mapping[str, Sequence[str]] = {query: sorted(split.candidates[query]) for query in split.queries}
+    return [torch.tensor([row_of[name] for name in names], dtype=torch.int64) for names in lists.values()]
+
+
+def search_depth(split: Split, depth: int) -> int:
+    """How deep to search so that ``depth`` documents are left when the excluded ones are gone.
+
+    Args:
+        split: what is searched.
+        depth: documents that a ranking keeps.
+    """
+    return depth + max(map(len, split.excluded.values()), default=0)
+
+
+def excluded_rows(split: Split) -> list[Tensor]:
+    """The excluded documents of each query as rows of the corpus, int64, in the order of ``split.queries``."""
+    row_of = {name: row for row, name in enumerate(split.corpus.ids)} if split.excluded else {}
+    gone = [[row_of[d] for d in split.excluded.get(query, ()) if d in row_of] for query in split.queries]
+    return [torch.tensor(rows, dtype=torch.int64) for rows in gone]
+
+
+def without_excluded(ranking: Ranking, excluded: Mapping[str, Collection[str]], depth: int) -> Ranking:
+    """Drop the excluded documents of each query, then cut.
+
+    Args:
+        ranking: what was retrieved, searched as deep as :func:`search_depth` says.
+        excluded: query id to document ids.
+        depth: documents that each list keeps.
+
+    Returns:
+        The shorter ranking; ``ranking`` itself when nothing is excluded.
+    """
+    if not excluded:
+        return ranking
+    documents, scores = [], []
+    for query_id, ids, values in zip(ranking.query_ids, ranking.document_ids, ranking.scores, strict=True):
+        gone = set(excluded.get(query_id, ()))
+        kept = [place for place, name in enumerate(ids) if name not in gone][:depth]
+        documents.append([ids[place] for place in kept])
+        scores.append([values[place] for place in kept])
+    return Ranking(ranking.query_ids, documents, scores)

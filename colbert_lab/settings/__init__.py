@@ -5,7 +5,7 @@ typed, frozen object, every value checked, or one line that says what is wrong.
 May import: ``base``.
 """
 
-from colbert_lab.settings.command import Command, command_of
+from colbert_lab.settings.typed import Command, command_of
 from colbert_lab.settings.whole import Settings, check_name, checked
 
 __all__ = ["Command", "Settings", "check_name", "checked", "command_of"]

@@ -18,7 +18,7 @@ MOST_DIMENSIONS = 65_536
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """See :func:`colbert_lab.model.heads.head_shapes`; a head with a ``_target_`` has the settings of its class."""
+    """See :func:`colbert_lab.model.colbert.head_shapes`; a head with a ``_target_`` has the settings of its class."""
 
     depth: int = whole(1, 64)
     width: float = number(above=0, high=64)

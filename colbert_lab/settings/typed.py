@@ -1,23 +1,22 @@
-"""Settings as frozen dataclasses, and what they name by ``_target_``, made from plain values."""
+"""Settings as frozen dataclasses, and what they name by ``_target_``, made from plain values; and a command."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING as DATACLASS_MISSING
-from dataclasses import field, fields, is_dataclass, make_dataclass
-from functools import cache, reduce
-from operator import or_
+from dataclasses import dataclass, fields, is_dataclass
 from pkgutil import resolve_name
-from types import GenericAlias, NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.checks import kinds_of
+from colbert_lab.settings.roles import texts
+from colbert_lab.settings.whole import APART, Settings, checked
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,35 +66,6 @@ def made(node: Any) -> Any:
     import hydra.utils  # reading runs and --help do not wait for it
 
     return hydra.utils.instantiate(node, _convert_="all")
-
-
-@cache
-def unfrozen(schema: type) -> type:
-    """The same dataclass with fields that can be set: OmegaConf merges nothing into a frozen one.
-
-    Args:
-        schema: a frozen dataclass of settings; what its fields hold may be such too.
-    """
-    hints = get_type_hints(schema)
-    return make_dataclass(
-        schema.__name__, [(each.name, _unfrozen(hints[each.name]), _default(each)) for each in fields(schema)]
-    )
-
-
-def _default(of: Any) -> Any:
-    factory = of.default_factory
-    if is_dataclass(factory) and isinstance(factory, type):
-        factory = unfrozen(factory)
-    return field(default=of.default) if factory is DATACLASS_MISSING else field(default_factory=factory)
-
-
-def _unfrozen(hint: Any) -> Any:
-    kinds = kinds_of(hint)
-    if len(kinds) > 1:
-        return reduce(or_, (None if kind is NoneType else _unfrozen(kind) for kind in kinds))
-    if get_origin(hint) is dict:
-        return GenericAlias(dict, (str, _unfrozen(get_args(hint)[1])))
-    return unfrozen(hint) if is_dataclass(hint) and isinstance(hint, type) else hint
 
 
 def check_used(
@@ -217,3 +187,72 @@ def instantiated(
         things[name] = instance_of(chosen, where, kind, what)
         _check_settings(things[name], where)
     return things
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command asks for.
+
+    Attributes:
+        settings: the whole config, checked and with every value filled in.
+        config: the same as plain dicts and lists, which ``config.yaml`` and hashes are made from.
+        overrides: what the user gave on the command line.
+        asked: ``config`` as it was asked for, before the precision of this machine took the place of ``auto``.
+    """
+
+    settings: Settings
+    config: Mapping[str, Any]
+    overrides: Sequence[str]
+    asked: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        config: DictConfig,
+        overrides: Sequence[str] = (),
+        given: Mapping[str, str] | None = None,
+        asked: Mapping[str, Any] | None = None,
+    ) -> Command:
+        """The command of a checked config.
+
+        Args:
+            config: what :func:`colbert_lab.settings.whole.checked` returned.
+            overrides: what the user gave on the command line.
+            given: texts by key, which take the place of its values.
+            asked: see :class:`Command`; None where that is the same.
+        """
+        values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+        values |= given or {}
+        plain = {key: value for key, value in values.items() if key not in APART}
+        return cls(typed(Settings, values), plain, tuple(overrides), plain if asked is None else asked)
+
+
+def command_of(
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    *,
+    targets: bool = True,
+    precision: Callable[[str, str], str] | None = None,
+) -> Command:
+    """Check what Hydra composed, and resolve it.
+
+    Args:
+        cfg: what Hydra composed; it stays as it is.
+        overrides: what the user gave on the command line.
+        targets: see :func:`colbert_lab.settings.whole.checked`.
+        precision: makes the precision of this machine of ``trainer.precision`` and ``trainer.accelerator``; None
+            leaves ``auto`` as it is.
+
+    Raises:
+        InputError: see :func:`colbert_lab.settings.whole.checked`.
+    """
+    cfg = copy.deepcopy(cfg)
+    given = {key: str(cfg[key]) for key in texts(Settings) if "." not in key and cfg[key] is not None}
+    for key in given:
+        cfg[key] = None  # "${" in a text is no interpolation
+    asked = Command.of(checked(cfg, targets), overrides, given)
+    if precision is None:
+        return asked
+    trainer = asked.settings.trainer
+    cfg.trainer.precision = precision(trainer.precision, trainer.accelerator)
+    return Command.of(checked(cfg, targets=False), overrides, given, asked.config)

@@ -9,10 +9,14 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import MISSING as DATACLASS_MISSING
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
+from functools import cache, reduce
 from itertools import takewhile
+from operator import eq, or_
 from pathlib import Path
+from types import GenericAlias, NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -40,7 +44,6 @@ from colbert_lab.settings.tasks import (
     PushSettings,
     ScoreSettings,
 )
-from colbert_lab.settings.typed import unfrozen
 
 PARTS = ("baselines", "retrievers", "members", "sources", "own_modes", "own_measures")
 """Mappings of several things by name, of which null takes one out."""
@@ -167,6 +170,35 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
     return config
 
 
+@cache
+def unfrozen(schema: type) -> type:
+    """The same dataclass with fields that can be set: OmegaConf merges nothing into a frozen one.
+
+    Args:
+        schema: a frozen dataclass of settings; what its fields hold may be such too.
+    """
+    hints = get_type_hints(schema)
+    return make_dataclass(
+        schema.__name__, [(each.name, _unfrozen(hints[each.name]), _default(each)) for each in fields(schema)]
+    )
+
+
+def _default(of: Any) -> Any:
+    factory = of.default_factory
+    if is_dataclass(factory) and isinstance(factory, type):
+        factory = unfrozen(factory)
+    return field(default=of.default) if factory is DATACLASS_MISSING else field(default_factory=factory)
+
+
+def _unfrozen(hint: Any) -> Any:
+    kinds = kinds_of(hint)
+    if len(kinds) > 1:
+        return reduce(or_, (None if kind is NoneType else _unfrozen(kind) for kind in kinds))
+    if get_origin(hint) is dict:
+        return GenericAlias(dict, (str, _unfrozen(get_args(hint)[1])))
+    return unfrozen(hint) if is_dataclass(hint) and isinstance(hint, type) else hint
+
+
 def _from_home(values: Any, name: str = "") -> Any:
     """Plain values with the home folder in place of the ``~`` that a path begins with."""
     if isinstance(values, dict):
@@ -234,13 +266,7 @@ def nearest(key: str, cfg: DictConfig) -> str | None:
     keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
     *parents, last = key.split(".")
     alike = [other for other in keys if other.split(".")[-1] == last and other != key]
-    shared = {
-        other: sum(
-            1
-            for _ in takewhile(lambda pair: pair[0] == pair[1], zip(parents, other.split("."), strict=False))
-        )
-        for other in alike
-    }
+    shared = {other: sum(takewhile(bool, map(eq, parents, other.split(".")))) for other in alike}
     best = max(shared.values(), default=0)
     found = [other for other in alike if shared[other] == best and (best or not parents)]
     found = sorted(found, key=lambda other: (other.count("."), other)) or get_close_matches(key, keys, n=1)

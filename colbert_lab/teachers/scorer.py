@@ -15,8 +15,7 @@ from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.base.types import Corpus, Ranking, Split
-from colbert_lab.search.exact import tie_ranks, top_k
-from colbert_lab.search.split_rows import list_rows, search_depth
+from colbert_lab.search.exact import list_rows, search_depth, tie_ranks, top_k
 from colbert_lab.teachers.revision import identified
 
 QUERIES_AT_ONCE = 64

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, Role
+from colbert_lab.model.colbert import Head
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import FORMATS, load_checkpoint, save_checkpoint
-from colbert_lab.model.heads import Head
 from colbert_lab.model.maxsim import maxsim
 from colbert_lab.model.student import Student
 from tests.parity.formats_golden import Golden, goldens

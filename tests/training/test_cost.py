@@ -13,8 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
 from colbert_lab.base.types import Tokens
-from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.heads import Head, head_shapes
+from colbert_lab.model.colbert import ColBERT, Head, head_shapes
 from colbert_lab.plan.peaks import resident
 from colbert_lab.training import cost
 from colbert_lab.training.cost import (

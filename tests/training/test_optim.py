@@ -25,8 +25,7 @@ from transformers import (
 )
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.heads import Head, LayerShape
+from colbert_lab.model.colbert import ColBERT, Head, LayerShape
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import Optimization, make_optimizer, optimizer_factory
 from colbert_lab.training.phase_files import resume_point

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.colbert import ACTIVATIONS, Head, LayerShape
 from colbert_lab.model.formats.shared import fit, refuse
-from colbert_lab.model.heads import ACTIVATIONS, Head, LayerShape
 from colbert_lab.model.model_files import KEY, read_json, read_json_list, read_weights, value
 from colbert_lab.model.projection import ProjectionHead
 

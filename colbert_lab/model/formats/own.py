@@ -21,9 +21,8 @@ from safetensors.torch import save_file
 from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.backbone import backbone_from_config, check_finite, load_tokenizer
-from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.colbert import ColBERT, Head, head_from
 from colbert_lab.model.formats.shared import fit
-from colbert_lab.model.heads import Head, head_from
 from colbert_lab.model.model_files import KEY, read_json, read_weights, value
 from colbert_lab.model.projection import TARGET, ProjectionHead, described, head_named
 from colbert_lab.model.student import POOLINGS, Student, check_reading

@@ -24,8 +24,7 @@ from colbert_lab.model.backbone import (
     quiet_transformers,
     without_pooler,
 )
-from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.heads import Head
+from colbert_lab.model.colbert import ColBERT, Head
 from colbert_lab.model.model_files import KEY
 from colbert_lab.model.student import Student, check_attention, check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import normalizers
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.colbert import Head, LayerShape
 from colbert_lab.model.formats.modules import write_json
 from colbert_lab.model.formats.shared import (
     Parts,
@@ -32,7 +33,6 @@ from colbert_lab.model.formats.shared import (
     write_backbone,
     write_tokenizer,
 )
-from colbert_lab.model.heads import Head, LayerShape
 from colbert_lab.model.model_files import KEY, read_json, read_weights, value
 from colbert_lab.model.projection import ProjectionHead
 from colbert_lab.model.student import Student

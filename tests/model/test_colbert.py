@@ -1,4 +1,4 @@
-"""Heads of one and of several layers."""
+"""Heads of one and of several layers, of the ColBERT model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.colbert import Head, LayerShape, head_from, head_shapes, widen
 from colbert_lab.model.encode import encode
-from colbert_lab.model.heads import Head, LayerShape, head_from, head_shapes, widen
 from colbert_lab.model.student import widened
 from tests.conftest import sentences
 from tests.toy import new_student
