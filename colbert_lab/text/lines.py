@@ -1,7 +1,8 @@
 """Read text files, plain or gzipped, line by line, and the values on their lines.
 
 Every format of lines (JSON Lines, tab-separated values, TREC runs, judgments) is read here, so that all agree on what a
-line is: it ends at a line feed. A lone carriage return, a form feed or U+2028 is part of a text.
+line is: it ends at a line feed. A lone carriage return, a form feed or U+2028 is part of a text. What is wrong with a
+data set, of lines or not, is said in one line (:func:`reading`).
 """
 
 from __future__ import annotations
@@ -240,3 +241,37 @@ def as_score(value: Any, where: str) -> float:
     if not math.isfinite(score):
         raise InputError(f"{where}: the score {told(value)} is not a finite number; mend or remove the line")
     return score
+
+
+@contextmanager
+def reading(place: str, advice: str) -> Iterator[None]:
+    """Say in one line what is wrong with a data set.
+
+    Args:
+        place: config key and data set, for the message.
+        advice: what to do.
+
+    Raises:
+        InputError: instead of what the ``datasets`` library and those below it raise; one that is raised inside is
+            kept, with the config key before it.
+    """
+    import datasets
+    import pyarrow as pa
+    import yaml
+
+    # What a damaged card or footer ends in.
+    damaged = (TypeError, AttributeError, KeyError, AssertionError, RecursionError)
+    hub = (pa.ArrowException, yaml.YAMLError, datasets.exceptions.DatasetsError)
+    try:
+        yield
+    except (OSError, ValueError, OverflowError, *hub, *damaged) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is not None and str(cause).startswith(f"{place.partition('.')[0]}."):
+            raise cause from cause.__cause__
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error} {error.__cause__ or ''}".split())[:300]
+        raise InputError(
+            f"{place.split(': ')[0]}: {cause}" if cause else f"{place}: {reason}; {advice}"
+        ) from error

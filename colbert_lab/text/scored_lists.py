@@ -15,10 +15,10 @@ from colbert_lab.text.collections.beir import CORPUS, beir_documents, is_beir, l
 from colbert_lab.text.collections.text_files import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
 from colbert_lab.text.contents import data_id
 from colbert_lab.text.file_hashes import collection_files, files_id
-from colbert_lab.text.lines import as_id, as_text, ending, stem
+from colbert_lab.text.lines import as_id, as_text, ending, reading, stem
 from colbert_lab.text.list_rows import ROW_COLUMNS, ListRow, check_scores, parse_row, renamed, rows_of_scores
 from colbert_lab.text.list_store import open_lists, open_texts
-from colbert_lab.text.row_files import Row, reading
+from colbert_lab.text.row_files import Row
 from colbert_lab.text.rows.examples import ScoredLists
 from colbert_lab.text.tables import TRAIN, Rows, find_rows
 

@@ -24,9 +24,8 @@ import pyarrow as pa
 from colbert_lab.base.errors import InputError, named
 from colbert_lab.text.contents import HUB_ID, data_id
 from colbert_lab.text.file_hashes import folder_files
-from colbert_lab.text.kept_rows import ROWS_AT_ONCE, kept_rows, links, own_cache
 from colbert_lab.text.lines import ending
-from colbert_lab.text.row_files import Form, Row, rows_of_file
+from colbert_lab.text.row_files import ROWS_AT_ONCE, Form, Row, kept_rows, links, own_cache, rows_of_file
 
 if TYPE_CHECKING:
     import datasets

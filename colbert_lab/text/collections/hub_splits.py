@@ -12,8 +12,7 @@ from colbert_lab.base.types import Corpus, Split
 from colbert_lab.text.collections.beir import HELD_OUT, is_held_out
 from colbert_lab.text.collections.collection import Shared, build_corpus, check_unique, judged_split
 from colbert_lab.text.collections.text_files import Qrels, add_grade, as_grade
-from colbert_lab.text.lines import as_id, as_text
-from colbert_lab.text.row_files import reading
+from colbert_lab.text.lines import as_id, as_text, reading
 from colbert_lab.text.tables import Rows, find_rows
 
 

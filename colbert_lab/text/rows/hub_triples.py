@@ -15,9 +15,8 @@ import numpy as np
 from colbert_lab.base.errors import InputError, named
 from colbert_lab.text.contents import data_id
 from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.text.kept_rows import Stream, read_streams
-from colbert_lab.text.lines import as_id, ending, read_lines, stem
-from colbert_lab.text.row_files import Row, reading
+from colbert_lab.text.lines import as_id, ending, read_lines, reading, stem
+from colbert_lab.text.row_files import Row, Stream, read_streams
 from colbert_lab.text.rows.triples import BLOCK, DOCUMENT, ID, LABEL, NEGATIVE, QUERY, Triples, make_triples
 from colbert_lab.text.tables import Rows, find_rows
 
@@ -57,7 +56,7 @@ def load_triples(
         revision: commit, branch or tag of a dataset on the hub; None takes the newest.
         rows: most rows of a split, drawn with a fixed seed; None takes all.
         stream_to: read a stream instead of the whole dataset and keep its first ``rows`` shuffled rows in this folder,
-            see :func:`colbert_lab.text.kept_rows.read_streams`.
+            see :func:`colbert_lab.text.row_files.read_streams`.
         skip_empty: leave out rows with an empty text, without negatives, or with a label (or score) of 0 or below.
 
     Raises:

@@ -19,10 +19,9 @@ import datasets
 from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError, named
-from colbert_lab.text.kept_rows import kept_rows
-from colbert_lab.text.lines import as_id, as_text
+from colbert_lab.text.lines import as_id, as_text, reading
 from colbert_lab.text.list_rows import renamed
-from colbert_lab.text.row_files import reading
+from colbert_lab.text.row_files import kept_rows
 from colbert_lab.text.rows.triples import DOCUMENT, NEGATIVE, QUERY, Triples, make_triples
 from colbert_lab.text.tables import TRAIN, find_rows
 
