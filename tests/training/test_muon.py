@@ -11,8 +11,7 @@ import torch
 from transformers import AlbertConfig, AlbertModel
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.heads import Head, LayerShape
+from colbert_lab.model.colbert import ColBERT, Head, LayerShape
 from colbert_lab.settings.optimizer import MUON
 from colbert_lab.training.optim import make_optimizer, optimizer_factory
 from colbert_lab.training.schedules import make_scheduler
