@@ -74,13 +74,9 @@ def ablation_table(
         if found is not None and found.why:
             notes.append(f"{each.label}: {found.why}.")
         rows.append((*cells, *_cost_cells(each)))
-    return Table(
-        title=f"{measure_title(measure)} of {len(rows)} configuration{'s' if len(rows) != 1 else ''}",
-        columns=tuple(columns),
-        rows=tuple(rows),
-        verdicts=(),
-        notes=(*_how_to_read(configurations, reference), *notes),
-    )
+    title = f"{measure_title(measure)} of {len(rows)} configuration{'s' if len(rows) != 1 else ''}"
+    notes = [*_how_to_read(configurations, reference), *notes]
+    return Table(title, tuple(columns), tuple(rows), (), tuple(notes))
 
 
 def ablation_phases(configurations: Sequence[Configuration], measure: str) -> Table:
@@ -100,13 +96,9 @@ def ablation_phases(configurations: Sequence[Configuration], measure: str) -> Ta
                 cells = [*_factor_cells(each, factors), str(run.seed), phase]
                 cells += [NONE if value is None else f"{value:.4f}" for value in values]
                 rows.append((*cells, *_phase_cells(run, phase)))
-    return Table(
-        title=f"{measure_title(measure)} after each phase",
-        columns=(*factors, "seed", "phase", *splits, "steps", "seconds", "tokens", "trained by"),
-        rows=tuple(rows),
-        verdicts=(),
-        notes=("seconds and tokens are those of this phase alone, in whichever run trained it.",),
-    )
+    columns = (*factors, "seed", "phase", *splits, "steps", "seconds", "tokens", "trained by")
+    notes = ("seconds and tokens are those of this phase alone, in whichever run trained it.",)
+    return Table(f"{measure_title(measure)} after each phase", columns, tuple(rows), (), notes)
 
 
 def conclusions(

@@ -63,20 +63,12 @@ def _table(
         for number, published in enumerate(beside, start=1)
         if any(published.at(place) for place in by_place)
     ]
-    return Table(
-        title=f"{measure_title(measure)}{f', {mode} search' if mode != 'exact' else ''}: compared with "
-        f"{comparison.reference}",
-        columns=columns,
-        rows=tuple(cells),
-        verdicts=(),
-        notes=(
-            *_how_to_read(comparison, seeds),
-            *(f"{label} on {', '.join(splits)}: {note}." for (label, note), splits in said.items()),
-            *used,
-            *provenance(comparison.configurations),
-            *comparison.left_out,
-        ),
-    )
+    told = [f"{label} on {', '.join(splits)}: {note}." for (label, note), splits in said.items()]
+    behind = [*provenance(comparison.configurations), *comparison.left_out]
+    notes = (*_how_to_read(comparison, seeds), *told, *used, *behind)
+    search = f", {mode} search" if mode != "exact" else ""
+    title = f"{measure_title(measure)}{search}: compared with {comparison.reference}"
+    return Table(title, columns, tuple(cells), (), notes)
 
 
 def _cells(each: Compared) -> tuple[str, ...]:

@@ -63,18 +63,11 @@ def difference_table(found: Differences, n: int, text: Split | None = None) -> T
             firsts = [_first(ranking.get(query, ()), query, text) for ranking in rankings]
             rows.append((shown, *values, f"{found.values[k]:+.4f}", *firsts))
     notes = [f"A: {found.one.label}; B: {found.other.label}; values are {measure_title(found.measure)}."]
-    notes += (
-        ["✓: judged relevant; the rank in parentheses is that of the first relevant document."]
-        if text
-        else []
-    )
-    return Table(
-        title=f"Largest wins and losses on {found.split}",
-        columns=("query", "A", "B", "A - B", "A ranks first", "B ranks first"),
-        rows=tuple(rows),
-        verdicts=(),
-        notes=tuple(notes + _seeds(found)),
-    )
+    if text:
+        notes.append("✓: judged relevant; the rank in parentheses is that of the first relevant document.")
+    columns = ("query", "A", "B", "A - B", "A ranks first", "B ranks first")
+    title = f"Largest wins and losses on {found.split}"
+    return Table(title, columns, tuple(rows), (), (*notes, *_seeds(found)))
 
 
 def contest_sentences(found: Differences, met: Contest, text: Split) -> list[str]:

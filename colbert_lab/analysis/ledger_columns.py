@@ -17,6 +17,7 @@ from colbert_lab.records.identity import SHORT
 
 COMMIT = 8  # digits of a commit that are shown
 ERROR = 80  # characters of an error in a cell
+NOWHERE = Measured(None, None)
 Value = str | float | None
 
 
@@ -103,9 +104,7 @@ class Columns:
         if key in self._fixed:
             return self._fixed[key]
         if key in self.measures:
-            return _numbers(
-                key, key, lambda entry: entry.values.get(key, Measured(None, None)).after, "{:.4f}"
-            )
+            return _numbers(key, key, lambda entry: entry.values.get(key, NOWHERE).after, "{:.4f}")
         fitting = [key] if key in self.factors else [f for f in self.factors if f.endswith(f".{key}")]
         if len(fitting) > 1:
             raise InputError(f"{setting}: {key} may be {' or '.join(fitting)}; give the whole key")
@@ -128,7 +127,7 @@ class Columns:
         return self._headline(entry).after
 
     def _headline(self, entry: Entry) -> Measured:
-        return entry.values.get(self.about(entry) or "", Measured(None, None))
+        return entry.values.get(self.about(entry) or "", NOWHERE)
 
     def _all(self) -> Iterable[Column]:
         yield _plain("run", "run", lambda entry: entry.run_id)
@@ -143,9 +142,9 @@ class Columns:
         yield _plain("phase", "measured after", lambda entry: entry.phase)
         yield _moment("started", lambda entry: entry.started)
         yield _moment("ended", lambda entry: entry.ended)
-        yield _duration("seconds", "took", lambda entry: entry.seconds)
-        yield _duration("seconds_train", "training", lambda entry: entry.seconds_train)
-        yield _duration("seconds_reused", "reused", lambda entry: entry.seconds_reused)
+        yield _plain("seconds", "took", lambda entry: entry.seconds, clock)
+        yield _plain("seconds_train", "training", lambda entry: entry.seconds_train, clock)
+        yield _plain("seconds_reused", "reused", lambda entry: entry.seconds_reused, clock)
         yield _numbers("device_hours", "device hours", lambda entry: entry.device_hours, "{:.3f}")
         yield _numbers("tokens", "tokens", lambda entry: total(c.tokens for c in entry.own_costs), "{:,.0f}")
         yield _numbers("tflop", "TFLOP", _tflop, "{:,.1f}")
@@ -161,8 +160,8 @@ class Columns:
         yield _plain("task", "task", lambda entry: entry.task)
         yield _plain("hardware", "hardware", lambda entry: entry.hardware)
         yield _plain("host", "host", lambda entry: entry.host)
-        yield Column(
-            "error", "error", lambda entry: entry.error, lambda entry: shortened(entry.error or NONE, ERROR)
+        yield _plain(
+            "error", "error", lambda entry: entry.error, lambda error: shortened(error or NONE, ERROR)
         )
         yield _plain("path", "path", lambda entry: str(entry.path))
 
@@ -192,41 +191,34 @@ def _places(entries: Sequence[Entry]) -> dict[Any, Place]:
     }
 
 
-def _plain(key: str, title: str, value: Callable[[Entry], Value]) -> Column:
+def _plain(
+    key: str,
+    title: str,
+    value: Callable[[Entry], Value],
+    form: Callable[[Any], str] = str,
+    time: bool = False,
+) -> Column:
+    """A column whose cells show the value in a form of its own."""
+
     def shown(entry: Entry) -> str:
         found = value(entry)
-        return NONE if found is None else str(found)
+        return NONE if found is None else form(found)
 
-    return Column(key, title, value, shown)
+    return Column(key, title, value, shown, time)
 
 
 def _numbers(key: str, title: str, value: Callable[[Entry], float | None], form: str) -> Column:
-    def shown(entry: Entry) -> str:
-        found = value(entry)
-        return NONE if found is None else form.format(found)
-
-    return Column(key, title, value, shown)
+    return _plain(key, title, value, form.format)
 
 
 def _moment(key: str, value: Callable[[Entry], float | None]) -> Column:
-    def shown(entry: Entry) -> str:
-        found = value(entry)
-        return NONE if found is None else f"{datetime.fromtimestamp(found):%Y-%m-%d %H:%M}"
-
-    return Column(key, key, value, shown, time=True)
+    return _plain(key, key, value, lambda found: f"{datetime.fromtimestamp(found):%Y-%m-%d %H:%M}", time=True)
 
 
-def _duration(key: str, title: str, value: Callable[[Entry], float | None]) -> Column:
-    """Hours, minutes and seconds."""
-
-    def shown(entry: Entry) -> str:
-        found = value(entry)
-        if found is None:
-            return NONE
-        minutes, seconds = divmod(max(0, round(found)), 60)
-        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-    return Column(key, title, value, shown)
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: ``1:02:03``."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _factor(key: str, title: str) -> Column:

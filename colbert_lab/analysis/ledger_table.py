@@ -55,17 +55,11 @@ def ledger_table(
         (FACTORS, _factor_cells(entries, varied)) if key == FACTORS else _cells(columns, key, entries)
         for key in keys
     ]
-    return Table(
-        title=f"{len(entries):,} of {len(columns.entries):,} runs below {where}",
-        columns=tuple(title for title, _ in shown),
-        rows=tuple(zip(*(cells for _, cells in shown), strict=True)),
-        verdicts=(),
-        notes=(
-            *(text for key, text in MEANINGS.items() if key in keys and entries),
-            *_shared(entries),
-            *_remarks(columns, entries, keys),
-        ),
-    )
+    title = f"{len(entries):,} of {len(columns.entries):,} runs below {where}"
+    titles, cells = zip(*shown, strict=True)
+    meanings = [text for key, text in MEANINGS.items() if key in keys and entries]
+    notes = (*meanings, *_shared(entries), *_remarks(columns, entries, keys))
+    return Table(title, titles, tuple(zip(*cells, strict=True)), (), notes)
 
 
 def ledger_csv(columns: Columns, entries: Sequence[Entry], wanted: Sequence[str] | None) -> str:

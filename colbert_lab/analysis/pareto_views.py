@@ -24,22 +24,20 @@ def quality_cost_table(found: QualityCost) -> Table:
     """
     title, unit = COSTS[found.cost]
     best = found.best
-    rows = []
-    for point in found.points:
-        gap = NONE if point is best else str(_gap(point, best) or NONE)
-        rows.append(
-            (
-                point.title,
-                point.phase,
-                str(point.value.n),
-                cost_text(point.cost, found.cost),
-                _share(point.cost, best.cost),
-                _value(point),
-                _share(point.value.mean, best.value.mean),
-                "the best" if point is best else gap,
-                "yes" if point.on_front else "no",
-            )
+    rows = [
+        (
+            point.title,
+            point.phase,
+            str(point.value.n),
+            cost_text(point.cost, found.cost),
+            _share(point.cost, best.cost),
+            _value(point),
+            _share(point.value.mean, best.value.mean),
+            "the best" if point is best else str(_gap(point, best) or NONE),
+            "yes" if point.on_front else "no",
         )
+        for point in found.points
+    ]
     several = any(point.value.n > 1 for point in found.points)
     notes = [
         f"cost ({unit}): {title}, of all phases up to this one; a phase that another run had trained counts in "
@@ -54,13 +52,8 @@ def quality_cost_table(found: QualityCost) -> Table:
     ]
     columns = ["configuration", "after phase", "seeds", f"cost ({unit})", "of the best's cost"]
     columns += [measure_title(found.measure), "of the best", "difference to the best", "front"]
-    return Table(
-        title=f"{measure_title(found.measure)} on {found.split} against {title}",
-        columns=tuple(columns),
-        rows=tuple(rows),
-        verdicts=(),
-        notes=tuple(notes),
-    )
+    heading = f"{measure_title(found.measure)} on {found.split} against {title}"
+    return Table(heading, tuple(columns), tuple(rows), (), tuple(notes))
 
 
 def quality_cost_sentences(found: QualityCost) -> list[str]:

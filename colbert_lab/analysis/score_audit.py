@@ -68,23 +68,16 @@ def ranked_scores(
     """
     places = [(system, "", EXACT) for system in systems]
     for phase in (BEFORE, *run.phases):
-        record = next(
-            (r for r in run.records if (r.system, r.phase, r.split) == (STUDENT, phase, split)), None
-        )
-        if record is not None:
-            found = run.record(phase, split, record.measure)
+        own = [r for r in run.records if (r.system, r.phase, r.split) == (STUDENT, phase, split)]
+        if own:
+            found = run.record(phase, split, own[0].measure)
             places.append((STUDENT, phase, EXACT if found is None else found.variant))
     every = []
     for system, phase, variant in places:
         path = ranking_path(run.path, system, phase, split, variant)
         if path.is_file():
-            label = (
-                system
-                if system != STUDENT
-                else "student before training"
-                if phase == BEFORE
-                else f"after {phase}"
-            )
+            student = "student before training" if phase == BEFORE else f"after {phase}"
+            label = student if system == STUDENT else system
             every.append(_scores(label, system, read_ranking(path)[0], text))
     if not every:
         raise InputError(f"{run.run_id}: no rankings of {split}; it was measured on {', '.join(run.splits)}")
@@ -105,20 +98,15 @@ def score_table(every: list[Scores], split: str) -> Table:
             (found.label, f"{found.queries:,}", _spread(found.relevant), _spread(found.others), *shares)
         )
     depth = max(found.depth for found in every)
-    notes = [
+    notes = (
         f"Of the first {depth} documents of each query. relevant, others: mean ± standard deviation of the scores; "
         "their scale is each system's own, and MaxSim also grows with the tokens of the query.",
         "in the list: queries with a relevant document among them; told apart: pairs of a relevant document and "
         "another one of the same list in which the relevant one scores higher (50% is chance), mean over queries.",
         "Documents that nobody judged count as others.",
-    ]
-    return Table(
-        title=f"Scores in the rankings of {split}",
-        columns=("system", "queries", "relevant", "others", "in the list", "told apart"),
-        rows=tuple(rows),
-        verdicts=(),
-        notes=tuple(notes),
     )
+    columns = ("system", "queries", "relevant", "others", "in the list", "told apart")
+    return Table(f"Scores in the rankings of {split}", columns, tuple(rows), (), notes)
 
 
 def phase_facts(run: Run) -> dict[str, PhaseFacts]:
@@ -187,14 +175,8 @@ def _scores(label: str, system: str, ranking: Any, text: Split | None) -> Scores
     holding = 0
     for query, documents, scores in zip(ranking.query_ids, ranking.document_ids, ranking.scores, strict=True):
         grades = {} if text is None else text.qrels.get(query, {})
-        good = [
-            score for document, score in zip(documents, scores, strict=True) if grades.get(document, 0) > 0
-        ]
-        rest = [
-            score
-            for document, score in zip(documents, scores, strict=True)
-            if not grades.get(document, 0) > 0
-        ]
+        judged = [(grades.get(document, 0) > 0, s) for document, s in zip(documents, scores, strict=True)]
+        good, rest = ([score for is_good, score in judged if is_good == wanted] for wanted in (True, False))
         relevant += good
         others += rest
         holding += bool(good)

@@ -75,7 +75,6 @@ def _table(
     split: str, records: list[Record], variant: str, rows: Mapping[str, list[Row]], details: SplitFacts
 ) -> Table:
     measures = list(dict.fromkeys(record.measure for record in records))
-    mean_of: dict[str, float] = details.get("mean_of", {})
     shown = [row for row in rows[split] if row.system != "student" or row.variant == variant]
     notes = [row.note for row in shown if row.note]
     cells: list[tuple[str, ...]] = []
@@ -96,14 +95,10 @@ def _table(
             if earlier is students[0] and first is not None:
                 verdicts.append(_verdict(row.phase, earlier.phase, headline, split, first))
             notes += _protocol_note(row, earlier, headline)
-    compared = len(seen) > 1
-    return Table(
-        title=title_of(split, records, details),
-        columns=("system", *(measure_title(measure) for measure in measures)),
-        rows=tuple(cells),
-        verdicts=tuple(reversed(verdicts)),
-        notes=(*_how_to_read(compared, bool(mean_of)), *dict.fromkeys(notes)),
-    )
+    columns = ("system", *map(measure_title, measures))
+    notes = [*_how_to_read(len(seen) > 1, bool(details.get("mean_of"))), *dict.fromkeys(notes)]
+    title = title_of(split, records, details)
+    return Table(title, columns, tuple(cells), tuple(reversed(verdicts)), tuple(notes))
 
 
 def _verdict(phase: str, earlier: str, measure: str, split: str, found: Paired) -> str:
@@ -232,19 +227,15 @@ def search_table(
     columns = ["student", "search"]
     for measure in shown:
         columns += [measure_title(measure), "against exact"]
-    return Table(
-        title=f"Ways to search: {title_of(split, students, details)}",
-        columns=(*columns, "bytes/document", "index s", "ms/query"),
-        rows=tuple(cells),
-        verdicts=(),
-        notes=(
-            "against exact: minus exact search of the same student's float32 embeddings, paired by query, "
-            f"[low, high]: 95% bootstrap interval. {MARKS}",
-            "bytes/document: everything that is searched; index s: making it from the embeddings; ms/query: searching, "
-            "without encoding the query. What several ways share counts in the first.",
-            *dict.fromkeys(row.note for row in rows if row.note),
-        ),
+    notes = (
+        "against exact: minus exact search of the same student's float32 embeddings, paired by query, "
+        f"[low, high]: 95% bootstrap interval. {MARKS}",
+        "bytes/document: everything that is searched; index s: making it from the embeddings; ms/query: searching, "
+        "without encoding the query. What several ways share counts in the first.",
+        *dict.fromkeys(row.note for row in rows if row.note),
     )
+    title = f"Ways to search: {title_of(split, students, details)}"
+    return Table(title, (*columns, "bytes/document", "index s", "ms/query"), tuple(cells), (), notes)
 
 
 def _search_cost(record: Record) -> tuple[str, str, str]:

@@ -113,19 +113,11 @@ def audit(
     counted: dict[int, list[Counts]] = {}
     for each in data:
         texts = [training_text(source) for source in each.sources]
-        counted[id(each)] = [
-            count_training(text, tokenizer, scope.rows, seed + n) for n, text in enumerate(texts)
-        ]
-    return Findings(
-        name,
-        seed,
-        asdict(scope),
-        found,
-        [_phase(phase, counted[id(phase.data)], scope, seed) for phase in phases],
-        _evaluation(splits, tokenizer, scope, seed),
-        [*notes, *_notes(found, scope)],
-        drops,
-    )
+        counts = (count_training(text, tokenizer, scope.rows, seed + n) for n, text in enumerate(texts))
+        counted[id(each)] = list(counts)
+    of_phases = [_phase(phase, counted[id(phase.data)], scope, seed) for phase in phases]
+    evaluation, told = _evaluation(splits, tokenizer, scope, seed), [*notes, *_notes(found, scope)]
+    return Findings(name, seed, asdict(scope), found, of_phases, evaluation, told, drops)
 
 
 def _data(each: AuditedData, splits: Mapping[str, Split], scope: Scope, seed: int) -> DataFindings:
@@ -172,10 +164,9 @@ def _phase(phase: AuditedPhase, counts: Sequence[Counts], scope: Scope, seed: in
         lengths += lengths_of(source.name, each, phase.tokenizer)
     if len(sources) > 1:
         lengths += lengths_of("all sources", pooled(counts), phase.tokenizer)
+    asked: dict[str, Any] = {"key": phase.teacher_key, "n_way": phase.n_way, "most": scope.rows, "seed": seed}
     teachers = [
-        audit_teacher(
-            source, phase.teacher, key=phase.teacher_key, n_way=phase.n_way, most=scope.rows, seed=seed
-        )
+        audit_teacher(source, phase.teacher, **asked)
         for source in sources
         if phase.teacher is not None and isinstance(source, ScoredLists)
     ]
@@ -191,9 +182,8 @@ def _evaluation(
             asked = tokenizer.with_rules(**{rule: split.protocol.get(rule) for rule in RULES})
         except InputError as error:
             raise InputError(f"evaluation.splits.{key}.protocol: {error}") from error
-        lengths += lengths_of(
-            f"{key} ({split.dataset})", count_split(split, tokenizer, scope.rows, seed), asked
-        )
+        counts = count_split(split, tokenizer, scope.rows, seed)
+        lengths += lengths_of(f"{key} ({split.dataset})", counts, asked)
     return lengths
 
 

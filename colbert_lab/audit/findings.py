@@ -181,23 +181,14 @@ def _contaminated(data: DataFindings, drops: bool) -> Iterator[str]:
 
 def _of_split(label: str, each: Contamination, drops: bool) -> Iterator[str]:
     where = f"evaluation split {each.split} ({each.dataset})"
-    trained = {
-        place[2]
-        for match in each.queries.matches.values()
-        if match.exact
-        for place in match.places
-        if place[1] == "query"
-    }
+    exact = [match for match in each.queries.matches.values() if match.exact]
+    trained = {place[2] for match in exact for place in match.places if place[1] == "query"}
     if trained:
-        advice = (
-            "training leaves them out (drop_contamination=true)"
-            if drops
-            else "leave them out with drop_contamination=true"
-        )
+        kept = "leave them out with drop_contamination=true"
+        advice = "training leaves them out (drop_contamination=true)" if drops else kept
         yield f"{where}: {some_ids(sorted(trained))} training queries of {label} are in it; {advice}"
-    other = len(each.queries.matches) - len(
-        [m for m in each.queries.matches.values() if m.exact and any(p[1] == "query" for p in m.places)]
-    )
+    found = each.queries.matches.values()
+    other = sum(not (m.exact and any(place[1] == "query" for place in m.places)) for m in found)
     if other:
         yield (
             f"{where}: of its {each.queries.looked_at} queries, {other} {'more ' if trained else ''}are in the "

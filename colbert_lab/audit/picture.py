@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colbert_lab.analysis.figures import COLOURS, STYLES, new_figure, plain
 from colbert_lab.audit.findings import Findings
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 GREY = "#555555"
+NAMES = {"query": "queries", "document": "documents"}
+TEXT = 10  # points
 HEIGHT = 4.8  # inches of a row of panels
 FEW, MOST = 6, 24  # bars that fit beside another panel, and at all
 Bar = tuple[str, int, int, int]
@@ -66,9 +68,7 @@ def draw_audit(findings: Findings) -> Figure:
         for panel, axes in zip(
             row, part.subplots(1, len(row), squeeze=False, width_ratios=ratios)[0], strict=True
         ):
-            axes.grid(alpha=0.25)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
+            plain(axes)
             axes.tick_params(labelsize=10)
             panel(axes)
     return figure
@@ -82,7 +82,6 @@ def _legend(axes: Axes, columns: int = 1) -> None:
 def _lengths(axes: Axes, findings: Findings, role: Role) -> None:
     """One outline a phase, in share of texts, and the room for text as a line."""
     drawn: set[tuple[int, ...]] = set()
-    names = {"query": "queries", "document": "documents"}
     number = 0
     for phase in findings.phases:
         found = _pooled(phase.lengths, role)
@@ -99,14 +98,10 @@ def _lengths(axes: Axes, findings: Findings, role: Role) -> None:
             axes.bar(found.edges[:-1], values, width, align="edge", color=colour, alpha=0.6, linewidth=0)
         else:
             axes.stairs(values, found.edges, color=colour, linestyle=style, linewidth=1.6)
-        axes.axvline(
-            found.room + 0.5,
-            color=colour if len(findings.phases) > 1 else COLOURS[1],
-            linestyle=style if len(findings.phases) > 1 else "--",
-            linewidth=2,
-            label=f"{label}room for {found.room} of {found.length} tokens: {found.cut:.1%} cut, {found.lost:.1%} lost",
-        )
-    axes.set_title(f"Length of training {names[role]}", fontsize=12)
+        label += f"room for {found.room} of {found.length} tokens: {found.cut:.1%} cut, {found.lost:.1%} lost"
+        line = (colour, style) if len(findings.phases) > 1 else (COLOURS[1], "--")
+        axes.axvline(found.room + 0.5, color=line[0], linestyle=line[1], linewidth=2, label=label)
+    axes.set_title(f"Length of training {NAMES[role]}", fontsize=12)
     axes.set_xlabel("tokens of the text alone (last bin: all longer ones)", fontsize=11)
     axes.set_ylabel("share of texts (%)", fontsize=11)
     axes.set_xlim(left=0)
@@ -154,25 +149,12 @@ def _bars(findings: Findings) -> list[Bar]:
 def _contamination(axes: Axes, bars: Sequence[Bar]) -> None:
     for place, (_, exact, near, total) in enumerate(bars):
         shares = [100 * n / max(total, 1) for n in (exact, near)]
-        one = place == 0
-        axes.barh(place, shares[0], color=COLOURS[1], label="exact" if one else None)
-        axes.barh(
-            place,
-            shares[1],
-            left=shares[0],
-            color=COLOURS[5],
-            hatch="///",
-            edgecolor="white",
-            label="near (runs of words)" if one else None,
-        )
-        axes.annotate(
-            f"{exact:,} exact, {near:,} near of {total:,}",
-            (sum(shares), place),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=10,
-        )
+        labels = ("exact", "near (runs of words)") if place == 0 else (None, None)
+        axes.barh(place, shares[0], color=COLOURS[1], label=labels[0])
+        hatched: dict[str, Any] = {"color": COLOURS[5], "hatch": "///", "edgecolor": "white"}
+        axes.barh(place, shares[1], left=shares[0], label=labels[1], **hatched)
+        told, at = f"{exact:,} exact, {near:,} near of {total:,}", (sum(shares), place)
+        axes.annotate(told, at, xytext=(5, 0), textcoords="offset points", va="center", fontsize=TEXT)
     widest = max(100 * (exact + near) / max(total, 1) for _, exact, near, total in bars)
     axes.set_xlim(0, max(1.0, 1.7 * widest))
     axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100])
@@ -188,10 +170,6 @@ def _contamination(axes: Axes, bars: Sequence[Bar]) -> None:
 def _kinds(each: Contamination) -> list[tuple[str, tuple[int, int, int]]]:
     kinds = {"queries": each.queries, "documents": each.documents, "relevant documents": each.relevant}
     return [(kind, (found.exact, found.near, found.looked_at)) for kind, found in kinds.items()]
-
-
-NAMES = {"query": "queries", "document": "documents"}
-TEXT = 10
 
 
 def split_lengths(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from colbert_lab.audit.findings import DataFindings, Findings, PhaseFindings
 from colbert_lab.audit.lengths import Lengths
@@ -40,7 +41,7 @@ def _sources(findings: Findings) -> Table:
         queries = {each.source: each.queries for each in data.duplicates}
         rows += _heading(findings, phase)
         for each in phase.sources:
-            width = f"{each.fewest}" if each.fewest == each.most else f"{each.fewest} to {each.most}"
+            width = _range(each.fewest, each.most)
             weight = "by size" if each.weight is None else f"{each.weight:g}"
             cells = (f"{each.rows:,}", f"{queries[each.name]:,}", width, weight, f"{each.share:.1%}")
             rows.append((each.name, *cells))
@@ -118,15 +119,9 @@ def _contamination(findings: Findings) -> Table:
 
 
 def _split_row(each: Contamination) -> tuple[str, ...]:
-    def cells(found: Found) -> tuple[str, str]:
-        return f"{found.exact:,} of {found.looked_at:,}", f"{found.near:,}"
-
-    return (
-        f"{each.split} ({each.dataset})",
-        *cells(each.queries),
-        *cells(each.documents),
-        *cells(each.relevant),
-    )
+    kinds = (each.queries, each.documents, each.relevant)
+    cells = [(f"{found.exact:,} of {found.looked_at:,}", f"{found.near:,}") for found in kinds]
+    return (f"{each.split} ({each.dataset})", *chain.from_iterable(cells))
 
 
 def _matches(data: DataFindings) -> list[tuple[str, ...]]:
@@ -155,16 +150,13 @@ def _teachers(findings: Findings) -> Table:
     for phase in findings.phases:
         rows += _heading(findings, phase) if phase.teachers else []
         for each in phase.teachers:
-            sizes = (
-                f"{each.shortest}" if each.shortest == each.longest else f"{each.shortest} to {each.longest}"
-            )
             cells = (
                 f"{each.normalisation} / {each.temperature:g}",
                 f"{each.entropy:.4f}",
                 f"{each.one_hot:.1%}",
                 f"{each.uniform:.1%}",
                 f"{each.lists:,} of {each.of:,}",
-                sizes,
+                _range(each.shortest, each.longest),
                 "all" if each.n_way is None else str(each.n_way),
                 str(len(each.constant)),
                 f"{each.lowest:.4g} to {each.highest:.4g}",
@@ -185,17 +177,18 @@ def _alternatives(findings: Findings) -> list[Table]:
     for phase in findings.phases:
         for each in phase.teachers:
             temperatures = list(dict.fromkeys(float(a["temperature"]) for a in each.alternatives))
-            rows = [
-                (
-                    name,
-                    *(f"{a['entropy']:.4f}" for a in each.alternatives if a["normalisation"] == name),
-                )
-                for name in dict.fromkeys(str(a["normalisation"]) for a in each.alternatives)
-            ]
+            cells: dict[str, list[str]] = {}
+            for a in each.alternatives:
+                cells.setdefault(str(a["normalisation"]), []).append(f"{a['entropy']:.4f}")
+            rows = [(name, *entropies) for name, entropies in cells.items()]
             title = f"Teacher entropy with other settings: {each.source}, {phase.phase}"
             columns = ("normalisation", *(f"temperature {t:g}" for t in temperatures))
             tables.append(Table(title, columns, tuple(rows), (), ()))
     return tables
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _heading(findings: Findings, phase: PhaseFindings) -> list[tuple[str, ...]]:

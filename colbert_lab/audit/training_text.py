@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
@@ -53,41 +53,48 @@ class Hashes:
     document_id: Callable[[int], str]
 
 
-class TrainingText(Protocol):
-    """The texts of one source."""
+@dataclass(frozen=True)
+class TrainingText(ABC):
+    """The texts of one source.
+
+    Attributes:
+        source: its rows.
+    """
+
+    source: Examples
 
     @property
     def name(self) -> str:
         """What tables call the source."""
-        ...
+        return self.source.name
 
     def __len__(self) -> int:
-        """Number of rows."""
-        ...
-
-    def widths(self) -> np.ndarray:
-        """Documents of each row, int64."""
-        ...
-
-    def rows(self, numbers: np.ndarray | None = None) -> Iterator[Row]:
-        """The rows of these ascending numbers; None for all."""
-        ...
+        """Number of rows that are used."""
+        return len(self.source)
 
     def queries(self) -> Iterator[tuple[str, str]]:
-        """Id and text of every row's query."""
-        ...
+        """Id and text of every row's query, as training reads them."""
+        return self.source.training_queries()
 
+    @abstractmethod
+    def widths(self) -> np.ndarray:
+        """Documents of each row, int64."""
+
+    @abstractmethod
+    def rows(self, numbers: np.ndarray | None = None) -> Iterator[Row]:
+        """The rows of these ascending numbers; None for all."""
+
+    @abstractmethod
     def documents(self) -> Iterator[tuple[str, str]]:
         """Id and text of every document: each once where rows point into a corpus, else as often as it occurs."""
-        ...
 
+    @abstractmethod
     def n_documents(self) -> int:
         """How many ``documents`` gives."""
-        ...
 
+    @abstractmethod
     def hashes(self) -> Hashes:
         """Every text hashed; 8 bytes each are kept."""
-        ...
 
 
 def training_text(source: Examples) -> TrainingText:
@@ -117,23 +124,10 @@ def draw(size: int, most: int | None, *entropy: int) -> np.ndarray | None:
 
 
 @dataclass(frozen=True)
-class TripleText:
-    """Pairs and triples: a row holds its own texts.
-
-    Attributes:
-        source: the rows.
-    """
+class TripleText(TrainingText):
+    """Pairs and triples: a row holds its own texts."""
 
     source: Triples
-
-    @property
-    def name(self) -> str:
-        """The source's."""
-        return self.source.name
-
-    def __len__(self) -> int:
-        """Number of rows that are used."""
-        return len(self.source)
 
     def widths(self) -> np.ndarray:
         """The positive and as many negatives as are drawn from."""
@@ -162,10 +156,6 @@ class TripleText:
                 yield Row(str(block[ID][n] if ID in block else place), query, texts)
             start += len(block[QUERY])
 
-    def queries(self) -> Iterator[tuple[str, str]]:
-        """As training reads them."""
-        return self.source.training_queries()
-
     def documents(self) -> Iterator[tuple[str, str]]:
         """Every document of every row."""
         return (document for row in self.rows() for document in row.documents)
@@ -179,8 +169,8 @@ class TripleText:
         ids, queries, documents, ends = array("Q"), array("Q"), array("Q"), array("q")
         for row in self.rows():
             ids.append(text_hash(row.query_id))
-            queries.append(text_hash(normalised(row.query)))
-            documents.extend(text_hash(normalised(text)) for _, text in row.documents)
+            queries.append(_normal_hash(row.query))
+            documents.extend(_normal_hash(text) for _, text in row.documents)
             ends.append(len(documents))
 
         def row_of(number: int) -> Row:
@@ -203,23 +193,10 @@ class TripleText:
 
 
 @dataclass(frozen=True)
-class ListText:
-    """Score lists: rows point into a corpus, of which only the documents that occur in a list are training text.
-
-    Attributes:
-        source: the lists.
-    """
+class ListText(TrainingText):
+    """Score lists: rows point into a corpus, of which only the documents that occur in a list are training text."""
 
     source: ScoredLists
-
-    @property
-    def name(self) -> str:
-        """The source's."""
-        return self.source.name
-
-    def __len__(self) -> int:
-        """Number of lists."""
-        return len(self.source)
 
     def widths(self) -> np.ndarray:
         """Length of each list."""
@@ -240,10 +217,6 @@ class ListText:
             documents = [(corpus.ids[row], corpus.texts[row]) for row in self._best_first(n).tolist()]
             yield Row(source.query_ids[n], source.queries[n], documents)
 
-    def queries(self) -> Iterator[tuple[str, str]]:
-        """As training reads them."""
-        return self.source.training_queries()
-
     def documents(self) -> Iterator[tuple[str, str]]:
         """Every document that occurs in a list, once."""
         corpus = self.source.corpus
@@ -263,12 +236,8 @@ class ListText:
             members[end - int(widths[n]) : end] = np.searchsorted(self.used, self._best_first(n))
         return Hashes(
             _hashed(source.query_ids, len(self), text_hash),
-            _hashed(source.queries, len(self), lambda text: text_hash(normalised(text))),
-            _hashed(
-                (text for _, text in self.documents()),
-                len(self.used),
-                lambda text: text_hash(normalised(text)),
-            ),
+            _hashed(source.queries, len(self), _normal_hash),
+            _hashed((text for _, text in self.documents()), len(self.used), _normal_hash),
             members,
             ends,
             lambda number: source.query_ids[number],
@@ -279,6 +248,10 @@ class ListText:
         rows = np.asarray(self.source.documents[number])
         best = int(np.asarray(self.source.scores[number]).argmax())
         return np.concatenate([rows[best : best + 1], np.delete(rows, best)])
+
+
+def _normal_hash(text: str) -> int:
+    return text_hash(normalised(text))
 
 
 def _hashed(texts: Iterator[str] | Sequence[str], count: int, hash_of: Callable[[str], int]) -> np.ndarray:

@@ -41,22 +41,24 @@ class Limits:
     tolerances: Mapping[str, float]
 
 
+@dataclass(eq=False)
 class Certifier:
     """Checks the phases of a schedule.
 
-    Args:
+    Attributes:
         limits: what is checked.
         student: as it is before the first phase; its weights stay as they are.
         precision: what the config trains in, Lightning's name.
         device: where the student computes.
     """
 
-    def __init__(self, limits: Limits, student: Student, precision: str, device: torch.device) -> None:
-        self.limits = limits
-        self.student = student
-        self.precision = precision
-        self.device = device
-        self.attention = student.model.backbone.config._attn_implementation
+    limits: Limits
+    student: Student
+    precision: str
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.attention = self.student.model.backbone.config._attn_implementation
         self.notes: list[str] = []
         self.made: dict[str, str] = {}
         self.recompute: dict[str, bool] = {}
@@ -108,15 +110,12 @@ class Certifier:
                     "certify.queries: the checks need more memory than the device has; lower certify.queries "
                     f"(now {self.limits.queries}) or certify.documents (now {self.limits.documents})"
                 ) from error
+
+        def allowed(key: str | None) -> float:
+            return 0.0 if key is None else self.limits.tolerances[key]
+
         findings = [
-            Finding(
-                name,
-                each.check,
-                each.what,
-                each.value,
-                0.0 if each.tolerance is None else self.limits.tolerances[each.tolerance],
-                each.tolerance,
-            )
+            Finding(name, each.check, each.what, each.value, allowed(each.tolerance), each.tolerance)
             for name, differences in found.items()
             for each in largest(differences)
         ]

@@ -109,25 +109,14 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
         dtype = micro.reference.dtype
         plain_q = [queries[e.query].to(dtype, copy=True).requires_grad_() for e in micro.examples]
         plain_d = [documents[text].to(dtype, copy=True).requires_grad_() for text in names]
-        plain = torch.stack(
-            [
-                torch.stack([plain_maxsim(q, plain_d[n]) for n in row])
-                for q, row in zip(plain_q, wanted, strict=True)
-            ]
-        )
+        pairs = zip(plain_q, wanted, strict=True)
+        plain = torch.stack([torch.stack([plain_maxsim(q, plain_d[n]) for n in row]) for q, row in pairs])
         (plain * weights.to(dtype)).sum().backward()
-        yield Difference(
-            "maxsim", f"{of}: scores", relative(scores.detach(), plain.detach()), "float32.scores"
-        )
-        places = as_trained.columns(micro.batch, micro.examples)
-        yield Difference(
-            "maxsim",
-            f"{of}: gradient",
-            gradient_difference(
-                _gradients(embedded, places), {**_numbered("q", plain_q), **_numbered("d", plain_d)}
-            )[0],
-            "float32.gradient",
-        )
+        apart = relative(scores.detach(), plain.detach())
+        yield Difference("maxsim", f"{of}: scores", apart, "float32.scores")
+        ours = _gradients(embedded, as_trained.columns(micro.batch, micro.examples))
+        turned, _ = gradient_difference(ours, _numbered("q", plain_q) | _numbered("d", plain_d))
+        yield Difference("maxsim", f"{of}: gradient", turned, "float32.gradient")
 
 
 def _leaves(embedded: Embedded) -> Embedded:

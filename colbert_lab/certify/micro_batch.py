@@ -52,10 +52,11 @@ def positives_of(queries: Sequence[str], sources: Sequence[Examples]) -> dict[st
     return found
 
 
+@dataclass(eq=False)
 class MicroBatch:
     """A micro-batch of a phase, and what the checks compute of it; each thing once.
 
-    Args:
+    Attributes:
         phase: as :func:`~colbert_lab.certify.as_trained.cut_phase` made it.
         k: number of the micro-batch.
         model: the student's network.
@@ -64,25 +65,18 @@ class MicroBatch:
         recompute: whether the phase computes activations again.
     """
 
-    def __init__(
-        self,
-        phase: PreparedPhase,
-        k: int,
-        model: ColBERT,
-        reference: Reference,
-        precision: str,
-        recompute: bool,
-    ) -> None:
-        self.phase = phase
-        self.k = k
-        self.model = model
-        self.reference = reference
-        self.precision = precision
-        self.recompute = recompute
-        self.examples = phase.batches.examples(k)
-        self.batch = phase.batches[k].to(next(model.parameters()).device)
-        self.matrix = phase.objective.all_pairs
-        self.lists = phase.objective.lists
+    phase: PreparedPhase
+    k: int
+    model: ColBERT
+    reference: Reference
+    precision: str
+    recompute: bool
+
+    def __post_init__(self) -> None:
+        self.examples = self.phase.batches.examples(self.k)
+        self.batch = self.phase.batches[self.k].to(next(self.model.parameters()).device)
+        self.matrix = self.phase.objective.all_pairs
+        self.lists = self.phase.objective.lists
         self._steps: dict[str, Step] = {}
 
     @cached_property

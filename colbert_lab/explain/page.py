@@ -77,14 +77,8 @@ def style_sheet() -> str:
 
 
 def _rules(theme: Theme) -> str:
-    names = {
-        "paper": theme.paper,
-        "ink": theme.ink,
-        "soft": theme.soft,
-        "line": theme.line,
-        "mark": theme.mark,
-    }
-    variables = "; ".join(f"--{name}: {_hex(colour)}" for name, colour in names.items())
+    names = ("paper", "ink", "soft", "line", "mark")
+    variables = "; ".join(f"--{name}: {_hex(getattr(theme, name))}" for name in names)
     shades = [f".h{step} {{ background: {_hex(theme.shade(step))} }}" for step in range(STEPS)]
     return "\n".join([f":root {{ {variables} }}", *shades])
 
@@ -108,13 +102,8 @@ def to_html(
         heatmap: most similarities (query tokens x document tokens) that are shown all together.
         notes: what the reader has to know first.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=False,
-        finalize=_shown,
-    )
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_shown)
     scoring = explanation.similarity_QL[explanation.query.scoring][:, explanation.document.scoring]
     low, high = float(scoring.min()), float(scoring.max())
     return environment.get_template(TEMPLATE).render(
@@ -149,14 +138,11 @@ def _rows(explanation: Explanation, top: int, low: float, high: float) -> list[d
         match = of_token.get(position)
         row: dict[str, Any] = {"token": token, "match": match}
         if match is not None:
-            best = zip(match.documents[:top], match.similarities[:top], strict=True)
+            best = list(zip(match.documents, match.similarities, strict=True))[:top]
             row |= {
                 "bar": round(100 * max(match.best, 0.0) / highest) if highest > 0 else 0,
                 "share": matches.share(match),
-                "best": [
-                    (explanation.document.tokens[n], similarity, step_of(similarity, low, high))
-                    for n, similarity in best
-                ],
+                "best": [(explanation.document.tokens[n], s, step_of(s, low, high)) for n, s in best],
             }
         rows.append(row)
     return rows

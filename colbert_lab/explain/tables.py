@@ -63,12 +63,9 @@ def print_explanation(explanation: Explanation, top: int, console: Console | Non
             continue
         bar = "█" * round(BAR * max(match.best, 0.0) / highest) if highest > 0 else ""
         best = Text(", ").join(
-            _named(explanation.document.tokens[n]).append(
-                f" {similarity:.4f}", style="dim" if place else "bold"
-            )
-            for place, (n, similarity) in enumerate(
-                zip(match.documents[:top], match.similarities[:top], strict=True)
-            )
+            _named(explanation.document.tokens[n]).append(f" {value:.4f}", style="dim" if place else "bold")
+            for place, (n, value) in enumerate(zip(match.documents, match.similarities, strict=True))
+            if place < top
         )
         value = Text(f"{match.best:7.4f} ").append(bar, style=SHADES[-2].partition(" on ")[2])
         table.add_row(_named(token), value, Text(matches.share(match)), best)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
 
@@ -48,10 +48,11 @@ class EvaluationCost:
         return sum(self.seconds.values())
 
 
+@dataclass(eq=False)
 class EvaluationCosts:
     """Measures once, on the first corpus; then predicts for any split, length and prompt.
 
-    Args:
+    Attributes:
         evaluator: what a run evaluates with.
         texts: texts of a corpus to tokenize at most.
         batches: encoding batches to measure.
@@ -59,14 +60,14 @@ class EvaluationCosts:
         tick: called after each measurement.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, *, texts: int, batches: int, queries: int, tick: Callable[[], None]
-    ) -> None:
-        self.evaluator = evaluator
-        self.texts = texts
-        self.batches = batches
-        self.queries = queries
-        self.tick = tick
+    evaluator: Evaluator
+    _: KW_ONLY
+    texts: int
+    batches: int
+    queries: int
+    tick: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self._counts: dict[tuple[object, ...], TextCount] = {}
         self._measuring: dict[tuple[str, int], float] = {}
         self.encoded: Encoded | None = None

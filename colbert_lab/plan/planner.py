@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,11 @@ class Training:
     student: Path | None
 
 
+@dataclass(eq=False)
 class Planner:
     """Predicts the parts of a run, in the order of the run.
 
-    Args:
+    Attributes:
         limits: how much is measured.
         evaluator: of the run.
         known: (system, phase, split, variant) of what is measured already.
@@ -69,35 +70,24 @@ class Planner:
         disk: an existing folder on the disk of the run directory.
     """
 
-    def __init__(
-        self,
-        limits: Limits,
-        evaluator: Evaluator,
-        known: Known,
-        *,
-        device: torch.device,
-        processes: int,
-        nodes: int,
-        disk: Path,
-    ) -> None:
-        self.limits = limits
-        self.evaluator = evaluator
-        self.known = known
-        self.device = device
-        self.processes = processes
-        self.nodes = nodes
-        self.disk = disk
-        self.beside = max(1, processes // nodes)
-        self.room = room(device, limits.memory, self.beside)
+    limits: Limits
+    evaluator: Evaluator
+    known: Known
+    _: KW_ONLY
+    device: torch.device
+    processes: int
+    nodes: int
+    disk: Path
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.beside = max(1, self.processes // self.nodes)
+        self.room = room(self.device, limits.memory, self.beside)
         self.notes: list[str] = []
         self.bar: Any = None
         self.systems = BaselineCosts(self._tick)
         self.costs = EvaluationCosts(
-            evaluator,
-            texts=limits.texts,
-            batches=limits.encode,
-            queries=limits.queries,
-            tick=self._tick,
+            self.evaluator, texts=limits.texts, batches=limits.encode, queries=limits.queries, tick=self._tick
         )
         self._searching = 0  # peak memory of what was measured of an evaluation
 

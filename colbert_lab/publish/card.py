@@ -150,9 +150,8 @@ def _licence(subject: Subject, claims: Claims) -> str:
     if subject.parent_license is None:
         return f"{given} What the licence of the model it comes from says was not at hand when this card was written."
     licence, parent = subject.parent_license
-    return (
-        f"{given} The card of {subject.names.short(parent)}, where its weights come from, says `{licence}`."
-    )
+    source = subject.names.short(parent)
+    return f"{given} The card of {source}, where its weights come from, says `{licence}`."
 
 
 def _markdown(tables: Sequence[Table]) -> Markdown:
@@ -202,16 +201,7 @@ def protocol(history: History) -> str:
                 record.protocol_hash,
             )
         )
-    columns = (
-        "split",
-        "data set",
-        "its split",
-        "documents",
-        "queries",
-        "asked for",
-        "fingerprint",
-        "protocol",
-    )
+    heads = ("split", "data set", "its split", "documents", "queries", "asked for", "fingerprint", "protocol")
     notes = [
         f"Searched: {_listed(evaluation.get('mode', 'exact'))}; embeddings stored as "
         f"{_listed(evaluation.get('storage', 'float32'))}; rankings of {evaluation.get('depth')} documents; "
@@ -229,7 +219,7 @@ def protocol(history: History) -> str:
     headline = evaluation.get("headline")
     if headline:
         notes.append(f"`{headline}` is what sweeps choose by; it is no held-out number.")
-    table = Table("", columns, tuple(rows), (), tuple(notes))
+    table = Table("", heads, tuple(rows), (), tuple(notes))
     return to_markdown([table]).partition("\n\n")[2]
 
 
@@ -259,11 +249,7 @@ def _asked(found: Mapping[str, Any] | None) -> str:
 
 
 def _listed(value: Any) -> str:
-    return (
-        ", ".join(map(str, value))
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else str(value)
-    )
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _clean(table: Table, names: Names) -> Table:

@@ -112,9 +112,8 @@ def differences(one: Student, other: Student) -> dict[Role, float]:
     found: dict[Role, float] = {}
     for role in PROBES:
         ours, theirs = (_encoded(student, role) for student in (one, other))
-        same = (
-            ours.lengths_N.tolist() == theirs.lengths_N.tolist() and ours.emb_TD.shape == theirs.emb_TD.shape
-        )
+        lengths, sizes = ([each.lengths_N.tolist(), each.emb_TD.shape] for each in (ours, theirs))
+        same = lengths == sizes
         found[role] = float((ours.emb_TD - theirs.emb_TD).abs().max()) if same else float("inf")
     return found
 

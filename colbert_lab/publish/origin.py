@@ -27,16 +27,10 @@ def lineage(history: History) -> list[str]:
             reused = done.get("reused_from")
             where = f"reused from the run `{reused}`" if reused else "trained in this run"
             mismatch = done.get("prompt_mismatch")
-            prompts = (
-                f"; its prompts differ from its parent's ({mismatch}), as was allowed" if mismatch else ""
-            )
-            here.append(
-                harmless(
-                    one_line(
-                        f"phase `{phase}` of the run `{run.run_id}` ({experiment(run)}), {where}{prompts}"
-                    )
-                )
-            )
+            differ = f"; its prompts differ from its parent's ({mismatch}), as was allowed"
+            prompts = differ if mismatch else ""
+            told = f"phase `{phase}` of the run `{run.run_id}` ({experiment(run)}), {where}{prompts}"
+            here.append(harmless(one_line(told)))
         steps = [_beginning(run), *here, *steps] if run.parent is None else [*here, *steps]
     return steps
 
@@ -62,6 +56,7 @@ def made_with(history: History) -> str:
     versions = found.get("packages") or {}
     commit = found.get("commit")
     dirty = {True: ", with changes that are not committed", False: ", unchanged"}.get(found.get("dirty"), "")  # type: ignore[arg-type]
+    no_commit = "not recorded: it was not run from a checkout"
     seconds = sum(float(done["seconds"]) for done in history.outcomes.values())
     processes = next((done["devices"] for done in history.outcomes.values() if done.get("devices")), None)
     rows = (
@@ -70,10 +65,7 @@ def made_with(history: History) -> str:
         ("hardware", str(found.get("hardware") or "not recorded")),
         ("processes", str(processes or trainer.get("devices"))),
         ("precision", str(trainer.get("precision"))),
-        (
-            "commit of colbert_lab",
-            f"{commit}{dirty}" if commit else "not recorded: it was not run from a checkout",
-        ),
+        ("commit of colbert_lab", f"{commit}{dirty}" if commit else no_commit),
         ("Python", str(found.get("python") or "not recorded")),
         *((name, str(versions[name])) for name in PACKAGES if versions.get(name)),
     )
@@ -98,9 +90,11 @@ def unknown(history: History | None, data: Mapping[str, Any]) -> list[str]:
         found.append("Which model of the hub it derives from, if any.")
     if not data.get("datasets"):
         found.append("Which data sets of the hub it was trained on, if any.")
-    found.append("The licences of the training data, and whether they allow every use.")
-    found.append("Its biases, and how it does on text unlike that of the numbers above.")
-    return found
+    return [
+        *found,
+        "The licences of the training data, and whether they allow every use.",
+        "Its biases, and how it does on text unlike that of the numbers above.",
+    ]
 
 
 def _of_run(history: History) -> Iterator[str]:

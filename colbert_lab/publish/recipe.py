@@ -53,10 +53,8 @@ def recipe_table(history: History) -> Table:
 
 def data_lines(history: History) -> list[tuple[str, str]]:
     """Each phase and the data it was trained on, with all settings of the data; of paths the last parts."""
-    return [
-        (phase, describe(history.phase_settings(phase).get("data"), history.names))
-        for phase in history.outcomes
-    ]
+    named = history.names
+    return [(phase, describe(history.phase_settings(phase).get("data"), named)) for phase in history.outcomes]
 
 
 def describe(node: Any, names: Names) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.analysis.configurations import short_names
+from colbert_lab.analysis.ledger_columns import clock
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE, Table
@@ -117,7 +118,7 @@ def sweep_table(cells: Sequence[Cell], where: str) -> Table:
             *(cell.factors.get(key, NONE) for key in keys),
             cell.status,
             NONE if cell.value is None else f"{cell.value:.4f}",
-            NONE if cell.seconds is None else _duration(cell.seconds),
+            NONE if cell.seconds is None else clock(cell.seconds),
             NONE if cell.run is None else Path(cell.run).name,
         )
         for cell in cells
@@ -126,19 +127,8 @@ def sweep_table(cells: Sequence[Cell], where: str) -> Table:
     notes = [f"{cell.label}: {cell.error}" for cell in cells if cell.error]
     if any(cell.status == STOPPED for cell in cells):
         notes.append("stopped: its process ended before it did; it goes on from its last checkpoint.")
-    return Table(
-        title=f"Sweep: {done} of {len(cells)} cells finished, runs in {where}",
-        columns=columns,
-        rows=tuple(rows),
-        verdicts=(),
-        notes=tuple(notes),
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    title = f"Sweep: {done} of {len(cells)} cells finished, runs in {where}"
+    return Table(title, columns, tuple(rows), (), tuple(notes))
 
 
 STARTED_OUTSIDE = ("LOCAL_RANK", "SLURM_PROCID")

@@ -148,9 +148,8 @@ def split_requests(
 
 
 def _layout(settings: LayoutSettings) -> Layout:
-    corpus, queries, qrels, rows = map(
-        _table, (settings.corpus, settings.queries, settings.qrels, settings.rows)
-    )
+    given = (settings.corpus, settings.queries, settings.qrels, settings.rows)
+    corpus, queries, qrels, rows = map(_table, given)
     return Layout(corpus, queries, qrels, rows, settings.skip_empty)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -43,10 +44,11 @@ DECIDE_ROUNDING = keys(Settings, has=Role.ROUNDING)
 """Settings that decide the last digits of a student's embeddings and are not in the protocol."""
 
 
+@dataclass(eq=False)
 class Measuring:
     """Evaluates systems, writes rankings and records, and knows what is already there.
 
-    Args:
+    Attributes:
         command: what is run.
         config_hash: the run's identity, for its records.
         splits: evaluation splits by name.
@@ -55,38 +57,39 @@ class Measuring:
         evaluator: of these splits.
     """
 
-    def __init__(
-        self,
-        command: Command,
-        config_hash: str,
-        splits: Mapping[str, Split],
-        directory: RunDirectory,
-        environment: Mapping[str, Any],
-        evaluator: Evaluator,
-    ) -> None:
-        self.settings = command.settings
-        self.splits = splits
-        self.path = directory.path
-        self.run_id = directory.run_id
-        self.environment = environment
-        self.hash = config_hash
-        self.factors = factors(command.overrides)
-        self.evaluator = evaluator
+    command: Command
+    config_hash: str
+    splits: Mapping[str, Split]
+    directory: RunDirectory
+    environment: Mapping[str, Any]
+    evaluator: Evaluator
+
+    def __post_init__(self) -> None:
+        self.settings, self.path = self.command.settings, self.directory.path
         self.results_file = self.path / RECORDS_FILE
         self.records = self._whole_records()
-        asked = self.settings.evaluation
+        asked, splits = self.settings.evaluation, self.splits
         self.means = complete_means(split_weights(asked.means, list(splits), asked.splits), splits)
         write_splits(self.path / "splits.json", splits, self.means)
+
+    @property
+    def _of_run(self) -> dict[str, Any]:
+        """What every record says of the run."""
+        return {
+            "run_id": self.directory.run_id,
+            "name": self.settings.name,
+            "config_hash": self.config_hash,
+            "factors": factors(self.command.overrides),
+            "seed": self.settings.seed,
+            "time": time.time(),
+        }
 
     def _whole_records(self) -> list[Record]:
         """Records of evaluations that were written completely; what a crash left of others is removed."""
         records = read_records(self.results_file) if self.results_file.is_file() else []
-        counts: dict[tuple[str, ...], int] = {}
-        for record in records:
-            counts[_group(record)] = counts.get(_group(record), 0) + 1
-        whole = [
-            record for record in records if counts[_group(record)] == len(self.settings.evaluation.measures)
-        ]
+        counts = Counter(map(_group, records))
+        wanted = len(self.settings.evaluation.measures)
+        whole = [record for record in records if counts[_group(record)] == wanted]
         if len(whole) != len(records):
             rewrite_records(self.results_file, whole)
         return whole
@@ -144,15 +147,7 @@ class Measuring:
         adopt_ranking(run, self.path, records[0])
         for each in self._protocols(protocol).values():
             add_protocol(self.path, each)
-        own: dict[str, Any] = {
-            "seconds_train": round(seconds_train, 3),
-            "run_id": self.run_id,
-            "name": self.settings.name,
-            "config_hash": self.hash,
-            "factors": self.factors,
-            "seed": self.settings.seed,
-            "time": time.time(),
-        }
+        own = {**self._of_run, "seconds_train": round(seconds_train, 3)}
         from_run = {"reused_from": records[0].extra.get("reused_from", run.name)}
         new = [replace(record, **own, extra={**record.extra, **from_run}) for record in records]
         append_records(self.results_file, new)
@@ -202,12 +197,8 @@ class Measuring:
         """
         missing = self.missing(phase)
         if missing:
-            own = {
-                "phase_hash": phase_identity,
-                "student_hash": student_fingerprint(student),
-                "step": step,
-                "seconds_train": round(seconds_train, 3),
-            }
+            own: dict[str, Any] = {"phase_hash": phase_identity, "student_hash": student_fingerprint(student)}
+            own |= {"step": step, "seconds_train": round(seconds_train, 3)}
             for result in self.evaluator.evaluate_student(student, phase, missing, self.settings.progress):
                 self._keep(result, "student", self.settings.student.called, phase, own)
         self._keep_means("student", phase)
@@ -233,11 +224,6 @@ class Measuring:
         new = [
             Record(
                 schema=SCHEMA_VERSION,
-                run_id=self.run_id,
-                name=self.settings.name,
-                config_hash=self.hash,
-                factors=self.factors,
-                seed=self.settings.seed,
                 system=system,
                 system_name=system_name,
                 phase=phase,
@@ -259,7 +245,7 @@ class Measuring:
                 index_bytes=result.index_bytes,
                 n_documents=len(result.split.corpus),
                 hardware=hardware_label(),
-                time=time.time(),
+                **self._of_run,
                 **own,
             )
             for measure in self.evaluator.measures

@@ -121,10 +121,7 @@ def _facts(study: Study, cell: Cell, seed: int, folder: Path, records: list[Reco
         "phases": phases,
         "split": {key: split[key] for key in SPLIT_FACTS if key in split},
         "rules": {key: protocol[key] for key in OF_SPLIT if key in protocol},
-        "commit": environment.get("commit"),
-        "dirty": environment.get("dirty"),
-        "hardware": environment.get("hardware"),
-        "python": environment.get("python"),
+        **{key: environment.get(key) for key in ("commit", "dirty", "hardware", "python")},
         "packages": {name: packages[name] for name in PACKAGES if packages.get(name)},
         "time": students[-1].time,
     }

@@ -65,14 +65,8 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -
         drawn.append(_modes(study, runs))
     if cells:
         svg, alt = lineage_svg(study, runs)
-        drawn.append(
-            Picture(
-                "lineage",
-                "Which phases trained each student; cells that share a phase share its box.",
-                alt,
-                svg,
-            )
-        )
+        caption = "Which phases trained each student; cells that share a phase share its box."
+        drawn.append(Picture("lineage", caption, alt, svg))
     return drawn
 
 
@@ -86,25 +80,14 @@ def _differences(study: Study, found: Sequence[Finding]) -> Picture:
     for place, (number, each) in enumerate(shown):
         assert each.interval is not None
         i, y = each.interval, len(shown) - 1 - place
-        margin = each.claim.margin
+        margin, bars = each.claim.margin, [[i.mean - i.low], [i.high - i.mean]]
         panel.fill_betweenx([y - 0.38, y + 0.38], -margin, margin, color="#DDDDDD", alpha=0.6, linewidth=0)
-        panel.errorbar(
-            [i.mean],
-            [y],
-            xerr=[[i.mean - i.low], [i.high - i.mean]],
-            fmt="o",
-            color=COLOURS[0],
-            capsize=4,
-            markersize=8,
-        )
+        panel.errorbar([i.mean], [y], xerr=bars, fmt="o", color=COLOURS[0], capsize=4, markersize=8)
         seeds = list((each.by_seed or {}).values())
         panel.plot(seeds, [y + 0.22] * len(seeds), "|", color=COLOURS[1], markersize=9, markeredgewidth=1.8)
         told.append(f"claim {number}: {i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}], {each.verdict}")
-    panel.set_yticks(
-        range(len(shown) - 1, -1, -1),
-        [f"claim {number}: {each.verdict}" for number, each in shown],
-        fontsize=11,
-    )
+    verdicts = [f"claim {number}: {each.verdict}" for number, each in shown]
+    panel.set_yticks(range(len(shown) - 1, -1, -1), verdicts, fontsize=11)
     panel.set_ylim(-0.6, len(shown) - 0.4)
     panel.set_xlabel(f"difference in {measure_title(study.measure)}", fontsize=11)
     panel.tick_params(axis="x", labelsize=10)
@@ -113,9 +96,8 @@ def _differences(study: Study, found: Sequence[Finding]) -> Picture:
         "The tested number of each claim with its 95% interval over queries; ticks: each seed; grey: the smallest "
         "difference that counts."
     )
-    return Picture(
-        "differences", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-differences")
-    )
+    svg = to_svg(figure, f"{study.name}-differences")
+    return Picture("differences", caption, f"{caption} {'; '.join(told)}.", svg)
 
 
 def _quality_cost(study: Study, cells: Sequence[Configuration], cost: str) -> list[Picture]:

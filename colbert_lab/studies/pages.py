@@ -201,12 +201,8 @@ def to_html(answer: Answer) -> str:
     Args:
         answer: what :func:`colbert_lab.studies.answer.answer` returned.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_seen,
-    )
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_seen)
     study = answer.study
     markdown = MarkdownIt("commonmark", {"html": False}).disable(["image", "link", "autolink"])
     return environment.get_template(TEMPLATE).render(

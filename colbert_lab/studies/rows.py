@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
@@ -88,14 +88,11 @@ def whole_rows(study: Study) -> list[StudyRun]:
     return found
 
 
-def _parts(
-    folder: Path,
-) -> tuple[
-    dict[str, dict[str, Any]],
-    dict[str, list[Record]],
-    dict[str, list[dict[str, Any]]],
-    dict[str, tuple[str, ...]],
-]:
+Lines: TypeAlias = dict[str, list[dict[str, Any]]]
+Queries: TypeAlias = dict[str, tuple[str, ...]]
+
+
+def _parts(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, list[Record]], Lines, Queries]:
     """What the three files hold: facts, records and values by run, and the queries by fingerprint of their split."""
     facts: dict[str, dict[str, Any]] = {}
     for line in _lines(folder / RUNS, RunLine):
@@ -112,8 +109,8 @@ def _parts(
         except ValueError as error:
             raise InputError(f"{folder / RESULTS}, line {number}: no record: {error}") from error
         records.setdefault(record.run_id, []).append(record)
-    queries: dict[str, tuple[str, ...]] = {}
-    values: dict[str, list[dict[str, Any]]] = {}
+    queries: Queries = {}
+    values: Lines = {}
     for line in _lines(folder / PER_QUERY, ValuesLine, ("query_ids", QueriesLine)):
         if "query_ids" in line:
             queries[line["split_fingerprint"]] = tuple(line["query_ids"])
@@ -137,26 +134,13 @@ def write_rows(study: Study, runs: Iterable[StudyRun]) -> None:
     ]
     for run in ordered:
         for key, found in run.values.items():
-            per_query.append(
-                {
-                    "run_id": run.run_id,
-                    "system": key.system,
-                    "phase": key.phase,
-                    "variant": key.variant,
-                    "measure": study.measure,
-                    "values": [_short(value) for value in found.tolist()],
-                }
-            )
-    for name, lines in (
-        (RESULTS, results),
-        (RUNS, [dict(run.facts) for run in ordered]),
-        (PER_QUERY, per_query),
-    ):
-        text = "".join(
-            json.dumps(line, ensure_ascii=False, separators=(",", ":") if name == PER_QUERY else None) + "\n"
-            for line in lines
-        )
-        write_text(study.folder / name, text)
+            shown = {"measure": study.measure, "values": [_short(value) for value in found.tolist()]}
+            per_query.append({"run_id": run.run_id, **vars(key), **shown})
+    facts = [dict(run.facts) for run in ordered]
+    for name, lines in ((RESULTS, results), (RUNS, facts), (PER_QUERY, per_query)):
+        between = (",", ":") if name == PER_QUERY else None
+        texts = (json.dumps(line, ensure_ascii=False, separators=between) for line in lines)
+        write_text(study.folder / name, "".join(f"{text}\n" for text in texts))
 
 
 def _alike_ordered(runs: Iterable[StudyRun]) -> list[StudyRun]:
@@ -220,28 +204,23 @@ def _run(
 ) -> StudyRun:
     import numpy as np
 
-    path = study.folder / PER_QUERY
-    run_id = facts["run_id"]
+    path, run_id = study.folder / PER_QUERY, facts["run_id"]
     if facts["cell"] not in study.cells:
         raise InputError(
             f"{study.folder / RUNS}: run {run_id} is of the cell {facts['cell']}, which the study does not have; "
             f"there are {', '.join(study.cells)}"
         )
-    mark = records[0].split_fingerprint
+    ids = queries.get(records[0].split_fingerprint, ())
     values = {}
     for line in lines:
         key = Key(line["system"], line["phase"], line["variant"])
         found = np.asarray(line["values"], dtype=np.float64)
         if line.get("measure") != study.measure:
-            raise InputError(
-                f"{path}: run {run_id} has {line.get('measure')}, and the study is of {study.measure}"
-            )
-        if len(found) != len(queries.get(mark, ())):
-            raise InputError(
-                f"{path}: run {run_id} has {len(found)} values and {len(queries.get(mark, ()))} queries"
-            )
+            told = f"{line.get('measure')}, and the study is of {study.measure}"
+            raise InputError(f"{path}: run {run_id} has {told}")
+        if len(found) != len(ids):
+            raise InputError(f"{path}: run {run_id} has {len(found)} values and {len(ids)} queries")
         values[key] = found
-    ids = queries.get(mark, ())
     run = StudyRun(facts["cell"], facts["seed"], run_id, facts, tuple(records), values, ids, study.main)
     for key, found in values.items():
         record = run.record(key, study.measure)

@@ -50,15 +50,8 @@ def cells_table(study: Study, runs: Sequence[StudyRun]) -> Table:
     columns += [f"{title}, {mode}" for mode in others] + ["training s", "tokens"]
     rows = []
     for system, name, value in baselines(study, runs):
-        rows.append(
-            (
-                f"{SYSTEM_TITLES.get(system, system)} ({name})",
-                NONE,
-                NONE,
-                value_cell(value),
-                *[NONE] * (len(columns) - 4),
-            )
-        )
+        called, blank = f"{SYSTEM_TITLES.get(system, system)} ({name})", [NONE] * (len(columns) - 4)
+        rows.append((called, NONE, NONE, value_cell(value), *blank))
     for cell in study.cells.values():
         mine = runs_of(runs, cell.name)
         if not mine:
@@ -79,9 +72,8 @@ def baselines(study: Study, runs: Sequence[StudyRun]) -> list[tuple[str, str, Va
             record = run.record(Key(system, "baselines"), study.measure)
             value = None if record is None else value_of([run], Term(run.cell, system))
             if record is not None and value is not None:
-                found.setdefault(
-                    (system, record.system_name.partition(" (")[2].rstrip(")") or record.system_name), value
-                )
+                own = record.system_name.partition(" (")[2].rstrip(")") or record.system_name
+                found.setdefault((system, own), value)
     return [(system, name, value) for (system, name), value in found.items()]
 
 
@@ -125,17 +117,9 @@ def claims_table(study: Study, found: Sequence[Finding]) -> Table:
                 NONE if math.isnan(i.detectable) else f"{i.detectable:.4f}",
             )
         rows.append((f"{number}. {each.claim.claim}", weights, expected, *numbers, each.told))
-    columns = (
-        "claim",
-        "tested number",
-        "expected, margin",
-        "difference",
-        "seed by seed",
-        "p, Holm",
-        "detectable",
-        "verdict",
-    )
-    return Table("Claims and what the numbers say", columns, tuple(rows), (), RULE)
+    columns = ["claim", "tested number", "expected, margin", "difference", "seed by seed", "p, Holm"]
+    columns += ["detectable", "verdict"]
+    return Table("Claims and what the numbers say", tuple(columns), tuple(rows), (), RULE)
 
 
 def _weight(term: Term, weight: float) -> str:
@@ -154,11 +138,8 @@ def phases_table(study: Study, runs: Sequence[StudyRun]) -> Table | None:
         for phase in ("before", *mine[0].phases):
             costs = [run.facts["phases"].get(phase) for run in mine]
             known = [cost for cost in costs if cost]
-            took = (
-                f"{statistics.fmean(c['seconds'] for c in known):,.0f}"
-                if known and len(known) == len(costs)
-                else NONE
-            )
+            whole = known and len(known) == len(costs)
+            took = f"{statistics.fmean(c['seconds'] for c in known):,.0f}" if whole else NONE
             steps = str(known[0]["steps"]) if known else NONE
             rows.append((cell.title, phase, value_cell(value_of(runs, Term(cell.name, phase))), steps, took))
     if not rows:
@@ -178,9 +159,8 @@ def runs_table(study: Study, runs: Sequence[StudyRun]) -> Table:
         rows.append((study.cells[run.cell].title, str(run.seed), run.run_id, *values, commit, *where))
     heads = [title if len(study.modes) == 1 else f"{title}, {mode}" for mode in study.modes]
     last = ["machine"] if len(machines) > 1 else []
-    return Table(
-        "Runs", ("cell", "seed", "run", *heads, "commit", *last), tuple(rows), (), _made_on(runs, machines)
-    )
+    columns = ("cell", "seed", "run", *heads, "commit", *last)
+    return Table("Runs", columns, tuple(rows), (), _made_on(runs, machines))
 
 
 def _machine(run: StudyRun) -> str:
@@ -189,25 +169,13 @@ def _machine(run: StudyRun) -> str:
 
 def _made_on(runs: Sequence[StudyRun], machines: Sequence[str]) -> tuple[str, ...]:
     """Machines and versions, each said once."""
-    versions = dict.fromkeys(
-        ", ".join(
-            [
-                f"Python {run.facts.get('python')}",
-                *(f"{n} {v}" for n, v in run.facts.get("packages", {}).items()),
-            ]
-        )
-        for run in runs
-    )
-    several = len(machines) > 1
-    return (
-        *(
-            f"Machine {i}: {name}." if several else f"Hardware: {name}."
-            for i, name in enumerate(machines, start=1)
-        ),
-        *(f"Versions: {each}." for each in versions),
-        *(
-            ("+ after a commit: the code was changed since.",)
-            if any(run.facts.get("dirty") for run in runs)
-            else ()
-        ),
-    )
+    versions: dict[str, None] = {}
+    for run in runs:
+        packages = {"Python": run.facts.get("python"), **run.facts.get("packages", {})}
+        versions[", ".join(f"{name} {version}" for name, version in packages.items())] = None
+    heads = [f"Machine {n}" for n in range(1, len(machines) + 1)] if len(machines) > 1 else ["Hardware"]
+    notes = [f"{head}: {name}." for head, name in zip(heads, machines, strict=False)]
+    notes += [f"Versions: {each}." for each in versions]
+    if any(run.facts.get("dirty") for run in runs):
+        notes.append("+ after a commit: the code was changed since.")
+    return tuple(notes)
