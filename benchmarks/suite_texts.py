@@ -150,8 +150,9 @@ def pair_batches(collection: Collection, count: int, size: int) -> list[list[Row
 def split_texts(folder: Path, documents: int | None, queries: int | None) -> dict[str, Any]:
     """The test split of a folder in BEIR layout, cut with the relevant documents first."""
     from colbert_lab.text.collections.beir import load_beir
+    from colbert_lab.text.collections.cut import cut_split
 
-    split = load_beir(folder, "test", documents=documents, queries=queries)
+    split = cut_split(load_beir(folder, "test"), documents, queries)
     return {
         "corpus": dict(zip(split.corpus.ids, split.corpus.texts, strict=True)),
         "queries": dict(split.queries),

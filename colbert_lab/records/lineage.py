@@ -24,19 +24,8 @@ ENVIRONMENT_FILE = "environment.json"
 KEPT = ("student", "metrics.csv", IDENTITY_FILE)
 DEPTHS = ("*/*/*", "*/*/*/*", "*/*/*/*/*")
 """Where phases are below the folder of runs: ``name/run/phase``, and names may be nested."""
-WHOLE = (
-    *(
-        "phase_hash",
-        "steps",
-        "seconds",
-        "queries",
-        "tokens",
-        "padded_tokens",
-        "teacher_entropy",
-        "prompt_mismatch",
-    ),
-    "truncation",
-)
+WHOLE = ("phase_hash", "steps", "seconds", "queries", "tokens", "padded_tokens", "teacher_entropy", "prompt_mismatch",
+         "truncation")  # fmt: skip
 """What ``phase.json`` must say for the phase to be taken over: the fields of a PhaseOutcome without a default."""
 SAME_PLACE = ("commit", "dirty", "packages", "hardware", "threads")
 """What of two environments has to agree, for a measurement of one to stand for the other's."""

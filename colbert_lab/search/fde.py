@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import PackedEmbeddings
@@ -124,14 +123,13 @@ class FixedDimensionalEncoding:
             InputError: the tokens do not have ``dim`` values.
             ValueError: a text has no token.
         """
-        return self._encode(texts, documents=False, progress=None)
+        return self._encode(texts, documents=False)
 
-    def documents(self, texts: PackedEmbeddings, progress: str | None = None) -> Tensor:
+    def documents(self, texts: PackedEmbeddings) -> Tensor:
         """Encode documents: tokens are averaged, and the whole is divided by ``repetitions``.
 
         Args:
             texts: N documents, each with at least one token.
-            progress: title of a progress bar; None shows none.
 
         Returns:
             float32 [N, size] on the device of the embeddings.
@@ -140,9 +138,9 @@ class FixedDimensionalEncoding:
             InputError: the tokens do not have ``dim`` values.
             ValueError: a text has no token.
         """
-        return self._encode(texts, documents=True, progress=progress)
+        return self._encode(texts, documents=True)
 
-    def _encode(self, texts: PackedEmbeddings, *, documents: bool, progress: str | None) -> Tensor:
+    def _encode(self, texts: PackedEmbeddings, *, documents: bool) -> Tensor:
         if texts.emb_TD.shape[1] != self.dim:
             raise InputError(
                 f"evaluation.muvera: the encoding is for tokens of {self.dim} values, and the student's have "
@@ -161,12 +159,10 @@ class FixedDimensionalEncoding:
         cost_N = (
             lengths_N * (self.dim + self.repetitions * (self.bits + self._token_dim)) + self._wide + 4 * cells
         )
-        n_texts = torch.unique_consecutive((cost_N.cumsum(0) - 1) // BLOCK_VALUES, return_counts=True)[
-            1
-        ].tolist()
+        blocks_N = (cost_N.cumsum(0) - 1) // BLOCK_VALUES
+        n_texts = torch.unique_consecutive(blocks_N, return_counts=True)[1].tolist()
         text = token = 0
-        bar = tqdm(total=len(texts), desc=progress, unit="text", disable=None if progress else True)
-        with torch.no_grad(), bar:
+        with torch.no_grad():
             for n in n_texts:
                 lengths = lengths_N[text : text + n]
                 n_tokens = int(lengths.sum())
@@ -175,7 +171,6 @@ class FixedDimensionalEncoding:
                 )
                 encodings[text : text + n] = wide if final_signs is None else _sketch(wide, final_signs)
                 text, token = text + n, token + n_tokens
-                bar.update(n)
         return encodings
 
     def _block(

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.outside import read_json
 from colbert_lab.search.exact import score_of, sort_keys
 
-SETTINGS, VECTORS, TIES = "index.json", "vectors.faiss", "ties.npy"
+HNSW_M = 32
+"""Links a vector and layer of the graph; twice as many in the lowest layer."""
+EF_CONSTRUCTION = 200
+"""Candidates kept while a vector is linked."""
+EF_SEARCH = 256
+"""Least number of candidates that a search of the graph keeps; k, when that is more."""
 
 
 @dataclass(frozen=True, eq=False)
 class InnerProductIndex:
-    """Vectors of documents, searched by inner product. Build it with :meth:`build` or :meth:`load`.
+    """Vectors of documents, searched by inner product. Build it with :meth:`build`.
 
     Attributes:
         index: the faiss index: IndexFlatIP, or IndexHNSWFlat with the inner product as metric.
         ties_C: int64, which document wins a tie, see :func:`colbert_lab.search.exact.tie_ranks`.
         approximate: whether a graph (HNSW, Malkov & Yashunin 2016, arXiv 1603.09320) is searched instead of all.
-        ef_search: least number of candidates that a search of the graph keeps; k, when that is more.
         threads: CPU threads of a call.
     """
 
     index: Any
     ties_C: Tensor
     approximate: bool
-    ef_search: int = 256
     threads: int = 1
 
     @classmethod
@@ -47,9 +46,6 @@ class InnerProductIndex:
         ties_C: Tensor,
         *,
         approximate: bool,
-        hnsw_m: int = 32,
-        ef_construction: int = 200,
-        ef_search: int = 256,
         threads: int = 1,
     ) -> InnerProductIndex:
         """Index one vector a document.
@@ -59,33 +55,20 @@ class InnerProductIndex:
                 beside the index's own copy.
             ties_C: see :func:`colbert_lab.search.exact.tie_ranks`.
             approximate: search a graph; False compares with every vector.
-            hnsw_m: links a vector and layer of the graph (twice as many in the lowest layer).
-            ef_construction: candidates kept while a vector is linked.
-            ef_search: see the class.
             threads: CPU threads of building and searching. More than one link vectors in an order that varies, so
                 two graphs of the same vectors may differ a little; exact search does not depend on it.
 
         Raises:
-            InputError: faiss is missing; a setting below its least value; no vectors, or some that are not finite.
+            InputError: faiss is missing; no vectors, or some that are not finite.
             ValueError: ``ties_C`` is not one number a vector.
         """
         faiss = _faiss()
-        for key, value, least in (
-            ("hnsw_m", hnsw_m, 2),
-            ("ef_construction", ef_construction, 1),
-            ("ef_search", ef_search, 1),
-            ("threads", threads, 1),
-        ):
-            if value < least:
-                raise InputError(
-                    f"evaluation.muvera.{key} is {value}: set it to a whole number of at least {least}"
-                )
         index = None
         for block in [vectors_CF] if isinstance(vectors_CF, Tensor) else vectors_CF:
             rows = _finite(block, "documents")
             if index is None and approximate:
-                index = faiss.IndexHNSWFlat(rows.shape[1], hnsw_m, faiss.METRIC_INNER_PRODUCT)
-                index.hnsw.efConstruction = ef_construction
+                index = faiss.IndexHNSWFlat(rows.shape[1], HNSW_M, faiss.METRIC_INNER_PRODUCT)
+                index.hnsw.efConstruction = EF_CONSTRUCTION
             elif index is None:
                 index = faiss.IndexFlatIP(rows.shape[1])
             with _threads(faiss, threads):
@@ -94,7 +77,7 @@ class InnerProductIndex:
             raise InputError("there are no document vectors to index: the corpus is empty")
         if len(ties_C) != index.ntotal:
             raise ValueError(f"{len(ties_C)} tie ranks for {index.ntotal} vectors")
-        return cls(index, ties_C.cpu(), approximate, ef_search, threads)
+        return cls(index, ties_C.cpu(), approximate, threads)
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -156,50 +139,9 @@ class InnerProductIndex:
         """Scores and rows [B, n] as faiss orders them; what is missing has score -inf and row -1."""
         parameters = None
         if self.approximate:
-            parameters = faiss.SearchParametersHNSW(efSearch=max(n, self.ef_search))
+            parameters = faiss.SearchParametersHNSW(efSearch=max(n, EF_SEARCH))
         scores, rows = map(torch.from_numpy, self.index.search(queries, n, params=parameters))
         return scores.masked_fill(rows < 0, -torch.inf), rows
-
-    def save(self, path: Path) -> None:
-        """Write the index into a folder, which is replaced when it exists.
-
-        Raises:
-            OSError: the folder cannot be written.
-        """
-        faiss = _faiss()
-        settings = {"approximate": self.approximate, "ef_search": self.ef_search, "documents": len(self)}
-        with atomic_folder(path) as folder:
-            try:
-                faiss.write_index(self.index, str(folder / VECTORS))
-            except RuntimeError as error:
-                raise OSError(f"{path}: the index cannot be written: {error}") from error
-            np.save(folder / TIES, self.ties_C.numpy(), allow_pickle=False)
-            (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path, threads: int = 1) -> InnerProductIndex:
-        """Read what :meth:`save` wrote.
-
-        Args:
-            path: the folder.
-            threads: CPU threads of a search.
-
-        Raises:
-            InputError: faiss is missing, or the folder is not a whole index.
-        """
-        faiss = _faiss()
-        try:
-            settings = read_json(path / SETTINGS, dict[str, Any])
-            index = faiss.read_index(str(path / VECTORS))
-            ties_C = torch.from_numpy(np.load(path / TIES, allow_pickle=False))
-            approximate, ef_search = bool(settings["approximate"]), int(settings["ef_search"])
-            whole = index.ntotal == len(ties_C) == settings["documents"]
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} cannot be read as an index: build it again ({reason})") from error
-        if not whole:
-            raise InputError(f"{path} is not a whole index: its files are of different sizes, build it again")
-        return cls(index, ties_C, approximate, ef_search, threads)
 
 
 def _faiss() -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from colbert_lab.search.mode import Found, Index, Searchable, SearchSettings, ch
 from colbert_lab.search.plaid import PlaidIndex
 from colbert_lab.search.storage import Codec, pool
 from colbert_lab.search.store import TokenStore, codec_for, convert
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Searched(NamedTuple):
@@ -40,6 +42,22 @@ class Searched(NamedTuple):
     index_bytes: int
     seconds_index: float
     seconds_search: float
+
+
+def once(make: F) -> F:
+    """A method that builds something, of which each is built at most once and kept in ``built`` of its object.
+
+    A cache of bound methods would be a cycle, which outlives the search.
+    """
+
+    @wraps(make)
+    def found(self: Any, *what: Any) -> Any:
+        key = (make.__name__, *what)
+        if key not in self.built:
+            self.built[key] = make(self, *what)
+        return self.built[key]
+
+    return cast(F, found)
 
 
 class Indexes:
@@ -76,9 +94,7 @@ class Indexes:
         self.device = device
         self.progress = progress
         self.dim = dim
-        self._built: dict[
-            tuple[Any, ...], Any
-        ] = {}  # no cache of bound methods: a cycle would outlive the search
+        self.built: dict[tuple[Any, ...], Any] = {}
 
     def search(
         self,
@@ -104,33 +120,6 @@ class Indexes:
         indexed = time.perf_counter()
         scores, rows = self._find(variant, queries, min(k, len(self.base)), first_stage, lists, excluded)
         return Searched(variant, scores, rows, index_bytes, indexed - begun, time.perf_counter() - indexed)
-
-    def _once(self, make: Callable[..., Any], *what: Any) -> Any:
-        """What ``make`` builds of this, built at most once."""
-        key = (make.__name__, *what)
-        if key not in self._built:
-            self._built[key] = make(*what)
-        return self._built[key]
-
-    def pooled(self, factor: int) -> TokenStore:
-        """The token embeddings, pooled."""
-        return cast(TokenStore, self._once(self._pooled, factor))
-
-    def stored(self, storage: str, factor: int) -> TokenStore:
-        """The pooled token embeddings, kept in a storage."""
-        return cast(TokenStore, self._once(self._stored, storage, factor))
-
-    def muvera(self, factor: int) -> InnerProductIndex:
-        """The documents' fixed dimensional encodings."""
-        return cast(InnerProductIndex, self._once(self._muvera, factor))
-
-    def plaid(self, factor: int) -> PlaidIndex:
-        """The PLAID index."""
-        return cast(PlaidIndex, self._once(self._plaid, factor))
-
-    def own(self, variant: Variant) -> Index:
-        """The index of a mode of a class of its own."""
-        return cast(Index, self._once(self._own, variant))
 
     def _title(self, what: str) -> str | None:
         return self.progress and f"{self.progress} {what}"
@@ -203,7 +192,9 @@ class Indexes:
             [s[m] for s, m in zip(scores, kept, strict=True)], [r[m] for r, m in zip(rows, kept, strict=True)]
         )
 
-    def _pooled(self, factor: int) -> TokenStore:
+    @once
+    def pooled(self, factor: int) -> TokenStore:
+        """The token embeddings, pooled."""
         if factor == 1:
             return self.base
         change = partial(
@@ -221,14 +212,18 @@ class Indexes:
         self.room -= 0 if in_files else made.nbytes
         return made
 
-    def _stored(self, storage: str, factor: int) -> TokenStore:
+    @once
+    def stored(self, storage: str, factor: int) -> TokenStore:
+        """The pooled token embeddings, kept in a storage."""
         store = self.pooled(factor)
         if storage == store.codec.name:
             return store
         codec = codec_for(storage, store)
         return self._copy(f"{storage}-pool{factor}", store, codec, 1 if storage == "float32" else 0.5)
 
-    def _muvera(self, factor: int) -> InnerProductIndex:
+    @once
+    def muvera(self, factor: int) -> InnerProductIndex:
+        """The documents' fixed dimensional encodings."""
         store = self.pooled(factor)
         encoding = self.settings.muvera.encoding(self.dim)
         parts = [encoding.documents(store.packed(shard)) for shard in store.shards]
@@ -238,7 +233,9 @@ class Indexes:
         threads = 1 if approximate else torch.get_num_threads()
         return InnerProductIndex.build(vectors_CF, self.ties_C, approximate=approximate, threads=threads)
 
-    def _own(self, variant: Variant) -> Index:
+    @once
+    def own(self, variant: Variant) -> Index:
+        """The index of a mode of a class of its own."""
         store = self.pooled(variant.pool_factor)
         if variant.storage is not None:
             store = self.stored(variant.storage, variant.pool_factor)
@@ -248,7 +245,9 @@ class Indexes:
         corpus = Searchable(store, self.ties_C, self.dim, folder, self.device, title)
         return self.settings.own[variant.mode].index(corpus)
 
-    def _plaid(self, factor: int) -> PlaidIndex:
+    @once
+    def plaid(self, factor: int) -> PlaidIndex:
+        """The PLAID index."""
         store, plaid = self.pooled(factor), self.settings.plaid
         documents = store.documents(torch.arange(len(store)))
         return PlaidIndex.build(

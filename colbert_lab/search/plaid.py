@@ -38,13 +38,10 @@ def installed(distribution: str) -> str | None:
         return None
 
 
-def check_plaid(key: str = "evaluation.mode=plaid") -> None:
+def check_plaid() -> None:
     """Make sure that fast-plaid and torch are the pair that belongs together, before any import.
 
     On another torch, importing fast-plaid ends the whole process without a Python error, so nobody could catch it.
-
-    Args:
-        key: the config key to name in the error.
 
     Raises:
         InputError: one of the two is missing or has another version.
@@ -53,8 +50,9 @@ def check_plaid(key: str = "evaluation.mode=plaid") -> None:
     if found != {"fast-plaid": FAST_PLAID, "torch": TORCH}:
         there = " and ".join(f"{name} {version or 'not installed'}" for name, version in found.items())
         raise InputError(
-            f"{key} needs fast-plaid {FAST_PLAID} and torch {TORCH} together; this environment has {there}. "
-            f"In the checkout, make one of its own: {COMMANDS} (without constraints.txt, which pins another torch)"
+            f"evaluation.mode=plaid needs fast-plaid {FAST_PLAID} and torch {TORCH} together; this environment has "
+            f"{there}. In the checkout, make one of its own: {COMMANDS} (without constraints.txt, which pins another "
+            "torch)"
         )
 
 

@@ -78,16 +78,13 @@ class Allowed:
             return self._kinds()
         if not math.isfinite(value):
             return "must be a finite number"
-        if any(
-            (
-                self.low is not None and value < self.low,
-                self.above is not None and value <= self.above,
-                self.high is not None and value > self.high,
-                self.below is not None and value >= self.below,
-            )
-        ):
-            return f"must be {self._range(value)}"
-        return None
+        outside = (
+            (self.low is not None and value < self.low)
+            or (self.above is not None and value <= self.above)
+            or (self.high is not None and value > self.high)
+            or (self.below is not None and value >= self.below)
+        )
+        return f"must be {self._range(value)}" if outside else None
 
     def _kinds(self) -> str:
         kinds = [*map(str, self.words), *(("true", "false") if self.switch else ())]
@@ -99,17 +96,13 @@ class Allowed:
         return ("must be one of " if len(kinds) > 1 else "must be ") + ", ".join(kinds)
 
     def _range(self, value: float = 0) -> str:
-        bounds = (
-            ("at least", self.low),
-            ("above", self.above),
-            ("at most", self.high),
-            ("below", self.below),
-        )
-        return " and ".join(
-            f"{how} {bound:.10g}"
-            for how, bound in bounds
+        bounds = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
+        told = {
+            how: bound
+            for how, bound in bounds.items()
             if bound is not None and (bound != MOST or value > MOST)
-        )
+        }
+        return " and ".join(f"{how} {bound:.10g}" for how, bound in told.items())
 
 
 def whole(
@@ -138,7 +131,6 @@ def number(
     *,
     above: float | None = None,
     below: float | None = None,
-    several: bool = False,
     default: Any = MISSING,
 ) -> Any:
     """A field of a finite number.
@@ -148,10 +140,9 @@ def number(
         high: the largest one.
         above: what it must be larger than.
         below: what it must be smaller than.
-        several: see :func:`whole`.
         default: the field's default.
     """
-    return _field(default, Allowed(True, False, low, high, above, below), several)
+    return _field(default, Allowed(True, False, low, high, above, below))
 
 
 def one_of(
@@ -189,6 +180,6 @@ def allowed_of(metadata: Mapping[str, Any]) -> Allowed | None:
     return found
 
 
-def _field(default: Any, allowed: Allowed, several: bool | Allowed) -> Any:
+def _field(default: Any, allowed: Allowed, several: bool | Allowed = False) -> Any:
     each = allowed if several is True else several or None
     return dataclasses.field(default=default, metadata={ALLOWED: replace(allowed, each=each)})

@@ -90,13 +90,9 @@ def only_for(*tasks: str, of: Any = MISSING, name: str | None = None, text: bool
     return _with(of, {ROLE: Role.TASK, TASKS: tasks, NAME: name, TEXT: text})
 
 
-def any_text(of: Any = MISSING) -> Any:
-    """A field whose values are any text.
-
-    Args:
-        of: the field, or its default.
-    """
-    return _with(of, {TEXT: True})
+def any_text() -> Any:
+    """A field whose values are any text."""
+    return _with(MISSING, {TEXT: True})
 
 
 def _with(of: Any, more: dict[str, Any]) -> Any:
@@ -163,18 +159,3 @@ def texts(schema: type) -> tuple[str, ...]:
         schema: the dataclass of the config.
     """
     return tuple(key for key, entry, _ in walk(schema) if entry.metadata.get(TEXT))
-
-
-def role_of(schema: type, key: str) -> Role | None:
-    """The role of a key of a config; None where no field says it.
-
-    Args:
-        schema: the dataclass of the config.
-        key: the whole key, with the names by which mappings hold things.
-    """
-    said: Role | None = None
-    for known, _, role in walk(schema):
-        parts, given = known.split("."), key.split(".")
-        if len(parts) <= len(given) and all(a in ("*", b) for a, b in zip(parts, given, strict=False)):
-            said = role or said
-    return said

@@ -6,7 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
+import datasets
 import numpy as np
 import torch
 
@@ -18,20 +20,29 @@ from colbert_lab.sources.list_candidates import query_generator
 from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, hits, indexed, rank, told_of, top_hits
 from colbert_lab.text.collections.collection import own_documents
 from colbert_lab.text.fingerprint import normalised
-from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples, table_of
+from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples
 
 log = logging.getLogger(__name__)
 
 
 def pairs_of(split: Split) -> Triples:
     """Every relevant document of every query as a pair."""
-    rows = _pairs(split)
-    columns = {
-        ID: [q for q, _ in rows],
-        QUERY: [split.queries[q] for q, _ in rows],
-        DOCUMENT: _texts(split, rows),
+    return _triples(split, None, None)
+
+
+def _triples(split: Split, mined: Mapping[str, Sequence[str]] | None, negatives: int | None) -> Triples:
+    """The same, with the negatives that were mined for each query."""
+    text_of = dict(zip(split.corpus.ids, split.corpus.texts, strict=True))
+    rows = [(query, document) for query, found in relevant_documents(split).items() for document in found]
+    columns: dict[str, list[Any]] = {
+        ID: [query for query, _ in rows],
+        QUERY: [split.queries[query] for query, _ in rows],
+        DOCUMENT: [text_of[document] for _, document in rows],
     }
-    return make_triples(f"{split.dataset}/{split.name}", table_of(columns), None, "data.path")
+    if mined is not None:
+        columns[NEGATIVE] = [mined[query] for query, _ in rows]
+    table = datasets.Dataset.from_dict(columns)
+    return make_triples(f"{split.dataset}/{split.name}", table, negatives, "data.path")
 
 
 def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
@@ -101,17 +112,11 @@ def mine_triples(split: Split, retriever: Scorer, negatives: int) -> Triples:
             "%s finds fewer than %d other documents of %s for queries %s; random documents are in their places",
             retriever.name, negatives, split.dataset, some_ids(short),
         )  # fmt: skip
-    rows = _pairs(split)
-    columns = {
-        ID: [q for q, _ in rows],
-        QUERY: [split.queries[q] for q, _ in rows],
-        DOCUMENT: _texts(split, rows),
-        NEGATIVE: [mined[q] for q, _ in rows],
-    }
+    made = _triples(split, mined, negatives)
     log.info(
-        "%d rows of %s with %d hard negatives from %s", len(rows), split.dataset, negatives, retriever.name
+        "%d rows of %s with %d hard negatives from %s", len(made), split.dataset, negatives, retriever.name
     )
-    return make_triples(f"{split.dataset}/{split.name}", table_of(columns), negatives, "data.path")
+    return made
 
 
 def relevant_documents(split: Split) -> dict[str, list[str]]:
@@ -133,15 +138,6 @@ def never_candidates(split: Split) -> dict[str, set[str]]:
     for query in own_documents(split):
         out.setdefault(query, set()).add(query)
     return out
-
-
-def _pairs(split: Split) -> list[tuple[str, str]]:
-    return [(query, document) for query, found in relevant_documents(split).items() for document in found]
-
-
-def _texts(split: Split, rows: list[tuple[str, str]]) -> list[str]:
-    text_of = dict(zip(split.corpus.ids, split.corpus.texts, strict=True))
-    return [text_of[document] for _, document in rows]
 
 
 def find_candidates(

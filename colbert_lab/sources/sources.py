@@ -23,7 +23,7 @@ from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.list_store import write_scored_lists
 from colbert_lab.text.rows.examples import Examples, ScoredLists
-from colbert_lab.text.rows.triples import DOCUMENT, ID, QUERY, Triples
+from colbert_lab.text.rows.triples import DOCUMENT, QUERY, Triples
 from colbert_lab.text.scored_lists import read_scored_lists
 
 
@@ -256,14 +256,10 @@ def of_pairs(found: Sequence[Examples]) -> Split:
         raise InputError(f"data: one source of pairs or a folder with judgments is needed, not {names}")
     pairs = found[0]
     queries: dict[str, str] = {}
-    number_of: dict[str, str] = {}
     documents: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
-    for row in pairs.rows():
-        named = row.get(ID)
-        query = str(named) if named is not None else number_of.setdefault(row[QUERY], f"q{len(number_of)}")
-        if queries.setdefault(query, row[QUERY]) != row[QUERY]:
-            raise InputError(f"data: {pairs.name}: two queries have the id {query}; make the ids unique")
+    for query, row in pairs.rows_of_queries():
+        queries[query] = row[QUERY]
         document = documents.setdefault(row[DOCUMENT], f"d{len(documents)}")
         qrels.setdefault(query, {})[document] = 1
     corpus = build_corpus(list(documents.values()), list(documents))

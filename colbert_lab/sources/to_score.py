@@ -20,7 +20,7 @@ from colbert_lab.text.collections.collection import build_corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.text.rows.examples import ScoredLists
 from colbert_lab.text.rows.id_triples import IdTriples
-from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples
+from colbert_lab.text.rows.triples import DOCUMENT, NEGATIVE, QUERY, Triples
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,15 +203,11 @@ def check_texts(made: ToScore, rows: Sequence[int]) -> None:
 def _of_triples(triples: Triples, negatives: int) -> ToScore:
     """Rows of one query are one list, its positives first; equal documents are one document."""
     queries: dict[str, str] = {}
-    number_of: dict[str, str] = {}
     row_of: dict[str, int] = {}
     positives: dict[str, dict[int, None]] = {}
     others: dict[str, dict[int, None]] = {}
-    for row in triples.rows():
-        named = row.get(ID)
-        query = str(named) if named is not None else number_of.setdefault(row[QUERY], f"q{len(number_of)}")
-        if queries.setdefault(query, row[QUERY]) != row[QUERY]:
-            raise InputError(f"data: {triples.name}: two queries have the id {query}; make the ids unique")
+    for query, row in triples.rows_of_queries():
+        queries[query] = row[QUERY]
         positives.setdefault(query, {})[row_of.setdefault(row[DOCUMENT], len(row_of))] = None
         for text in row[NEGATIVE][:negatives]:
             others.setdefault(query, {})[row_of.setdefault(text, len(row_of))] = None

@@ -21,7 +21,7 @@ from colbert_lab.base.locks import one_maker
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import Corpus, Split
 from colbert_lab.text.collections.collection import build_corpus, build_split
-from colbert_lab.text.collections.cut import cut_split, cut_together
+from colbert_lab.text.collections.cut import cut_split
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs_build import SPLITS, Row, build_rows
 from colbert_lab.text.source_files import distribution_files, required_distributions, standard_library_files
@@ -120,39 +120,31 @@ def from_rows(rows: Sequence[Row], details: Mapping[str, Any]) -> InstalledDocs:
     )
 
 
-def installed_docs_splits(
-    docs: InstalledDocs,
-    names: Sequence[str],
-    documents: int | None,
-    queries: Mapping[str, int | None],
-) -> dict[str, Split]:
+def installed_docs_splits(docs: InstalledDocs, names: Sequence[str]) -> dict[str, Split]:
     """Make evaluation splits over one shared corpus.
 
     Args:
         docs: the documentation corpus.
         names: which of ``train``, ``dev`` and ``test`` to make.
-        documents: cut the corpus to so many documents (see ``cut.cut_together``); None keeps all, those of
-            the training queries too, as distractors.
-        queries: split name to the number of queries to keep; a missing name or None keeps all.
 
     Returns:
-        Name to split; their corpus is one object.
+        Name to split; their corpus is one object, with the documents of the training queries too, as distractors.
 
     Raises:
-        InputError: a name is unknown, or the cut has no room for the relevant documents.
+        InputError: a name is unknown, or a split has no query.
     """
     unknown = [name for name in names if name not in SPLITS]
     if unknown:
         raise InputError(f"{DATASET}: no split {', '.join(unknown)}; it has {', '.join(reversed(SPLITS))}")
     details = dict(docs.details) | {"installed_docs": docs.fingerprint}
-    whole = []
+    found = {}
     for name in names:
         chosen = {key: text for key, text in docs.queries.items() if docs.split_of[key] == name}
         if not chosen:
             raise InputError(f"{DATASET}: the split {name} has no query; the installed packages are too few")
         qrels = {key: {docs.relevant[key]: 1} for key in chosen}
-        whole.append(build_split(DATASET, name, docs.corpus, chosen, qrels, details))
-    return dict(zip(names, cut_together(whole, documents, [queries.get(n) for n in names]), strict=True))
+        found[name] = build_split(DATASET, name, docs.corpus, chosen, qrels, details)
+    return found
 
 
 def training_text(docs: InstalledDocs) -> tuple[Corpus, dict[str, str]]:

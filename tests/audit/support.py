@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 
 from colbert_lab.base.types import Split
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from colbert_lab.text.rows.examples import ScoredLists
-from colbert_lab.text.rows.triples import Triples, make_triples, table_of
+from colbert_lab.text.rows.triples import Triples, make_triples
 
 
 def triples(
@@ -23,7 +24,7 @@ def triples(
         columns["negative"] = [negatives for _, _, negatives in rows]
     if ids is not None:
         columns["query_id"] = list(ids)
-    return make_triples(name, table_of(columns), width or None)
+    return make_triples(name, Dataset.from_dict(columns), width or None)
 
 
 def lists(

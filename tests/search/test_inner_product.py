@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from colbert_lab.search import inner_product
 from colbert_lab.search.exact import tie_ranks, top_k
 from colbert_lab.search.inner_product import InnerProductIndex
 
-pytest.importorskip("faiss", reason="the extra 'search' is not installed")
+faiss = pytest.importorskip("faiss", reason="the extra 'search' is not installed")
 
 
 def random(rows: int, size: int, seed: int) -> Tensor:
@@ -53,7 +52,7 @@ def test_approximate_search_orders_equal_scores_by_document_id() -> None:
     assert [ids[row] for row in rows[0]] == ["d3", "d2", "d10", "d1"]
 
 
-def test_approximate_search_finds_nearly_all() -> None:
+def test_approximate_search_finds_nearly_all(monkeypatch: pytest.MonkeyPatch) -> None:
     documents, queries = random(4_000, 32, 0), random(100, 32, 1)
     ties = torch.arange(4_000)
     exact = InnerProductIndex.build(documents, ties, approximate=False).search(queries, 10)
@@ -62,18 +61,18 @@ def test_approximate_search_finds_nearly_all() -> None:
     assert float(recall) > 0.99
     torch.testing.assert_close(scores, (queries[:, None] * documents[rows]).sum(dim=-1), atol=1e-4, rtol=0)
     assert bool((scores.diff(dim=1) <= 0).all())
-    narrow = InnerProductIndex.build(
-        documents, ties, approximate=True, hnsw_m=4, ef_construction=8, ef_search=1
-    )
+    for name, value in (("HNSW_M", 4), ("EF_CONSTRUCTION", 8), ("EF_SEARCH", 1)):
+        monkeypatch.setattr(inner_product, name, value)
+    narrow = InnerProductIndex.build(documents, ties, approximate=True)
     fewer = (narrow.search(queries, 10)[1][:, :, None] == exact[1][:, None, :]).any(dim=2).float().mean()
     assert float(fewer) < float(recall)  # the settings reach the graph
 
 
-def test_documents_that_the_graph_does_not_reach_are_minus_one() -> None:
+def test_documents_that_the_graph_does_not_reach_are_minus_one(monkeypatch: pytest.MonkeyPatch) -> None:
     documents = random(600, 16, 3)
-    index = InnerProductIndex.build(
-        documents, torch.arange(600), approximate=True, hnsw_m=2, ef_construction=1
-    )
+    monkeypatch.setattr(inner_product, "HNSW_M", 2)
+    monkeypatch.setattr(inner_product, "EF_CONSTRUCTION", 1)
+    index = InnerProductIndex.build(documents, torch.arange(600), approximate=True)
     scores, rows = index.search(random(5, 16, 4), 600)
     missing = rows < 0
     assert bool(missing.any())
@@ -94,38 +93,13 @@ def test_blocks_make_the_same_index() -> None:
 
 
 @pytest.mark.parametrize("approximate", [False, True])
-def test_saved_and_loaded_it_answers_the_same(approximate: bool, tmp_path: Path) -> None:
-    documents, queries = random(300, 8, 0), random(4, 8, 1)
-    ties = torch.randperm(300, generator=torch.Generator().manual_seed(2))
-    index = InnerProductIndex.build(documents, ties, approximate=approximate, ef_search=33)
-    index.save(tmp_path / "index")
-    again = InnerProductIndex.load(tmp_path / "index", threads=2)
-    for ours, theirs in zip(again.search(queries, 20), index.search(queries, 20), strict=True):
-        assert torch.equal(ours, theirs)
-    assert (again.approximate, again.ef_search, len(again)) == (approximate, 33, 300)
-    on_disk = (tmp_path / "index" / "vectors.faiss").stat().st_size
-    assert 0 <= on_disk - index.nbytes < 1_000  # a header
-
-
-def test_broken_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none cannot be read as an index"):
-        InnerProductIndex.load(tmp_path / "none")
-    index = InnerProductIndex.build(random(9, 4, 0), torch.arange(9), approximate=False)
-    index.save(tmp_path / "index")
-    InnerProductIndex.build(random(8, 4, 0), torch.arange(8), approximate=False).save(tmp_path / "other")
-    (tmp_path / "other" / "ties.npy").replace(tmp_path / "index" / "ties.npy")
-    with pytest.raises(InputError, match="not a whole index"):
-        InnerProductIndex.load(tmp_path / "index")
-    (tmp_path / "index" / "vectors.faiss").write_bytes(b"no index at all")
-    with pytest.raises(InputError, match="cannot be read as an index"):
-        InnerProductIndex.load(tmp_path / "index")
+def test_its_size_is_that_of_what_faiss_would_write(approximate: bool) -> None:
+    index = InnerProductIndex.build(random(300, 8, 0), torch.arange(300), approximate=approximate)
+    assert 0 <= len(faiss.serialize_index(index.index)) - index.nbytes < 1_000  # a header
 
 
 def test_bad_input_is_named() -> None:
     vectors, ties = random(9, 4, 0), torch.arange(9)
-    for key in ("hnsw_m", "ef_construction", "ef_search", "threads"):
-        with pytest.raises(InputError, match=rf"evaluation\.muvera\.{key} is 0: set it to"):
-            InnerProductIndex.build(vectors, ties, approximate=True, **{key: 0})
     with pytest.raises(InputError, match="corpus is empty"):
         InnerProductIndex.build(vectors[:0], ties[:0], approximate=False)
     with pytest.raises(ValueError, match="8 tie ranks for 9 vectors"):

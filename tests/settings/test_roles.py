@@ -14,7 +14,7 @@ from colbert_lab.records.identity import config_hash, factors
 from colbert_lab.run import scheduling
 from colbert_lab.settings import Command, Settings, checked
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
-from colbert_lab.settings.roles import Role, keys, readers, role_of, walk
+from colbert_lab.settings.roles import Role, keys, readers, walk
 from colbert_lab.tasks.registry import TASKS
 from tests.run.test_scheduling import identity
 from tests.test_configs import composed
@@ -32,6 +32,16 @@ def every_key(values: Any, prefix: str = "") -> Iterator[str]:
         return
     for name, value in values.items():
         yield from every_key(value, f"{prefix}{name}.")
+
+
+def role_of(schema: type, key: str) -> Role | None:
+    """The role of a key of a config; None where no field says it."""
+    said: Role | None = None
+    for known, _, role in walk(schema):
+        parts, given = known.split("."), key.split(".")
+        if len(parts) <= len(given) and all(a in ("*", b) for a, b in zip(parts, given, strict=False)):
+            said = role or said
+    return said
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -6,6 +6,7 @@ import pytest
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.text import installed_docs as subject
+from colbert_lab.text.collections.cut import cut_together
 from colbert_lab.text.fingerprint import TwinIndex, overlapping_queries, shingle_hashes
 from colbert_lab.text.installed_docs import (
     InstalledDocs,
@@ -104,17 +105,17 @@ def test_fingerprint_covers_packages_splits_and_texts(tree: Path) -> None:
 
 def test_splits_share_a_corpus_and_cut(tree: Path) -> None:
     docs = build(tree)
-    whole = installed_docs_splits(docs, ["dev", "test"], None, {})
+    whole = installed_docs_splits(docs, ["dev", "test"])
     assert whole["dev"].corpus is whole["test"].corpus is docs.corpus
     assert whole["test"].dataset == "installed_docs"
     assert {name.split(":")[0] for name in whole["dev"].corpus.ids} > set(modules_of("train", 3))
-    cut = installed_docs_splits(docs, ["dev", "test"], 10, {"dev": 3, "test": None})
+    cut = dict(zip(whole, cut_together(list(whole.values()), 10, [3, None]), strict=True))
     assert [len(cut["dev"].queries), len(cut["test"].queries), len(cut["dev"].corpus)] == [3, 6, 10]
     assert cut["dev"].corpus is cut["test"].corpus
     with pytest.raises(InputError, match=r"documents=8 is too few.* set documents to 9 or more"):
-        installed_docs_splits(docs, ["dev", "test"], 8, {"dev": 3})
+        cut_together(list(whole.values()), 8, [3, None])
     with pytest.raises(InputError, match="installed_docs: no split validation; it has train, dev, test"):
-        installed_docs_splits(docs, ["validation"], None, {})
+        installed_docs_splits(docs, ["validation"])
 
 
 def test_training_text_is_the_training_split_only(tree: Path) -> None:
@@ -207,7 +208,8 @@ def test_the_real_installation(real_cache: Path, monkeypatch: pytest.MonkeyPatch
     assert all(
         modules[a].isdisjoint(modules[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))
     )
-    splits = installed_docs_splits(docs, ["dev", "test"], 3000, {"dev": 200, "test": 300})
+    whole = installed_docs_splits(docs, ["dev", "test"])
+    splits = dict(zip(whole, cut_together(list(whole.values()), 3000, [200, 300]), strict=True))
     assert len(splits["test"].corpus) == 3000
     corpus, queries = training_text(docs)
     assert overlapping_queries(queries.items(), splits) == {key: [] for key in splits}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from torch import Tensor
 
 from colbert_lab.certify.as_trained import FULL
@@ -20,7 +21,7 @@ from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.text.rows.id_triples import read_id_triples
-from colbert_lab.text.rows.triples import Triples, make_triples, table_of
+from colbert_lab.text.rows.triples import Triples, make_triples
 from colbert_lab.training.module import reciprocal_ranks
 from colbert_lab.training.objectives.contrastive import Contrastive, among, ignored
 from colbert_lab.training.phase import training_module
@@ -46,7 +47,7 @@ def triples_of(rows: list[tuple[str, str, list[str]]], **columns: list[str]) -> 
         "document": [document for _, document, _ in rows],
         "negative": [negatives for *_, negatives in rows],
     }
-    return make_triples("toy", table_of(table | columns), 2)
+    return make_triples("toy", Dataset.from_dict(table | columns), 2)
 
 
 def texts_of(known: KnownPositives, query: str, texts: list[str]) -> set[str]:
@@ -118,7 +119,9 @@ def test_positives_of_id_triples_and_of_lists(tmp_path: Path) -> None:
 def test_two_rows_of_one_query_are_no_contrast(student: Student) -> None:
     """With nothing else in the batch the loss is 0; it would go to ln 2 if each took the other's positive for wrong."""
     rows = [("one", WORDS[0], [WORDS[2]]), ("one", WORDS[1], [WORDS[2]])]
-    pairs = make_triples("pairs", table_of({"query": ["one"] * 2, "document": [r[1] for r in rows]}), None)
+    pairs = make_triples(
+        "pairs", Dataset.from_dict({"query": ["one"] * 2, "document": [r[1] for r in rows]}), None
+    )
     phase = phase_of(student, [pairs], batch_size=2, n_way=1)
     micro = MicroBatch(phase, 0, student.model, Reference(student.model), FULL, False)
     assert len(set(micro.batch.keys_N.tolist())) == 2
@@ -204,7 +207,7 @@ def test_processes_leave_out_what_one_process_leaves_out(student: Student) -> No
 def test_rows_that_are_not_trained_on_are_counted(
     student: Student, changes: dict[str, Any], said: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pairs = make_triples("pairs", table_of({"query": WORDS[:7], "document": WORDS[1:8]}), None)
+    pairs = make_triples("pairs", Dataset.from_dict({"query": WORDS[:7], "document": WORDS[1:8]}), None)
     with caplog.at_level(logging.INFO):
         phase_of(student, [pairs], **({"n_way": 1, "batch_size": 4} | changes))
     if said is None:

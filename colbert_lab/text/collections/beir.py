@@ -5,13 +5,12 @@
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus, Split
 from colbert_lab.text.collections.collection import Shared, build_corpus, check_unique, judged_split
-from colbert_lab.text.collections.cut import cut_together
 from colbert_lab.text.collections.text_files import Qrels, read_qrels
 from colbert_lab.text.lines import as_id, as_text, plain_or_gzipped, read_jsonl, stem
 
@@ -19,22 +18,21 @@ HELD_OUT = "heldout"
 CORPUS, QUERIES = "corpus.jsonl", "queries.jsonl"
 
 
-def is_held_out(query_id: str, share: float = 0.1) -> bool:
+def is_held_out(query_id: str) -> bool:
     """Say whether a training query is kept away from training, to serve as a dev split.
 
     The rule depends on the id alone: the first 64 bits of the SHA-256 of ``"held-out:" + query_id``, read as
-    a number in [0, 1), are below ``share``. So it holds on every machine, and adding or removing queries
+    a number in [0, 1), are below 0.1. So it holds on every machine, and adding or removing queries
     moves no other query. Used for folders without a dev split: training leaves these queries out.
 
     Args:
         query_id: id of a training query.
-        share: the expected share of held-out queries, 0 to 1.
 
     Returns:
         True when the query is held out.
     """
     digest = hashlib.sha256(f"held-out:{query_id}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return int.from_bytes(digest[:8], "big") < 0.1 * 2**64
 
 
 def beir_splits(path: str | Path) -> list[str]:
@@ -48,59 +46,29 @@ def is_beir(path: str | Path) -> bool:
     return plain_or_gzipped(Path(path) / CORPUS).is_file()
 
 
-def load_beir(
-    path: str | Path,
-    split: str,
-    documents: int | None = None,
-    queries: int | None = None,
-    *,
-    tolerate_unknown_documents: bool = False,
-) -> Split:
-    """Load one split of a folder.
-
-    Args:
-        path: the folder; its name becomes the name of the dataset.
-        split: name of a file in ``qrels`` without ``.tsv`` or ``.tsv.gz``, or ``heldout`` for
-            the queries of ``train`` that ``is_held_out`` picks (about 10%).
-        documents: cut the corpus to so many documents (see ``cut.cut_split``).
-        queries: cut the split to so many queries.
-        tolerate_unknown_documents: drop judgments of documents that are not in the corpus (as in a pooled
-            sub-collection), and queries left without any, instead of raising; the counts go to ``details``.
-
-    Returns:
-        The split; its queries are the judged ones only.
-
-    Raises:
-        InputError: a file or the split is missing, a line is malformed, ids repeat or are unknown, a pair has
-            two different grades, or the corpus is empty.
-    """
-    return load_beir_splits(
-        path, [split], documents, {split: queries}, tolerate_unknown_documents=tolerate_unknown_documents
-    )[split]
+def load_beir(path: str | Path, split: str) -> Split:
+    """Load one split of a folder, see :func:`load_beir_splits`."""
+    return load_beir_splits(path, [split])[split]
 
 
 def load_beir_splits(
-    path: str | Path,
-    splits: Sequence[str],
-    documents: int | None = None,
-    queries: Mapping[str, int | None] | None = None,
-    *,
-    tolerate_unknown_documents: bool = False,
+    path: str | Path, splits: Sequence[str], *, tolerate_unknown_documents: bool = False
 ) -> dict[str, Split]:
     """Load several splits of a folder over one corpus object, reading the folder once.
 
     Args:
-        path: the folder.
-        splits: their names, as in ``load_beir``.
-        documents: cut the shared corpus to so many documents.
-        queries: split name to the number of queries to cut it to; a missing name or None keeps all.
-        tolerate_unknown_documents: as in ``load_beir``.
+        path: the folder; its name becomes the name of the dataset.
+        splits: names of files in ``qrels`` without ``.tsv`` or ``.tsv.gz``, or ``heldout`` for
+            the queries of ``train`` that ``is_held_out`` picks (about 10%).
+        tolerate_unknown_documents: drop judgments of documents that are not in the corpus (as in a pooled
+            sub-collection), and queries left without any, instead of raising; the counts go to ``details``.
 
     Returns:
-        Split name to split.
+        Split name to split; its queries are the judged ones only.
 
     Raises:
-        InputError: as in ``load_beir``.
+        InputError: a file or a split is missing, a line is malformed, ids repeat or are unknown, a pair has
+            two different grades, or the corpus is empty.
     """
     folder = _folder(path)
     judged = {name: _read_judgments(folder, name) for name in splits}
@@ -108,14 +76,12 @@ def load_beir_splits(
     places = str(_file(folder, CORPUS)), str(_file(folder, QUERIES))
     shared = Shared(folder.resolve().name, corpus, texts, *places)
     details = {"source": str(path), "queries_in_folder": len(texts)}
-    whole = [
-        judged_split(
+    return {
+        name: judged_split(
             shared, name, qrels, details, str(file), tolerate_unknown_documents=tolerate_unknown_documents
         )
         for name, (file, qrels) in judged.items()
-    ]
-    limits = [(queries or {}).get(name) for name in judged]
-    return dict(zip(judged, cut_together(whole, documents, limits), strict=True))
+    }
 
 
 def load_beir_corpus(path: str | Path) -> Corpus:

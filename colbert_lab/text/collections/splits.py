@@ -184,7 +184,7 @@ def _whole(
 ) -> dict[str, Split]:
     """All splits that are wanted of one collection."""
     if request.type == "installed_docs":
-        return installed_docs_splits(load_installed_docs(cache_dir), wanted, None, {})
+        return installed_docs_splits(load_installed_docs(cache_dir), wanted)
     assert request.path is not None
     if request.is_folder:
         return load_beir_splits(request.path, wanted, tolerate_unknown_documents=tolerate_unknown_documents)

@@ -99,6 +99,23 @@ class Triples:
                     yield dict(zip(block, values, strict=True))
                 number += 1
 
+    def rows_of_queries(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every row that is used, with the id of its query; equal queries without one get one id.
+
+        Raises:
+            InputError: two queries have one id.
+        """
+        queries: dict[str, str] = {}
+        number_of: dict[str, str] = {}
+        for row in self.rows():
+            named = row.get(ID)
+            query = (
+                str(named) if named is not None else number_of.setdefault(row[QUERY], f"q{len(number_of)}")
+            )
+            if queries.setdefault(query, row[QUERY]) != row[QUERY]:
+                raise InputError(f"data: {self.name}: two queries have the id {query}; make the ids unique")
+            yield query, row
+
     def without(self, query_ids: Collection[str]) -> Triples:
         """All rows but those of these queries."""
         gone = [row for row, name in enumerate(self._ids()) if name in query_ids]
@@ -184,11 +201,6 @@ def make_triples(
     if len(dropped):
         mark = fingerprint([mark, fingerprint_arrays([dropped])])
     return Triples(name, table.remove_columns(labels), fewest, mark, dropped)
-
-
-def table_of(columns: dict[str, Any]) -> datasets.Dataset:
-    """A dataset of columns in memory."""
-    return datasets.Dataset.from_dict(columns)
 
 
 def column_of(table: datasets.Dataset, column: str) -> Iterator[Any]:

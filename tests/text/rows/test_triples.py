@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.text.rows.triples import Triples, column_of, make_triples, table_of
+from colbert_lab.text.rows.triples import Triples, column_of, make_triples
 
 COLUMNS: dict[str, list[Any]] = {
     "query_id": ["a", "b", "c"],
@@ -20,7 +21,7 @@ COLUMNS: dict[str, list[Any]] = {
 
 def made(negatives: int | None = 2, **changes: Any) -> Triples:
     columns = {name: values for name, values in (COLUMNS | changes).items() if values is not None}
-    return make_triples("toy", table_of(columns), negatives, "data.path")
+    return make_triples("toy", Dataset.from_dict(columns), negatives, "data.path")
 
 
 def test_a_row_has_its_positive_first_and_negatives_of_its_own() -> None:
@@ -125,5 +126,5 @@ def test_mistakes_are_named(negatives: int | None, changes: dict[str, Any], mess
 
 
 def test_a_column_is_read_in_blocks() -> None:
-    table = table_of({"query": [str(n) for n in range(25_000)]})
+    table = Dataset.from_dict({"query": [str(n) for n in range(25_000)]})
     assert list(column_of(table, "query")) == [str(n) for n in range(25_000)]
