@@ -196,7 +196,7 @@ def test_a_folder_is_read_once(with_dev: Path, tmp_path: Path, monkeypatch: pyte
 
     def watched(path: str, names: list[str], **keywords: bool) -> dict[str, Split]:
         read.append(list(names))
-        return load_beir_splits(path, names, **keywords)  # type: ignore[arg-type]
+        return load_beir_splits(path, names, **keywords)
 
     monkeypatch.setattr(subject, "load_beir_splits", watched)
     load(
