@@ -233,6 +233,11 @@ class Planner:
                 f"{phase.name}: tokens of {len(counted.numbers):,} of its {counted.total:,} micro-batches were "
                 "counted, evenly over the phase."
             )
+        if settings.head_only_steps:
+            self._note(
+                f"{phase.name}: its first {settings.head_only_steps:,} steps, of the head alone, take less than those "
+                "that were measured."
+            )
         tried = max(step.size.queries for step in measured.steps)
         if not measured.whole:
             self._note(

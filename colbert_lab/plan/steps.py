@@ -22,6 +22,7 @@ from colbert_lab.plan.counting import Counted, Rates, Size, evenly, fit_rates, s
 from colbert_lab.training.callbacks import RandomState
 from colbert_lab.training.cost import peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.data import Batch, MicroBatches
+from colbert_lab.training.freezing import frozen
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.phase import phase_trainer, training_module
 from colbert_lab.training.prepare import PreparedPhase
@@ -226,7 +227,7 @@ def measure(
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
-    with stops_as_interrupts():
+    with stops_as_interrupts(), frozen(model, phase.settings.freeze):
         fit.fit(module, DataLoader(Chosen(choice), batch_size=None))
     first, *steps = clock.steps
     saving = _saving(fit, disk)

@@ -181,6 +181,8 @@ _SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "learning rate": lambda settings: str((settings.get("optimizer") or {}).get("lr", NOTHING)),
     "learning rate of the head": _plain("head_lr"),
     "layer decay of the learning rate": _plain("layer_decay"),
+    "frozen": lambda settings: ", ".join(settings.get("freeze") or ()) or NOTHING,
+    "first steps of the head alone": lambda settings: str(settings.get("head_only_steps") or NOTHING),
     "schedule": _schedule,
     "gradient clip": _plain("gradient_clip"),
     "queries a step": _batch,

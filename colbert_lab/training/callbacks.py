@@ -30,15 +30,12 @@ class Points(Callback):
     ``queries_per_second`` and ``tokens_per_second`` (tokens without padding). Counts are of this process.
     ``train/peak_memory_gib`` is the most memory that this process had in use so far in the phase,
     ``train/peak_device_gib`` that of its GPU.
-
-    Args:
-        flops: counts floating-point operations.
     """
 
     KEY = "points"
 
-    def __init__(self, flops: EncoderFlops) -> None:
-        self.count_flops = flops
+    def __init__(self) -> None:
+        self._operations: EncoderFlops | None = None
         self.queries = 0
         self.tokens = 0
         self.padded = 0
@@ -56,8 +53,13 @@ class Points(Callback):
         """Time and memory count from here."""
         assert isinstance(pl_module, StudentModule)
         pl_module.set_sums(self._sums)  # not before the module is on its device
+        self.count(pl_module)
         reset_peak(pl_module.device)
         self._started = time.perf_counter()
+
+    def count(self, module: StudentModule) -> None:
+        """Count the operations of what is trained now, from here on."""
+        self._operations = EncoderFlops.of(module.model)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count what is left."""
@@ -92,7 +94,8 @@ class Points(Callback):
         self.queries += len(batch.rows_BK)
         self.tokens += batch.n_tokens
         self.padded += batch.n_padded
-        self.flops += self.count_flops.training(batch.lengths)
+        assert self._operations is not None
+        self.flops += self._operations.training(batch.lengths)
         step = trainer.global_step
         due = step % pl_module.log_every == 0 or step == trainer.max_steps
         if not due or step == self._logged or step == 0:

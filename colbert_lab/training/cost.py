@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from colbert_lab.base.errors import InputError
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.training.optim import depths
 
-FORWARD_AND_BACKWARD = 3  # the backward pass computes two products for each one of the forward pass
 SIDES = {"cpu": (512, 1024, 2048), "cuda": (8192,)}  # of the square matrices whose product is timed
 SECONDS = 0.1  # that products of one side are repeated
 LONG = 0.02  # seconds of a product after which no longer one is made
@@ -33,18 +34,26 @@ class EncoderFlops:
 
     A token takes 2 operations for each weight of a matrix (Kaplan et al. 2020, arXiv 2001.08361, table 1), and
     attention takes 4 x width x span for each token of a text in each layer, where the span is what a token may attend
-    to (PaLM, Chowdhery et al. 2022, arXiv 2204.02311, appendix B). The backward pass takes twice the forward pass. As
-    in PaLM's MFU, neither padding nor recomputed activations count; embeddings, norms and MaxSim are left out.
+    to (PaLM, Chowdhery et al. 2022, arXiv 2204.02311, appendix B). The backward pass takes as much as the forward pass
+    for the gradients of the weights that are trained, and once more for those of what comes out of each layer, down to
+    the lowest layer in which something is trained; attention takes both there. As in PaLM's MFU, neither padding nor
+    recomputed activations count; embeddings, norms and MaxSim are left out.
 
     Attributes:
         weights: weights of the matrices that a token goes through.
         width: of the attention, all heads together.
         spans: for each layer, the most tokens that a token attends to; None for all.
+        trained: of the weights, those that are trained; None for all.
+        reached: of the weights, those that gradients go through; None for all.
+        reached_layers: number of the last layers that gradients go through; None for all.
     """
 
     weights: int
     width: int
     spans: tuple[int | None, ...]
+    trained: int | None = None
+    reached: int | None = None
+    reached_layers: int | None = None
 
     @classmethod
     def of(cls, model: ColBERT) -> EncoderFlops:
@@ -57,19 +66,43 @@ class EncoderFlops:
         # ModernBERT's sliding_window is one side of its local_attention.
         window = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None)
         spans = tuple(window if "full" not in kinds[layer] else None for layer in layers)
-        weights = 0
+        depth = _depths(model)
+        lowest = min((depth[id(p)] for p in model.parameters() if p.requires_grad), default=len(layers) + 3)
+        weights = trained = reached = 0
         for module in model.modules():
-            if not isinstance(module, nn.Embedding):
-                weights += sum(p.numel() for p in module.parameters(recurse=False) if p.ndim == 2)
-        return cls(weights, width, spans)
+            if isinstance(module, nn.Embedding):
+                continue
+            for parameter in module.parameters(recurse=False):
+                if parameter.ndim == 2:
+                    weights += parameter.numel()
+                    trained += parameter.numel() * parameter.requires_grad
+                    reached += parameter.numel() * (depth[id(parameter)] >= lowest)
+        return cls(weights, width, spans, trained, reached, sum(layer + 1 >= lowest for layer in layers))
 
     def training(self, lengths: Sequence[int]) -> float:
         """Operations of forward and backward pass over texts of these lengths in tokens."""
-        operations = 2.0 * self.weights * sum(lengths)
-        for span in self.spans:
-            reached = sum(length * (length if span is None else min(length, span)) for length in lengths)
-            operations += 4.0 * self.width * reached
-        return FORWARD_AND_BACKWARD * operations
+        trained = self.weights if self.trained is None else self.trained
+        reached = self.weights if self.reached is None else self.reached
+        operations = 2.0 * (self.weights + trained + reached) * sum(lengths)
+        last = len(self.spans) if self.reached_layers is None else self.reached_layers
+        for layer, span in enumerate(self.spans):
+            times = 3 if layer >= len(self.spans) - last else 1
+            pairs = sum(length * (length if span is None else min(length, span)) for length in lengths)
+            operations += 4.0 * times * self.width * pairs
+        return operations
+
+
+def _depths(model: ColBERT) -> dict[int, int]:
+    """Depth of every parameter by its id, see :func:`colbert_lab.training.optim.depths`; the head's is above.
+
+    In a backbone without a list of layers all have 0.
+    """
+    try:
+        names, layers = depths(model.backbone, "", "")
+    except InputError:
+        names, layers = {}, int(model.backbone.config.num_hidden_layers)
+    found = {id(p): names.get(name, 0) for name, p in model.backbone.named_parameters()}
+    return found | {id(parameter): layers + 2 for parameter in model.head.parameters()}
 
 
 def matmul_rate(device: torch.device, precision: str) -> float:

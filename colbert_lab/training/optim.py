@@ -159,6 +159,10 @@ def make_optimizer(
             f"head_lr={head_lr}: has no effect, the student has no head to train; set it to null"
         )
     head = {id(parameter) for parameter in model.head.parameters()}
+    if layer_decay is not None and not any(p.requires_grad for p in model.backbone.parameters()):
+        raise InputError(
+            f"layer_decay={layer_decay}: has no effect, the whole backbone is frozen; set it to null"
+        )
     scales = {} if layer_decay is None else _scales(model, layer_decay)
     hidden = _hidden(factory, model)
     groups: dict[tuple[bool, float, bool, bool], list[nn.Parameter]] = {}

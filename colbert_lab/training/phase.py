@@ -23,8 +23,9 @@ from colbert_lab.model.formats.own import save_student
 from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState, Recomputation
-from colbert_lab.training.cost import EncoderFlops, activation_bytes, matmul_rate, needs_recompute
+from colbert_lab.training.cost import activation_bytes, matmul_rate, needs_recompute
 from colbert_lab.training.data import MicroBatches, PhaseData
+from colbert_lab.training.freezing import HeadFirst, frozen
 from colbert_lab.training.module import FiniteWeights, StudentModule, Watch
 from colbert_lab.training.optim import Optimization
 from colbert_lab.training.phase_files import MetricsFile, checkpoint_callback, resume_point
@@ -121,7 +122,7 @@ def train_phase(
     step = resume.step if resume else 0
     if resume:
         log.info("%s: going on from step %d of %d", name, step, phase.max_steps)
-    points = Points(EncoderFlops.of(model))
+    points = Points()
 
     def recompute(fit: pl.Trainer) -> bool:
         mine, device = phase.batches.share(fit.global_rank, fit.world_size), fit.strategy.root_device
@@ -138,6 +139,8 @@ def train_phase(
         callbacks.append(
             EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(student, at), points)
         )
+    if settings.head_only_steps:
+        callbacks.append(HeadFirst(settings.head_only_steps, points))
     if progress:
         callbacks.append(PhaseBar(name, points))
     callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every))
@@ -157,7 +160,7 @@ def train_phase(
         enable_progress_bar=progress,
         default_root_dir=folder,
     )
-    with stops_as_interrupts():
+    with stops_as_interrupts(), frozen(model, settings.freeze):
         fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
     if fit.global_step != phase.max_steps:
         raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
@@ -253,7 +256,7 @@ def phase_trainer(
     return pl.Trainer(
         **{
             **trainer,
-            **placement(trainer),
+            **placement(trainer, bool(settings.head_only_steps)),
             "accumulate_grad_batches": settings.accumulation,
             "gradient_clip_val": settings.gradient_clip,
             "log_every_n_steps": settings.log_every,

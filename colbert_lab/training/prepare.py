@@ -30,6 +30,7 @@ from colbert_lab.training.checks import (
     tell_positives,
 )
 from colbert_lab.training.data import MicroBatches
+from colbert_lab.training.freezing import check_head_only, frozen
 from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
 from colbert_lab.training.objectives.term import Objective, Side, Term
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
@@ -179,17 +180,20 @@ def objective_from(settings: Mapping[str, Any]) -> Objective:
 
 
 def check_network(phase: PreparedPhase, model: ColBERT) -> None:
-    """Whether a network can take the phase's lengths, and its learning rates have something to work on in it.
+    """Whether a network can take the phase's lengths, and has what it freezes and what its learning rates work on.
 
     Raises:
         InputError: it cannot, or they have not.
     """
     settings = phase.settings
     check_reading(phase.tokenizer, model.backbone, "the student's backbone", f"phases.{phase.name}")
-    _keyed(
-        phase.name,
-        lambda: make_optimizer(phase.optimizer, model, model, settings.head_lr, settings.layer_decay),
-    )
+
+    def check() -> None:
+        with frozen(model, settings.freeze):
+            check_head_only(model, settings.head_only_steps, phase.max_steps)
+            make_optimizer(phase.optimizer, model, model, settings.head_lr, settings.layer_decay)
+
+    _keyed(phase.name, check)
 
 
 def audit_truncation(name: str, batches: MicroBatches) -> dict[str, Truncation]:

@@ -34,19 +34,21 @@ SILENT: dict[str, Any] = {
 }
 
 
-def placement(trainer: Mapping[str, Any]) -> dict[str, Any]:
+def placement(trainer: Mapping[str, Any], unused: bool = False) -> dict[str, Any]:
     """Where to compute, as arguments of Lightning's Trainer.
 
     With several processes it is ``ddp``, with time for the first one to evaluate while the others wait for it.
 
     Args:
         trainer: settings of the config's trainer; accelerator, devices, num_nodes and strategy are read.
+        unused: whether steps may leave out parameters that are trained in others, which processes then look for.
 
     Raises:
         InputError: Lightning cannot place a run so.
     """
     several = trainer["strategy"] == "ddp" or count_processes(trainer) > 1
-    return _asked(trainer) | {"strategy": _Together(timeout=WAIT) if several else "auto"}
+    together = _Together(timeout=WAIT, find_unused_parameters=unused)
+    return _asked(trainer) | {"strategy": together if several else "auto"}
 
 
 def count_processes(trainer: Mapping[str, Any]) -> int:
