@@ -161,6 +161,27 @@ def gather_documents(chunks: Sequence[Embeddings], keys_N: Tensor) -> tuple[list
     return gathered, keys, sum(rows for rows, _ in sizes[: dist.get_rank()])
 
 
+def gather_rows(x: Tensor) -> Tensor:
+    """The rows of all processes, in rank order.
+
+    Args:
+        x: [B, ...], of the same shape on every process.
+
+    Returns:
+        [R * B, ...] on every process. Gradients of floats flow back, and what every process's loss says about a row is
+        summed; one process gets back what it gave.
+    """
+    if world_size() == 1:
+        return x
+    if x.is_floating_point():
+        gathered: Tensor = _AllGather.apply(x)  # type: ignore[no-untyped-call]
+    elif x.dtype == torch.bool:
+        gathered = _all_gather(x.to(torch.uint8)).bool()
+    else:
+        gathered = _all_gather(x)
+    return gathered.flatten(0, 1)
+
+
 def length_sorted_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
     """Group texts of similar length, so that padding is rare and memory bounded.
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from colbert_lab.training.objectives.contrastive import Contrastive
+from colbert_lab.training.objectives.document_to_query import DocumentToQuery
 from colbert_lab.training.objectives.margins import MarginMSE, PairwiseSoftmax
 from colbert_lab.training.objectives.term import Objective
 from tests.parity.make_golden import CASES, Table, features, make_inputs, outcome
@@ -83,6 +85,24 @@ def test_margin_mse_of_the_multi_vector_encoder(case: str) -> None:
     assert table.vectors_TD.grad is not None
     ours = trained(inputs, Objective({"margin_mse": MarginMSE()}), recompute=True)
     check(ours, outcome(inputs, loss, table.vectors_TD.grad))
+
+
+def test_the_contrast_of_both_directions() -> None:
+    """The symmetric loss is the mean of ours; its similarities are MaxSim, of one token a text."""
+    queries, documents = (random_scores(seed, B, K).float().requires_grad_() for seed in (1, 2))
+    losses = import_module("sentence_transformers.sentence_transformer.losses")
+    theirs = losses.MultipleNegativesRankingLoss(
+        nn.Identity(), scale=2.0, similarity_fct=lambda q, d: q @ d.T, partition_mode="per_direction",
+        directions=("query_to_doc", "doc_to_query"),
+    )  # fmt: skip
+    value = theirs.compute_loss_from_embeddings([queries, documents], torch.empty(0))
+    expected = torch.autograd.grad(value, [queries, documents])
+
+    scores, own = queries @ documents.T, torch.arange(B)
+    none = torch.zeros(B, B, dtype=torch.bool)
+    ours = (Contrastive(0.5)(scores, own) + DocumentToQuery(0.5)(scores.T, own, none)) / 2
+    torch.testing.assert_close(ours, value)
+    torch.testing.assert_close(torch.autograd.grad(ours, [queries, documents]), expected)
 
 
 def test_the_pairwise_softmax_is_ranknet_of_one_relevant_document() -> None:

@@ -75,8 +75,13 @@ class Contrastive(Term):
 
     def loss(self, scored: Scored, learned: Learned) -> Tensor:
         """InfoNCE over the documents of all processes."""
-        scores_BN, keys_N, rows_BK = scored.pairs
-        ignore_BN = ignored(
+        scores_BN, _, rows_BK = scored.pairs
+        return self(scores_BN, rows_BK[:, 0], self.ignored(scored), learned.get("temperature"))
+
+    def ignored(self, scored: Scored) -> Tensor:
+        """See :func:`ignored`, of a micro-batch [B, N]."""
+        _, keys_N, rows_BK = scored.pairs
+        return ignored(
             keys_N,
             rows_BK,
             scored.batch.teacher_BK,
@@ -85,7 +90,6 @@ class Contrastive(Term):
             self.batch_negatives,
             scored.batch.positives_BP,
         )
-        return self(scores_BN, rows_BK[:, 0], ignore_BN, learned.get("temperature"))
 
     def learned(self) -> Mapping[str, float]:
         """The temperature, where it is learnable."""
@@ -179,7 +183,7 @@ def ignored(
     """
     keys_BK = keys_N[rows_BK]
     ignore_BN = among(keys_N, keys_BK[:, :1] if positives_BP is None else positives_BP)
-    ignore_BN |= _repeated(keys_N)
+    ignore_BN |= repeated(keys_N)
     out_BK = torch.full_like(rows_BK, not own_negatives, dtype=torch.bool)
     if false_negative_ratio is not None and teacher_BK is not None:
         out_BK |= teacher_BK > share_of(teacher_BK[:, :1], false_negative_ratio)
@@ -201,7 +205,7 @@ def among(keys_N: Tensor, keys_BP: Tensor) -> Tensor:
     return found_BU.bool()[:, place_N]
 
 
-def _repeated(keys_N: Tensor) -> Tensor:
+def repeated(keys_N: Tensor) -> Tensor:
     """True for every document that has a copy before it [N]."""
     order = torch.argsort(keys_N, stable=True)
     ordered = keys_N[order]

@@ -76,6 +76,23 @@ WRONG = {
     "margin_mse": {
         "one document": ([f"{PHASE}.n_way=1"], f"{PHASE}.n_way=1: {PHASE}.objective.margin_mse compares at least 2"),
     },
+    "document_to_query": {
+        "one query": (
+            [f"{PHASE}.batch_size=1"],
+            f"{PHASE}.objective.document_to_query.weight: a batch of one query leaves nothing to contrast",
+        ),
+        "no temperature": (
+            [f"{PHASE}.objective.document_to_query.temperature=0"],
+            "document_to_query.temperature=0: must be at least",
+        ),
+    },
+    "multi_positive": {
+        "nothing to leave out": (
+            [f"{PHASE}.objective.multi_positive.own_negatives=false",
+             f"{PHASE}.objective.multi_positive.false_negative_ratio=0.9"],
+            "multi_positive.false_negative_ratio: has no effect with own_negatives=false",
+        ),
+    },
     "pairwise_softmax": {
         "one document": ([f"{PHASE}.n_way=1"], f"{PHASE}.objective.pairwise_softmax compares at least 2"),
         "no temperature": (
