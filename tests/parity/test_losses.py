@@ -1,11 +1,18 @@
 """Our losses on the scores of sentence-transformers' own, which is installed here: the same loss, the same gradient.
 
-Where its loss is another multiple of ours, the factor is named.
+Where its loss is another multiple of ours, the factor is named. Lightning IR's numbers are committed; with it in an
+environment of its own, they are made again:
+
+    python3.11 -m venv PEER && PEER/bin/pip install lightning-ir==0.0.6
+    COLBERT_LAB_LIGHTNING_IR_PYTHON=PEER/bin/python pytest -m parity tests/parity/test_losses.py
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +22,13 @@ from torch import Tensor, nn
 from colbert_lab.training.objectives.contrastive import Contrastive
 from colbert_lab.training.objectives.document_to_query import DocumentToQuery
 from colbert_lab.training.objectives.margins import MarginMSE, PairwiseSoftmax
+from colbert_lab.training.objectives.ranks import ApproxNDCG, LambdaLoss, Weighting
 from colbert_lab.training.objectives.term import Objective
+from tests.parity import make_losses as lightning_ir
 from tests.parity.make_golden import CASES, Table, features, make_inputs, outcome
 from tests.parity.ours import trained
 from tests.parity.test_golden import check
+from tests.parity.test_peers import compare
 from tests.training.objectives.support import random_scores
 
 pytest.importorskip("sentence_transformers")
@@ -111,3 +121,45 @@ def test_the_pairwise_softmax_is_ranknet_of_one_relevant_document() -> None:
     labels[:, 0] = 1
     theirs = of_the_peer("RankNetLoss", scores, labels, reduction_log="natural", sigma=1 / 0.7)
     same(of_ours(PairwiseSoftmax(0.7), scores), theirs)
+
+
+SCHEMES = {
+    "lambdarank": "LambdaRankScheme",
+    "ndcg_loss2": "NDCGLoss2Scheme",
+    "ndcg_loss2pp": "NDCGLoss2PPScheme",
+}
+
+
+@pytest.mark.parametrize("weighting", SCHEMES)
+def test_lambda_loss(weighting: Weighting) -> None:
+    """The peer's is the mean over pairs with an order: 15 of 6 documents."""
+    scores, teacher = random_scores(1, B, K).float(), random_scores(2, B, K).float()
+    scheme = getattr(import_module("sentence_transformers.cross_encoder.losses"), SCHEMES[weighting])()
+    theirs = of_the_peer("LambdaLoss", scores, teacher.relu() + teacher.argsort().argsort() / 100,
+                         weighting_scheme=scheme, sigma=1 / 0.7)  # fmt: skip
+    grades = teacher.relu() + teacher.argsort().argsort() / 100
+    same(of_ours(LambdaLoss("scores", 0.7, weighting), scores, grades), theirs, factor=1 / 15)
+
+
+@pytest.mark.parametrize("case", lightning_ir.CASES)
+def test_lightning_ir(case: str) -> None:
+    """On numbers that Lightning IR gave (:mod:`tests.parity.make_losses`)."""
+    scores, targets = lightning_ir.inputs(2 if case.startswith("margin") else K)
+    ours = {
+        "margin_mse": MarginMSE(),
+        "approx_ndcg, temperature 1.0": ApproxNDCG("scores", 1.0),
+        "approx_ndcg, temperature 0.3": ApproxNDCG("scores", 0.3),
+    }[case]
+    golden = lightning_ir.read()[case]
+    same(of_ours(ours, scores, targets), (torch.tensor(golden["loss"]), torch.tensor(golden["gradient"])))
+
+
+@pytest.mark.parity
+def test_lightning_ir_still_says_so(tmp_path: Path) -> None:
+    python = os.environ.get("COLBERT_LAB_LIGHTNING_IR_PYTHON")
+    if not python:
+        pytest.skip("COLBERT_LAB_LIGHTNING_IR_PYTHON names no Python with lightning-ir 0.0.6")
+    file = tmp_path / "golden.json"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([python, lightning_ir.__file__, str(file)], check=True, env=environment)
+    compare(lightning_ir.read(file), lightning_ir.read(), "lightning_ir")

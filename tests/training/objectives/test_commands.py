@@ -73,6 +73,16 @@ def test_all_losses_together_are_certified(arguments: list[str], tmp_path: Path)
 
 
 WRONG = {
+    "lambda_loss": {
+        "no such weighting": (
+            [f"{PHASE}.objective.lambda_loss.weighting=ndcg"], "lambda_loss.weighting=ndcg: must be one of lambdarank",
+        ),
+    },
+    "approx_ndcg": {
+        "no such relevance": (
+            [f"{PHASE}.objective.approx_ndcg.relevance=ranks"], "approx_ndcg.relevance=ranks: must be one of order",
+        ),
+    },
     "margin_mse": {
         "one document": ([f"{PHASE}.n_way=1"], f"{PHASE}.n_way=1: {PHASE}.objective.margin_mse compares at least 2"),
     },
