@@ -11,6 +11,8 @@ from colbert_lab.model.student import pick_device
 
 PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "16"}
 """oneDNN's own cache, and torch's of what it computes with oneDNN (1,024 entries each where nothing is said)."""
+CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""The memory that cuBLAS works in, without which its products are not deterministic."""
 _threads: list[int] = []
 """How many torch had before this process told it a number, and that number."""
 
@@ -56,7 +58,7 @@ def _cpu_is_faster_in_bf16() -> bool:
 
 
 def prepare_torch(threads: int | None, beside: int = 1) -> None:
-    """Process-wide settings: CPU threads, denormal numbers flushed to zero, small caches of oneDNN's primitives.
+    """Process-wide settings: threads, denormal numbers flushed to zero, small caches of oneDNN, deterministic cuBLAS.
 
     Processes that compute together on a machine share its cores, unless ``OMP_NUM_THREADS`` or ``threads`` says
     otherwise. Lightning does the same when it starts them, too late for what identifies a run, and it overrules
@@ -67,6 +69,10 @@ def prepare_torch(threads: int | None, beside: int = 1) -> None:
     steps of the default distillation, still growing). With small caches it stays flat (GradCache at 256 pairs: 2.4 GiB
     from the fourth step on, 2.8 with oneDNN's cache alone made small), steps take as long, and losses are the same to
     the last digit. Both are read at the first use; what is in the environment is left as it is.
+
+    torch reads whether cuBLAS is deterministic once, at its first product. Lightning says so when training starts, and
+    a student that is measured before it is trained has computed products by then: with ``trainer.deterministic`` its
+    training would end in torch's error.
 
     Softmax gradients at low temperatures go denormal, which slows CPU matrix products by 4 to 5 times.
 
@@ -86,5 +92,5 @@ def prepare_torch(threads: int | None, beside: int = 1) -> None:
         torch.set_num_threads(own if threads is None else threads)
     _threads[:] = own, torch.get_num_threads()
     torch.set_flush_denormal(True)
-    for name, capacity in PRIMITIVE_CACHES.items():
-        os.environ.setdefault(name, capacity)
+    for name, value in (PRIMITIVE_CACHES | CUBLAS).items():
+        os.environ.setdefault(name, value)

@@ -12,12 +12,13 @@ from colbert_lab.training import precision
 from colbert_lab.training.precision import pick_precision, prepare_torch
 
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(precision, "_threads", [])
-    kept, threads = {name: os.environ.get(name) for name in CACHES}, torch.get_num_threads()
+    kept, threads = {name: os.environ.get(name) for name in (*CACHES, CUBLAS)}, torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
     for name, value in kept.items():
@@ -31,6 +32,16 @@ def test_caches_of_primitives_are_small() -> None:
         os.environ.pop(name, None)
     prepare_torch(None)
     assert all(1 <= int(os.environ[name]) <= 64 for name in CACHES)
+
+
+def test_products_on_a_gpu_are_deterministic_from_the_first_one_on() -> None:
+    # torch asks cuBLAS once, and a student is measured before Lightning says how it is trained.
+    os.environ.pop(CUBLAS, None)
+    prepare_torch(None)
+    assert os.environ[CUBLAS] in (":4096:8", ":16:8")
+    os.environ[CUBLAS] = ":16:8"
+    prepare_torch(None)
+    assert os.environ[CUBLAS] == ":16:8"
 
 
 def test_what_the_environment_says_of_them_is_left() -> None:
