@@ -13,9 +13,10 @@ DEFAULT: dict[str, Any] = {}
 EAGER = {"attention": "eager"}  # on a CPU the faster attention of transformers while training
 SMALL = {"mini_batch_size": 8}
 Variants = dict[str, dict[str, dict[str, Any]]]
+KERNELS = {"late-interaction-kernels": {"scores": "lik"}}  # on a GPU
 DISTILLATION: Variants = {
     "colbert_lab": {"default": DEFAULT},
-    "pylate": {"default": DEFAULT, "eager attention": EAGER, "late-interaction-kernels": {"scores": "lik"}},
+    "pylate": {"default": DEFAULT, "eager attention": EAGER} | KERNELS,
     "sentence_transformers": {
         "default": DEFAULT,
         "mini-batches of 8": SMALL,
@@ -24,7 +25,7 @@ DISTILLATION: Variants = {
 }
 CACHED: Variants = {
     "colbert_lab": {"GradCache": {"recompute": True}, "default": DEFAULT},
-    "pylate": {"default": DEFAULT, "of 8, eager attention": SMALL | EAGER},
+    "pylate": {"default": DEFAULT, "of 8, eager attention": SMALL | EAGER} | KERNELS,
     "sentence_transformers": {
         "default": DEFAULT,
         "mini-batches of 8": SMALL,
@@ -99,12 +100,21 @@ def said(cell: Cell) -> str:
     return f"{cell.side} ({cell.variant})"
 
 
-def cells_of(variants: Variants, sides: Sequence[str], compiled: bool = False) -> list[Cell]:
-    """The cells of the sides that take part."""
+def cells_of(variants: Variants, given: Any, compiled: bool = False) -> list[Cell]:
+    """The cells of the sides that take part, of the variants that were asked for.
+
+    Args:
+        variants: of each side.
+        given: the options of the command line; its sides and variants are read.
+        compiled: whether the peers have one more, with torch.compile.
+    """
     found = []
-    for side in sides:
+    for side in given.sides:
         chosen = variants.get(side, {}) | (COMPILED if compiled and side != OURS else {})
-        found += [Cell(side, name, options) for name, options in chosen.items()]
+        wanted = list(chosen)
+        if given.variants is not None:
+            wanted = wanted[:1] if side == OURS else [name for name in wanted if name in given.variants]
+        found += [Cell(side, name, chosen[name]) for name in wanted]
     return found
 
 
@@ -124,7 +134,7 @@ def groups_of(given: Any, positions: int) -> list[Group]:
         elif workload in ("distill", "defaults"):
             size, n_way = (2, 4) if quick else (given.batch, given.ways)
             own = workload == "defaults"
-            cells = cells_of(PLAIN if own else DISTILLATION, given.sides, given.compile and not own)
+            cells = cells_of(PLAIN if own else DISTILLATION, given, given.compile and not own)
             wanted = [300] if own else given.lengths
             for length in dict.fromkeys(min(n, positions) for n in wanted):
                 for precision in ["own"] if own else precisions:
@@ -143,7 +153,7 @@ def groups_of(given: Any, positions: int) -> list[Group]:
                         "batch_size": size, "n_way": 1 if cached else 8, "document_length": min(180, positions),
                     }  # fmt: skip
                     case = f"{size:,} pairs" if cached else f"{size} x 8"
-                    cells = cells_of(CACHED if cached else CONTRASTIVE, given.sides, given.compile)
+                    cells = cells_of(CACHED if cached else CONTRASTIVE, given, given.compile)
                     groups.append(
                         Group(
                             workload, f"{case}, length {min(180, positions)}", precision, cells, spec, "loss"
@@ -158,7 +168,7 @@ def reading_groups(workload: str, given: Any, positions: int) -> list[Group]:
     """Groups without training."""
     length = min(300, positions)
     base = {"defaults": False, "document_length": length, "kind": workload}
-    cells = cells_of(PLAIN, given.sides)
+    cells = cells_of(PLAIN, given)
     if workload == "search":
         count = 200 if given.quick else 100_000
         return [Group(workload, f"{count:,} documents", "fp32", cells, base | {"documents": count}, "value")]

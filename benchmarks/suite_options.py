@@ -29,6 +29,11 @@ def options(described: str | None) -> argparse.Namespace:
     )
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, help="default: all that have their data")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        help="of the peers, by name; colbert_lab then takes part with its first one alone",
+    )
     parser.add_argument("--environments", type=Path, help="where the peers' environments are, or are made")
     parser.add_argument("--pylate", type=Path, help="Python of an environment with pylate==1.6.0")
     parser.add_argument("--sentence-transformers", type=Path, help="with sentence-transformers==6.2.0")

@@ -24,6 +24,7 @@ PYLATE = {
 }  # PyLate 1.6.0's defaults
 OURS = {"query_marker": None, "document_marker": None, "expansion": "none"}  # conf/student/minilm.yaml
 LAYOUTS = ("colbert_lab", "pylate", "sentence_transformers")
+KINDS = ("same", "defaults")
 Row = dict[str, Any]
 
 
@@ -160,11 +161,19 @@ def split_texts(folder: Path, documents: int | None, queries: int | None) -> dic
     }
 
 
-def write_weights(folder: Path, backbone: str) -> int:
+def write_weights(
+    folder: Path, backbone: str, kinds: Sequence[str] = KINDS, layouts: Sequence[str] = LAYOUTS
+) -> int:
     """Write one student in every side's layout; what is there already is kept.
 
     ``same`` is without dropout and with PyLate's markers and expansion on every side. ``defaults`` has on each side
     what its own default is: colbert_lab no dropout, markers and expansion, the peers the backbone's dropout and both.
+
+    Args:
+        folder: where; a folder is made for each kind, and in it one for each layout.
+        backbone: of the student.
+        kinds: which of the two are written.
+        layouts: whose.
 
     Returns:
         Positions of the backbone, the longest text it can read.
@@ -180,8 +189,8 @@ def write_weights(folder: Path, backbone: str) -> int:
         return int(json.loads(mark.read_text(encoding="utf-8")))
     shutil.rmtree(folder, ignore_errors=True)
     positions = 0
-    for kind in ("same", "defaults"):
-        for layout in LAYOUTS:
+    for kind in kinds:
+        for layout in layouts:
             own = kind == "defaults" and layout == "colbert_lab"
             torch.manual_seed(0)
             dropout = 0.0 if kind == "same" or own else None

@@ -81,6 +81,7 @@ def config(spec: dict[str, Any]) -> Settings:
     overrides += [f"{phase}.{key}={value}" for key, value in spec["variant"].items() if key != "attention"]
     if "attention" in spec["variant"]:
         overrides.append(f"student.attention={spec['variant']['attention']}")
+    overrides += spec.get("overrides", [])
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=overrides)
     return command_of(cfg, precision=pick_precision).settings
