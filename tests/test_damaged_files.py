@@ -39,10 +39,10 @@ from colbert_lab.records.run_directory import find_finished, known_run
 from colbert_lab.records.run_files import PhaseFacts, add_protocol
 from colbert_lab.records.runs import read_runs
 from colbert_lab.run.cells import Cell, read_cells, sweep_table, write_cell
+from colbert_lab.studies.answer import cells_table, claims_table, phases_table, runs_table
 from colbert_lab.studies.evidence import findings, verdict
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.rows import read_rows
-from colbert_lab.studies.tables import cells_table, claims_table, phases_table, runs_table
 from colbert_lab.training.phase import PhaseOutcome, finished_phase
 from tests.publish.made_run import write_run as write_published
 from tests.records.run_folders import MEASURE, write_run

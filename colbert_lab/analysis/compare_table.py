@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from colbert_lab.analysis.compare import Compared, Comparison
 from colbert_lab.analysis.measured import STUDENT, Place, provenance
-from colbert_lab.analysis.published_rows import Beside
+from colbert_lab.analysis.published import Beside
 from colbert_lab.base.layout import NONE, Table, csv_text
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS
@@ -24,7 +24,7 @@ def comparison_tables(comparison: Comparison, beside: Sequence[Beside] = ()) -> 
 
     Args:
         comparison: what :func:`colbert_lab.analysis.compare.compare_runs` returned.
-        beside: published numbers, see :func:`colbert_lab.analysis.published_rows.set_beside`.
+        beside: published numbers, see :func:`colbert_lab.analysis.published.set_beside`.
     """
     grouped: dict[tuple[str, str], dict[Place, tuple[Compared, ...]]] = {}
     for place, rows in comparison.compared.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,16 +15,6 @@ from transformers.utils import is_flash_attn_2_available
 from colbert_lab.base.types import Embeddings
 from colbert_lab.certify import as_trained
 from colbert_lab.certify.as_trained import FULL, Embedded, Step
-from colbert_lab.certify.differences import (
-    gradient_difference,
-    largest_difference,
-    loss_difference,
-    relative,
-    same_bits,
-    swapped,
-    token_cosines,
-    worst,
-)
 from colbert_lab.certify.micro_batch import MicroBatch
 from colbert_lab.certify.reference import plain_maxsim
 from colbert_lab.model.attention import NAME as MATMUL
@@ -121,29 +111,22 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
 
 def _leaves(embedded: Embedded) -> Embedded:
     """The same embeddings, each with a gradient of its own."""
-    made = [
-        Embeddings(each.emb_NLD.detach().clone().requires_grad_(), each.mask_NL)
-        for each in (embedded.queries, *embedded.chunks)
-    ]
+    parts = (embedded.queries, *embedded.chunks)
+    made = [Embeddings(each.emb_NLD.detach().clone().requires_grad_(), each.mask_NL) for each in parts]
     return Embedded(made[0], made[1:])
 
 
 def _gradients(embedded: Embedded, places: list[int]) -> dict[str, Tensor]:
     """Gradients of the scoring tokens of each text, and of everything else together."""
-    found: dict[str, Tensor] = {}
-    documents: list[Tensor] = []
+    texts: list[Tensor] = []
     rest = []
-    for number, each in enumerate((embedded.queries, *embedded.chunks)):
-        gradient = each.emb_NLD.grad
-        if gradient is None:
-            gradient = torch.zeros_like(each.emb_NLD)
+    for each in (embedded.queries, *embedded.chunks):
+        gradient = torch.zeros_like(each.emb_NLD) if each.emb_NLD.grad is None else each.emb_NLD.grad
         rest.append(gradient[~each.mask_NL].flatten())
-        texts = [row[mask] for row, mask in zip(gradient, each.mask_NL, strict=True)]
-        if number == 0:
-            found |= {f"q{n}": text for n, text in enumerate(texts)}
-        else:
-            documents += texts
-    found |= {f"d{n}": documents[place] for n, place in enumerate(places)}
+        texts += [row[mask] for row, mask in zip(gradient, each.mask_NL, strict=True)]
+    n_queries = len(embedded.queries.mask_NL)
+    found = {f"q{n}": text for n, text in enumerate(texts[:n_queries])}
+    found |= {f"d{n}": texts[n_queries + place] for n, place in enumerate(places)}
     return found | {"padding": torch.cat(rest)}  # the formula has none, so this has to be zero
 
 
@@ -190,11 +173,9 @@ def precision(micro: MicroBatch) -> Iterator[Difference]:
     most, mean = token_cosines([a for a, _ in pairs], [b for _, b in pairs])
     yield Difference(name, "worst token: 1 - cosine", most, f"{group}.worst_token")
     yield Difference(name, "mean token: 1 - cosine", mean, f"{group}.mean_token")
-    low, high = micro.scores(embedded), micro.scores(micro.embedded)
-    apart = worst([relative(a, b) for a, b in zip(low, high, strict=True)])
-    yield Difference(name, "scores", apart, f"{group}.scores")
-    turned = worst([swapped(a, b) for a, b in zip(low, high, strict=True)])
-    yield Difference(name, "order: pairs swapped", turned, f"{group}.order")
+    both = list(zip(micro.scores(embedded), micro.scores(micro.embedded), strict=True))
+    yield Difference(name, "scores", worst([relative(*each) for each in both]), f"{group}.scores")
+    yield Difference(name, "order: pairs swapped", worst([swapped(*each) for each in both]), f"{group}.order")
     yield from _steps(name, micro.step(micro.precision), micro.step(FULL), group)
 
 
@@ -204,11 +185,7 @@ def gathering(one: Step, two: Step) -> Iterator[Difference]:
 
 
 ALONE: dict[str, Callable[[MicroBatch], Iterator[Difference]]] = {
-    "chunking": chunking,
-    "recomputation": recomputation,
-    "maxsim": maxsim,
-    "attention": attention,
-    "precision": precision,
+    check.__name__: check for check in (chunking, recomputation, maxsim, attention, precision)
 }
 """Checks that one process makes of one micro-batch."""
 CHECKS = (*ALONE, "gathering")
@@ -222,3 +199,101 @@ def largest(found: list[Difference]) -> list[Difference]:
         if before is None or not (each.value <= before.value or math.isnan(before.value)):
             kinds[each.check, each.what] = each
     return list(kinds.values())
+
+
+def relative(ours: Tensor, truth: Tensor) -> float:
+    """Largest difference as a share of the largest true value; infinite where the shapes differ."""
+    if ours.shape != truth.shape:
+        return math.inf
+    apart = _wide(ours) - _wide(truth)
+    return _share(float(apart.abs().max()), float(truth.abs().max()))
+
+
+def loss_difference(ours: float, truth: float) -> float:
+    """Difference of losses in nats, as a share of the true one where that is above 1."""
+    return abs(ours - truth) / max(1.0, abs(truth))
+
+
+def gradient_difference(ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> tuple[float, float]:
+    """How far a whole gradient is from the true one.
+
+    Args:
+        ours: gradient of each parameter; those without one are zero.
+        truth: the same, on the same device.
+
+    Returns:
+        The norm of the difference as a share of the true norm, and 1 - the cosine of the two.
+    """
+    apart = norm = own = product = 0.0
+    for name in ours.keys() | truth.keys():
+        a, b = (_wide(side[name]) if name in side else None for side in (ours, truth))
+        if a is not None:
+            own += float(a.square().sum())
+        if b is not None:
+            norm += float(b.square().sum())
+        if a is not None and b is not None:
+            apart += float((a - b).square().sum())
+            product += float((a * b).sum())
+        else:
+            apart += float((a if a is not None else b).square().sum())  # type: ignore[union-attr]
+    cosine = product / math.sqrt(own * norm) if own * norm != 0 else float(own == norm)
+    return _share(math.sqrt(apart), math.sqrt(norm)), 1 - cosine
+
+
+def same_bits(ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
+    """Share of values that are not the same bits (by value: NaN equals nothing); 1 where names differ."""
+    if ours.keys() != truth.keys():
+        return 1.0
+    total = sum(value.numel() for value in truth.values())
+    return sum(int((ours[name] != value).sum()) for name, value in truth.items()) / max(1, total)
+
+
+def token_cosines(ours: Sequence[Tensor], truth: Sequence[Tensor]) -> tuple[float, float]:
+    """1 - cosine of each token with the true one, at worst and on average.
+
+    Args:
+        ours: embeddings [L, D] of each text.
+        truth: the same.
+    """
+    if [text.shape for text in ours] != [text.shape for text in truth]:
+        return math.inf, math.inf
+    a, b = _wide(torch.cat(list(ours))), _wide(torch.cat(list(truth)))
+    away = 1 - torch.nn.functional.cosine_similarity(a, b, dim=-1)
+    return float(away.max()), float(away.mean())
+
+
+def largest_difference(ours: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+    """Largest distance of a token's vector from the true one (these have length 1), over texts [L, D]."""
+    if [text.shape for text in ours] != [text.shape for text in truth]:
+        return math.inf
+    apart = [float((_wide(a) - _wide(b)).norm(dim=-1).max()) for a, b in zip(ours, truth, strict=True)]
+    return worst(apart)
+
+
+def swapped(ours: Tensor, truth: Tensor) -> float:
+    """Share of pairs in a row that are in another order, over all rows (Kendall's tau is 1 - 2 times this).
+
+    Args:
+        ours: scores [B, N].
+        truth: the same.
+    """
+    if ours.shape != truth.shape:
+        return math.inf
+    first, second = torch.triu_indices(truth.shape[1], truth.shape[1], offset=1, device=truth.device)
+    a, b = (torch.sign(scores[:, first] - scores[:, second]) for scores in (ours, truth))
+    pairs = int((b != 0).sum())  # the truth says nothing of ties
+    return int(((a != b) & (b != 0)).sum()) / max(1, pairs)
+
+
+def worst(values: Sequence[float]) -> float:
+    """The largest; not a number where one of them is not."""
+    return math.nan if any(math.isnan(value) for value in values) else max(values)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none."""
+    return values.cpu().double() if values.device.type == "mps" else values.double()
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole != 0 else 0.0 if part == 0 else math.inf

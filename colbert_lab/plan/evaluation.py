@@ -1,17 +1,19 @@
-"""What an evaluation of a student takes: every split in every configured way."""
+"""What an evaluation takes: of a student, every split in every configured way; and of the rows beside it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any
 
 import torch
 
-from colbert_lab.base.types import Ranking, Split, Variant
+from colbert_lab.base.types import Corpus, Ranking, Role, Split, Variant
 from colbert_lab.evaluation.evaluator import EXACT, Evaluator, SharedCorpus
 from colbert_lab.model.encode import encode
 from colbert_lab.model.student import Student
+from colbert_lab.plan.counting import evenly
 from colbert_lab.plan.encoding import (
     Encoded,
     SearchRate,
@@ -21,7 +23,9 @@ from colbert_lab.plan.encoding import (
     measure_search,
 )
 from colbert_lab.search.corpus import document_bytes
-from colbert_lab.search.exact import search_depth
+from colbert_lab.search.exact import search_depth, tie_ranks, top_k
+from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Index, Scorer
+from colbert_lab.text.collections.collection import build_corpus
 
 Wanted = Mapping[str, Sequence[Variant]]
 
@@ -80,34 +84,19 @@ class EvaluationCosts:
         evaluator = self.evaluator
         shared = evaluator.corpora(student)[0]
         key, asked = next(iter(shared.students.items()))
-        split = evaluator.splits[key]
-        self.encoded = measure_encoding(
-            asked,
-            split.corpus.texts,
-            self.count(asked, split, "document"),
-            self.batches,
-            evaluator.token_budget,
-            evaluator.precision,
-            self.tick,
-        )
+        split, budget, precision = evaluator.splits[key], evaluator.token_budget, evaluator.precision
+        texts, counted = split.corpus.texts, self.count(asked, split, "document")
+        self.encoded = measure_encoding(asked, texts, counted, self.batches, budget, precision, self.tick)
         some = list(split.queries.values())[: self.queries]
-        found = encode(
-            asked, some, "query", token_budget=evaluator.token_budget, precision=evaluator.precision
-        )
+        found = encode(asked, some, "query", token_budget=budget, precision=precision)
         search = replace(evaluator.search, variants=tuple(dict.fromkeys((*evaluator.search.variants, EXACT))))
         lists = max(map(len, split.candidates.values())) if split.candidates else None
+        depth, device = search_depth(split, evaluator.depth), next(student.model.parameters()).device
         self.rates = measure_search(
-            self.encoded,
-            found,
-            search,
-            search_depth(split, evaluator.depth),
-            lists,
-            student.model.dim,
-            next(student.model.parameters()).device,
-            self.tick,
+            self.encoded, found, search, depth, lists, student.model.dim, device, self.tick
         )
 
-    def count(self, student: Student, split: Split, role: str) -> TextCount:
+    def count(self, student: Student, split: Split, role: Role) -> TextCount:
         """Tokens of a split's documents or queries, as a student reads them; counted once."""
         texts: Sequence[str]
         rules = student.tokenizer.rules
@@ -118,13 +107,8 @@ class EvaluationCosts:
             texts = list(split.queries.values())
             key = (split.fingerprint, rules.query_length, rules.query_prompt, rules.expansion)
         if key not in self._counts:
-            self._counts[key] = count_texts(
-                student.tokenizer,
-                texts,
-                "document" if role == "document" else "query",
-                self.evaluator.token_budget,
-                self.texts,
-            )
+            budget = self.evaluator.token_budget
+            self._counts[key] = count_texts(student.tokenizer, texts, role, budget, self.texts)
         return self._counts[key]
 
     def cost(
@@ -190,9 +174,8 @@ class EvaluationCosts:
         if known not in self._measuring:
             depth = min(evaluator.depth, len(split.corpus))
             documents = [split.corpus.ids[row] for row in range(depth)]
-            scores = [float(-place) for place in range(depth)]
             ids = list(split.queries)[: self.queries]
-            ranking = Ranking(ids, [documents] * len(ids), [scores] * len(ids))
+            ranking = Ranking(ids, [documents] * len(ids), [[float(-n) for n in range(depth)]] * len(ids))
             begun = time.perf_counter()
             evaluator.evaluate_ranking(key, ranking, {}, 0.0)
             self._measuring[known] = (time.perf_counter() - begun) * len(split.queries) / len(ids)
@@ -206,3 +189,111 @@ def _missing_share(shared: SharedCorpus) -> float:
         return 1.0
     with torch.inference_mode():
         return sum(map(len, encoding.missing())) / len(encoding.corpus)
+
+
+FEW = 16  # documents of a corpus that makes a system ready
+WINDOW = 48  # documents of similar length that are indexed together
+WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class SystemRate:
+    """What one system takes.
+
+    Attributes:
+        ready: seconds to load it, once.
+        index: seconds a document to index.
+        query: seconds a query, whatever the corpus.
+        scan: seconds a query and document.
+    """
+
+    ready: float
+    index: float
+    query: float
+    scan: float
+
+
+def members_of(scorer: Scorer) -> list[Scorer]:
+    """The systems that index a corpus for a scorer: its members, or itself."""
+    members: Mapping[str, Scorer] | None = getattr(scorer, "members", None)
+    return [scorer] if members is None else list(members.values())
+
+
+@dataclass(eq=False)
+class BaselineCosts:
+    """Measures every system once, on a part of a corpus.
+
+    Attributes:
+        tick: called after each system.
+    """
+
+    tick: Callable[[], None]
+    _rates: dict[Any, SystemRate] = field(default_factory=dict)
+    _indexed: set[Any] = field(default_factory=set)
+
+    def cost(self, name: str, scorer: Scorer, splits: Mapping[str, Split]) -> dict[str, float]:
+        """Seconds to rank the queries of splits, by ``name/split``.
+
+        A system of equal settings indexes a corpus once a process.
+
+        Args:
+            name: what the records call it.
+            scorer: the system.
+            splits: to rank.
+        """
+        found = {}
+        for key, split in splits.items():
+            size, seconds = len(split.corpus), 0.0
+            for member in members_of(scorer):
+                known = (member, split.corpus.fingerprint)
+                if member not in self._rates:
+                    self._rates[member] = _measure(member, split)
+                    self.tick()
+                rate = self._rates[member]
+                if member not in self._indexed:
+                    seconds += rate.ready
+                if known not in self._indexed:
+                    seconds += rate.index * size
+                self._indexed |= {member, known}
+                seconds += len(split.queries) * (rate.query + rate.scan * size)
+            found[f"{name}/{key}"] = seconds
+        return found
+
+
+def _measure(scorer: Scorer, split: Split) -> SystemRate:
+    corpus = split.corpus
+    order = sorted(range(len(corpus)), key=lambda row: len(corpus.texts[row]))
+    few, some = _part(corpus, evenly(order, FEW)), _part(corpus, _windows(order))
+    queries = list(split.queries.values())[:QUERIES_AT_ONCE]
+    begun = time.perf_counter()
+    small = scorer.index(few)
+    small.scores(queries)
+    ready = time.perf_counter() - begun
+    short = _scoring(small, queries, few)
+    begun = time.perf_counter()
+    large = scorer.index(some)
+    indexing = time.perf_counter() - begun
+    long = _scoring(large, queries, some)
+    scan = max(0.0, long - short) / max(1, len(some) - len(few)) / len(queries)
+    query = max(0.0, short / len(queries) - scan * len(few))
+    return SystemRate(max(0.0, ready - short), indexing / len(some), query, scan)
+
+
+def _windows(order: list[int]) -> list[int]:
+    """Documents in groups of similar length, evenly over all lengths."""
+    if len(order) <= WINDOW * WINDOWS:
+        return order
+    step = len(order) // WINDOWS
+    starts = [n * step + (step - WINDOW) // 2 for n in range(WINDOWS)]
+    return [row for start in starts for row in order[start : start + WINDOW]]
+
+
+def _part(corpus: Corpus, rows: list[int]) -> Corpus:
+    return build_corpus([corpus.ids[row] for row in rows], [corpus.texts[row] for row in rows])
+
+
+def _scoring(index: Index, queries: list[str], corpus: Corpus) -> float:
+    ties_C = tie_ranks(list(corpus.ids))
+    begun = time.perf_counter()
+    top_k(index.scores(queries), ties_C, len(corpus))
+    return time.perf_counter() - begun

@@ -14,9 +14,8 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Variant
 from colbert_lab.evaluation.evaluator import EXACT, Evaluator
 from colbert_lab.model.student import Student
-from colbert_lab.plan.baselines import BaselineCosts, members_of
 from colbert_lab.plan.counting import Size, count
-from colbert_lab.plan.evaluation import EvaluationCost, EvaluationCosts
+from colbert_lab.plan.evaluation import BaselineCosts, EvaluationCost, EvaluationCosts, members_of
 from colbert_lab.plan.peaks import Guard, predict, refusal, resident, room
 from colbert_lab.plan.steps import choose, measure
 from colbert_lab.plan.table import PlannedEvaluation, PlannedPhase

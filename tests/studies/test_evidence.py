@@ -13,11 +13,11 @@ import pytest
 from colbert_lab.analysis.compare import compare_runs
 from colbert_lab.base.errors import InputError
 from colbert_lab.evaluation.significance import Paired, bootstrap_interval, holm, randomisation_p
+from colbert_lab.studies.answer import claims_table
 from colbert_lab.studies.evidence import FAILS, HOLDS, OPEN, Finding, findings, value_of, verdict
 from colbert_lab.studies.rows import read_rows, write_rows
 from colbert_lab.studies.study import Claim, Term
 from colbert_lab.studies.study_runs import Key, StudyRun
-from colbert_lab.studies.tables import claims_table
 from tests.records.run_folders import MEASURE, write_run
 from tests.studies.made_up import BASE, made_run, made_study
 
