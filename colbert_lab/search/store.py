@@ -16,6 +16,7 @@ from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PackedEmbeddings
+from colbert_lab.model.encode import token_rows
 from colbert_lab.search.storage import Arrays, Codec, Float, codec_of, fit_residual
 
 META = "shard.json"
@@ -139,8 +140,7 @@ def make_shard(embeddings: PackedEmbeddings, rows_C: Tensor, codec: Codec) -> Sh
     if torch.equal(lengths_C, embeddings.lengths_N):  # in order already, so that no copy is needed
         return Shard(rows_C, lengths_C, codec.encode(embeddings.emb_TD))
     starts_C = (torch.cumsum(embeddings.lengths_N, 0) - embeddings.lengths_N)[order_C]
-    first_T = torch.repeat_interleave(starts_C - (torch.cumsum(lengths_C, 0) - lengths_C), lengths_C)
-    emb_TD = embeddings.emb_TD[first_T + torch.arange(len(first_T))]
+    emb_TD = embeddings.emb_TD[token_rows(starts_C, lengths_C)]
     return Shard(rows_C[order_C], lengths_C, codec.encode(emb_TD))
 
 

@@ -13,11 +13,9 @@ from typing import Any
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.model_files import locate
 from colbert_lab.model.student import pick_device
-from colbert_lab.text.contents import STUDENT_FILE, code_id, commit_id, model_id
+from colbert_lab.text.contents import MODELS, STUDENT_FILE, code_id, commit_id, model_id
 from colbert_lab.text.file_hashes import file_hash, files_id, folder_files
 
-MODELS = ("model", "checkpoint")
-"""Settings of a scorer that name its model."""
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
 READ_WITH_THEM = ("*.json", "*.txt", "*.model")
 """Settings and vocabulary beside the weights; they decide scores too."""
@@ -99,7 +97,7 @@ def revision(scorer: Any) -> str:
     members = getattr(scorer, "members", None)
     if members is not None:
         return ", ".join(f"{name}={revision(member)}" for name, member in members.items())
-    for key in ("model", "checkpoint"):
+    for key in MODELS:
         place = getattr(scorer, key, None)
         if isinstance(place, str):
             found = Path(locate(place, f"teacher.{key}")).expanduser()

@@ -80,9 +80,8 @@ def normalised(text: str) -> str:
 
 
 def text_hash(normal: str) -> int:
-    """64 bits of the BLAKE2b of a text in its normal form."""
-    digest = hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    """64 bits of the BLAKE2b of a text in its normal form: :func:`text_key` without a sign."""
+    return text_key(normal) % 2**64
 
 
 def _is_edge(character: str) -> bool:
