@@ -54,6 +54,7 @@ def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) ->
             "student.dropout=0",
             "phases.supervised.accumulation=2",
             "phases.supervised.head_only_steps=1",  # processes look for parameters that have no gradient
+            "phases.supervised.ema=0.5",
             "+phases.supervised.optimizer.eps=1e-4",  # AdamW's first step makes of rounding what it makes of gradients
             *extra,
             "trainer.accelerator=cpu",

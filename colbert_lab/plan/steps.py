@@ -19,6 +19,7 @@ from colbert_lab.model.batches import process_number
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.encode import autocast
 from colbert_lab.plan.counting import Counted, Rates, Size, evenly, fit_rates, size_of
+from colbert_lab.training.averaging import Averaging
 from colbert_lab.training.callbacks import RandomState
 from colbert_lab.training.cost import peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.data import Batch, MicroBatches
@@ -217,13 +218,15 @@ def measure(
     pl.seed_everything(phase.seed + process_number(), verbose=False)
     module = training_module(phase, model, recompute)
     clock = Clock(device, before, after)
+    ema = phase.settings.ema
+    averaging = [] if ema is None else [Averaging(model, ema)]
     fit = phase_trainer(
         phase,
         {**trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"},
         max_steps=len(choice.batches),
         accumulate_grad_batches=1,
         logger=False,
-        callbacks=[clock, RandomState()],
+        callbacks=[*averaging, clock, RandomState()],
         enable_checkpointing=False,
         enable_progress_bar=False,
     )

@@ -183,6 +183,7 @@ _SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "layer decay of the learning rate": _plain("layer_decay"),
     "frozen": lambda settings: ", ".join(settings.get("freeze") or ()) or NOTHING,
     "first steps of the head alone": lambda settings: str(settings.get("head_only_steps") or NOTHING),
+    "moving average of the weights": _plain("ema"),
     "schedule": _schedule,
     "gradient clip": _plain("gradient_clip"),
     "queries a step": _batch,

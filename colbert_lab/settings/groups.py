@@ -107,6 +107,7 @@ class PhaseSettings:
     layer_decay: float | None = having(TRAINED, number(above=0, below=1))
     freeze: list[str] = having(TRAINED | Role.IF_ANY, field(default_factory=list))
     head_only_steps: int = having(TRAINED | Role.IF_ANY, whole(0, default=0))
+    ema: float | None = having(TRAINED | Role.IF_ANY, number(above=0, below=1, default=None))
     lr_schedule: LrScheduleSettings = having(TRAINED, field(default_factory=LrScheduleSettings))
     gradient_clip: float | None = having(TRAINED, number(above=0))
     token_budget: int = having(TRAINED, whole(1))

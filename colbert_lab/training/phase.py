@@ -22,6 +22,7 @@ from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import fingerprint
+from colbert_lab.training.averaging import Averaging
 from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState, Recomputation
 from colbert_lab.training.cost import activation_bytes, matmul_rate, needs_recompute
 from colbert_lab.training.data import MicroBatches, PhaseData
@@ -115,7 +116,8 @@ def train_phase(
         The trained student and what the phase did.
     """
     settings, name = phase.settings, phase.name
-    student = Student(model, phase.tokenizer)
+    averaging = None if settings.ema is None else Averaging(model, settings.ema)
+    student = Student(model if averaging is None else averaging.model, phase.tokenizer)
     rank = process_rank()
     resume = of_first(trainer, lambda: resume_point(folder / "checkpoints"))
     pl.seed_everything(process_seed(phase.seed, rank), verbose=False)
@@ -135,6 +137,8 @@ def train_phase(
         Recomputation(recompute),
         FiniteWeights(),
     ]
+    if averaging is not None:
+        callbacks.append(averaging)
     if evaluate is not None and settings.evaluate_every:
         callbacks.append(
             EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(student, at), points)
@@ -183,8 +187,9 @@ def train_phase(
         prompt_mismatch=phase.prompt_mismatch,
         truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
     )
-    student = Student(model.cpu(), phase.tokenizer)
-    check_finite(model, f"phases.{name}, step {fit.global_step}")
+    model.cpu()
+    student.model.cpu()
+    check_finite(student.model, f"phases.{name}, step {fit.global_step}")
     if fit.is_global_zero:
         save_student(student, folder / "student")
         write_text(folder / PHASE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")

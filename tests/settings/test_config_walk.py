@@ -140,6 +140,7 @@ NULL = [
     "phases.distill.document_length",
     "phases.distill.head_lr",
     "phases.distill.layer_decay",
+    "phases.distill.ema",
     "phases.distill.lr_schedule.decay",
     "phases.distill.evaluate_every",
     "phases.distill.objective.contrastive.false_negative_ratio",
@@ -173,7 +174,7 @@ MAY_BE = {
     "0": {
         "evaluation.muvera.bits", "evaluation.muvera.seed", "evaluation.plaid.seed", "evaluation.pool_protected",
         "explain.heatmap", "mine.filter.margin", "mine.filter.max_score", "score.random", "score.teacher.label", "seed",
-        "student.dropout", "tracking.wait_seconds", "trainer.num_workers",
+        "phases.distill.head_only_steps", "student.dropout", "tracking.wait_seconds", "trainer.num_workers",
     },
     "1e30": {
         "evaluation.memory", "mine.filter.margin", "mine.filter.max_score", "mine.filter.ratio", "plan.memory",

@@ -46,15 +46,16 @@ def train(
     num_workers: int = 0,
     lists: ScoredLists | None = None,
     pause: float = 0.0,
+    seen: dict[int, dict[str, torch.Tensor]] | None = None,
     **changes: Any,
 ) -> tuple[dict[str, torch.Tensor], PhaseOutcome]:
     """Train from scratch or from what is in ``folder``; ``stop_at`` breaks off after that step.
 
-    ``pause``: seconds of each evaluation.
+    ``pause``: seconds of each evaluation; ``seen``: takes the weights that each evaluates, by step.
     """
     torch.manual_seed(0)
     student = new_student(**student_settings)
-    settings = phase_settings(evaluate_every=1 if stop_at or pause else None, **changes)
+    settings = phase_settings(evaluate_every=1 if stop_at or pause or seen is not None else None, **changes)
     prepared = prepare_phase(
         "distill",
         settings,
@@ -65,10 +66,12 @@ def train(
         allow_prompt_mismatch=False,
     )
 
-    def evaluate(_: Student, step: int) -> Mapping[str, float]:
+    def evaluate(student: Student, step: int) -> Mapping[str, float]:
         if step == stop_at:
             raise Killed
         time.sleep(pause)
+        if seen is not None:
+            seen[step] = {name: value.clone() for name, value in student.model.state_dict().items()}
         return {"dev": 0.0}
 
     trained, outcome = train_phase(
