@@ -5,13 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from colbert_lab.analysis.configurations import (
-    Configuration,
-    Difference,
-    Spread,
-    compare,
-    gain_interval,
-)
+from colbert_lab.analysis.configurations import Configuration, Difference, Spread, compare, gain_interval
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS

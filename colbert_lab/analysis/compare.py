@@ -255,12 +255,7 @@ def _compare(row: Measured, reference: Measured | None) -> Compared:
     differences = _paired(row, reference)
     if differences is None:
         return replace(alone, gap=gap, why="; ".join([*why, "not tested: no values for the same queries"]))
-    return replace(
-        alone,
-        gap=gap,
-        difference=paired(differences, reference.strata),
-        why="; ".join(why),
-    )
+    return replace(alone, gap=gap, difference=paired(differences, reference.strata), why="; ".join(why))
 
 
 def _paired(row: Measured, reference: Measured) -> np.ndarray | None:

@@ -52,12 +52,10 @@ def _table(
             cells.append(_cells(each))
             for note in [*each.row.notes, *([each.why] if each.why else [])]:
                 said.setdefault((each.row.label, note), []).append(f"{place.dataset}/{place.split}")
+        blank = [NONE] * (len(columns) - 3)
         for number, published in enumerate(beside, start=1):
-            blank = [NONE] * (len(columns) - 3)
-            cells += [
-                (f"  {value.system}", f"{value.value:.4f}", f"published {number}", *blank)
-                for value in published.at(place)
-            ]
+            for value in published.at(place):
+                cells.append((f"  {value.system}", f"{value.value:.4f}", f"published {number}", *blank))
     used = [
         f"published {number}: {' '.join(published.notes)}"
         for number, published in enumerate(beside, start=1)

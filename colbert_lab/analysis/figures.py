@@ -117,14 +117,9 @@ def _plot(
     missing: str,
     marker: str = "",
 ) -> Figure:
-    drawn = {
-        phase: [
-            (number, points(run, phase)) for number, each in enumerate(configurations) for run in each.runs
-        ]
-        for phase in dict.fromkeys(
-            name for each in configurations for run in each.runs for name in run.phases
-        )
-    }
+    runs = [(number, run) for number, each in enumerate(configurations) for run in each.runs]
+    phases = dict.fromkeys(name for _, run in runs for name in run.phases)
+    drawn = {phase: [(number, points(run, phase)) for number, run in runs] for phase in phases}
     drawn = {phase: lines for phase, lines in drawn.items() if any(line for _, line in lines)}
     if not drawn:
         raise InputError(missing)
@@ -135,9 +130,8 @@ def _plot(
         for number, line in lines:
             if line:
                 steps, values = zip(*line, strict=True)
-                panel.plot(
-                    steps, values, marker=marker, markersize=3.5, linewidth=1.4, alpha=0.85, **_style(number)
-                )
+                own = {"marker": marker, **_style(number)}
+                panel.plot(steps, values, markersize=3.5, linewidth=1.4, alpha=0.85, **own)
         _dress(panel, phase, label if panel is panels[0] else "")
     _legend(figure, configurations)
     return figure
@@ -160,14 +154,8 @@ def _legend(figure: Figure, configurations: Sequence[Configuration]) -> None:
     handles = [Line2D([], [], linewidth=2, **_style(number)) for number in range(len(configurations))]
     labels = [f"{each.label} ({_seeds(each)})" for each in configurations]
     longest = max(len(label) for label in labels)
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=2 if len(labels) > 1 and longest <= 45 else 1,
-        frameon=False,
-        fontsize=9,
-    )
+    columns = 2 if len(labels) > 1 and longest <= 45 else 1
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -202,9 +190,8 @@ def plot_scores(every: Sequence[Scores]) -> Figure:
     figure = new_figure(4.4 * max(columns, 1.6), 3.3 * rows + 0.4)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (panel, found) in enumerate(zip(panels, every, strict=False)):
-        _histograms(
-            panel, found, [each for each in every if each.system == found.system], number % columns == 0
-        )
+        alike = [each for each in every if each.system == found.system]
+        _histograms(panel, found, alike, number % columns == 0)
     for panel in panels[len(every) :]:
         panel.set_visible(False)
     of_student = [panel for panel, found in zip(panels, every, strict=False) if found.system == STUDENT]
@@ -263,14 +250,8 @@ def plot_truncation(run: Run) -> Figure:
                 at, share, height=0.34, color=colour, hatch=hatch, edgecolor="white", linewidth=0,
                 label=None if place else label,
             )  # fmt: skip
-            panel.annotate(
-                f"{share:.1f}%",
-                (share, at),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=TEXT,
-            )
+            beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+            panel.annotate(f"{share:.1f}%", (share, at), fontsize=TEXT, **beside)
     panel.set_yticks(range(len(bars)), [label for label, _ in bars])
     panel.invert_yaxis()
     widest = max(100 * cut[key] for _, cut in bars for key, *_ in kinds)

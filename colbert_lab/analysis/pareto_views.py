@@ -73,7 +73,7 @@ def quality_cost_sentences(found: QualityCost) -> list[str]:
         interval = f"; difference {gap}" if gap else f"; {point.value.mean - best.value.mean:+.4f}"
         ratio = point.cost / best.cost
         cheaper = (
-            f"{ratio:.1f} times its cost" if ratio >= 2 else f"{_share(point.cost, best.cost)} of its cost"
+            f"{_share(point.cost, best.cost)} of its cost" if ratio < 2 else f"{ratio:.1f} times its cost"
         )
         why = "" if point.on_front else f" It is not on the front: {_dominating(point, found)}."
         sentences.append(
@@ -164,15 +164,9 @@ def plot_quality_cost(found: QualityCost) -> Figure:
     _front(panel, found)
     for number, name in enumerate(names):
         own = [point for point in found.points if name in point.titles]
-        panel.plot(
-            [point.cost for point in own],
-            [point.value.mean for point in own],
-            color=COLOURS[number % len(COLOURS)],
-            linestyle=_style(number),
-            linewidth=1.2,
-            alpha=0.6,
-            zorder=2,
-        )
+        costs, values = [point.cost for point in own], [point.value.mean for point in own]
+        how = {"color": COLOURS[number % len(COLOURS)], "linestyle": _style(number)}
+        panel.plot(costs, values, linewidth=1.2, alpha=0.6, zorder=2, **how)
     for point in found.points:
         colour, face = _colours(names.index(point.titles[0]))
         value, interval = point.value.mean, point.interval
@@ -268,9 +262,8 @@ def _legend(figure: Figure, names: list[str], phases: list[str], columns: int, u
         Line2D([], [], color=GREY, linestyle="", marker=MARKERS[n % len(MARKERS)], markersize=8, label=f"after {name}")
         for n, name in enumerate(phases)
     ]  # fmt: skip
-    shapes.append(
-        Line2D([], [], color=GREY, linewidth=5, alpha=0.35, label="front (marks with a black edge)")
-    )
+    front = "front (marks with a black edge)"
+    shapes.append(Line2D([], [], color=GREY, linewidth=5, alpha=0.35, label=front))
     if untrained:
         shapes.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label="before training"))
     figure.legend(handles=shapes, loc="outside upper center", ncols=3, frameon=False, fontsize=TEXT)

@@ -164,9 +164,9 @@ def _phase(phase: AuditedPhase, counts: Sequence[Counts], scope: Scope, seed: in
         lengths += lengths_of(source.name, each, phase.tokenizer)
     if len(sources) > 1:
         lengths += lengths_of("all sources", pooled(counts), phase.tokenizer)
-    asked: dict[str, Any] = {"key": phase.teacher_key, "n_way": phase.n_way, "most": scope.rows, "seed": seed}
+    key, n_way = phase.teacher_key, phase.n_way
     teachers = [
-        audit_teacher(source, phase.teacher, **asked)
+        audit_teacher(source, phase.teacher, key=key, n_way=n_way, most=scope.rows, seed=seed)
         for source in sources
         if phase.teacher is not None and isinstance(source, ScoredLists)
     ]

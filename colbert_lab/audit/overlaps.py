@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -72,18 +73,10 @@ def find_duplicates(text: TrainingText) -> Duplicates:
             [_pair_id(hashes, int(n), int(of_member[n]))] for n in np.flatnonzero(own)[:GROUPS]
         ],
     }
-    return Duplicates(
-        text.name,
-        len(text),
-        len(first),
-        _repeated(hashes.queries[first]),
-        len(hashes.documents),
-        _repeated(hashes.documents),
-        _repeated(pairs[starts]),
-        _repeated(inside),
-        len(np.unique(of_member[own])),
-        groups,
-    )
+    queries = len(first), _repeated(hashes.queries[first])
+    documents = len(hashes.documents), _repeated(hashes.documents)
+    rows = _repeated(pairs[starts]), _repeated(inside), len(np.unique(of_member[own]))
+    return Duplicates(text.name, len(text), *queries, *documents, *rows, groups)
 
 
 def _paired(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -208,9 +201,8 @@ def find_contamination(
     for key, split in splits.items():
         mark = split.corpus.fingerprint
         place = places[mark]
-        inside = len(np.unique(equal[(equal[:, 1] >= place.start) & (equal[:, 1] < place.stop), 0])) / max(
-            trained, 1
-        )
+        here = (equal[:, 1] >= place.start) & (equal[:, 1] < place.stop)
+        inside = len(np.unique(equal[here, 0])) / max(trained, 1)
         matched = of_item.get(f"document {mark}", {})
         relevant = _relevant(split)
         reports.append(
@@ -233,15 +225,11 @@ def _scan(index: TextIndex, sources: Sequence[TrainingText]) -> tuple[np.ndarray
     equal = [np.zeros((0, 2), dtype=np.int64)]
     trained = 0
     for source in sources:
-        queries = tqdm(
-            source.queries(), total=len(source), desc=f"queries of {source.name}", unit="text", disable=None
-        )
-        index.scan(source.name, "query", queries)
-        total = source.n_documents()
-        documents = tqdm(
-            source.documents(), total=total, desc=f"documents of {source.name}", unit="text", disable=None
-        )
-        pairs = index.scan(source.name, "document", documents)
+        name, total = source.name, source.n_documents()
+        bar = partial(tqdm, unit="text", disable=None)
+        index.scan(name, "query", bar(source.queries(), total=len(source), desc=f"queries of {name}"))
+        documents = bar(source.documents(), total=total, desc=f"documents of {name}")
+        pairs = index.scan(name, "document", documents)
         pairs[:, 0] += trained
         equal.append(pairs)
         trained += total

@@ -65,9 +65,8 @@ def draw_audit(findings: Findings) -> Figure:
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, row in zip(parts, rows, strict=True):
         ratios = [1.0, 1.0] if row is rows[0] else [1.0, 1.4][: len(row)]
-        for panel, axes in zip(
-            row, part.subplots(1, len(row), squeeze=False, width_ratios=ratios)[0], strict=True
-        ):
+        places = part.subplots(1, len(row), squeeze=False, width_ratios=ratios)[0]
+        for panel, axes in zip(row, places, strict=True):
             plain(axes)
             axes.tick_params(labelsize=10)
             panel(axes)

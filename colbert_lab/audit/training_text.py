@@ -181,15 +181,13 @@ class TripleText(TrainingText):
             return row_of(number).documents[position - (int(last[number - 1]) if number else 0)][0]
 
         last = _numpy(ends)
-        return Hashes(
-            _numpy(ids),
-            _numpy(queries),
-            _numpy(documents),
-            np.arange(len(documents)),
-            last,
-            lambda number: row_of(number).query_id,
-            document_id,
-        )
+
+        def query_id(number: int) -> str:
+            return row_of(number).query_id
+
+        of_ids, of_queries, of_documents = map(_numpy, (ids, queries, documents))
+        members = np.arange(len(documents))
+        return Hashes(of_ids, of_queries, of_documents, members, last, query_id, document_id)
 
 
 @dataclass(frozen=True)

@@ -159,10 +159,9 @@ def train_step(
         with autocast(batch.keys_N.device, precision):
             loss = module.training_step(batch, 0)
         (loss * scale).backward()
+        found = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
         gradients = {
-            name.removeprefix("model."): value.grad / scale if scale != 1 else value.grad
-            for name, value in module.named_parameters()
-            if value.grad is not None
+            name.removeprefix("model."): grad / scale if scale != 1 else grad for name, grad in found.items()
         }
         finite = all(bool(value.isfinite().all()) for value in gradients.values())
         if scale <= 1 or finite:

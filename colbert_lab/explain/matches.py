@@ -86,14 +86,11 @@ def explain(student: Student, query: str, document: str) -> Explanation:
             "student.output=single: a dense student has one vector a text, so no token matches another; "
             "give a student with one vector a token (student.output=multi)"
         )
-    readings: dict[Role, tuple[ReadText, Tokens]] = {
-        "query": _read(student, query, "query"),
-        "document": _read(student, document, "document"),
-    }
-    embedded = {role: _embed(student, tokens) for role, (_, tokens) in readings.items()}
-    similarity_QL = embedded["query"].emb_NLD[0] @ embedded["document"].emb_NLD[0].T
-    score = float(maxsim(embedded["query"], embedded["document"]))
-    of_query, of_document = readings["query"][0], readings["document"][0]
+    of_query, query_tokens = _read(student, query, "query")
+    of_document, document_tokens = _read(student, document, "document")
+    queries, documents = _embed(student, query_tokens), _embed(student, document_tokens)
+    similarity_QL = queries.emb_NLD[0] @ documents.emb_NLD[0].T
+    score = float(maxsim(queries, documents))
     scoring = of_document.scoring
     matches = []
     for token in of_query.scoring:

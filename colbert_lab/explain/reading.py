@@ -126,11 +126,7 @@ def read(tokenizer: StudentTokenizer, text: str, role: Role) -> tuple[ReadText, 
     (row,) = tokenizer.ids([text], role)
     tokens = tokenizer.pad([row], role)
     rules = tokenizer.rules
-    prompt, marker = (
-        (rules.query_prompt, rules.query_marker)
-        if role == "query"
-        else (rules.document_prompt, rules.document_marker)
-    )
+    prompt, marker = (getattr(rules, f"{role}_{what}") for what in ("prompt", "marker"))
     inner = tokenizer.tokenizer
     whole = tokenizer.given(prompt + text)
     # The prompt as it stands there, without a last space that was removed because no text came after it.
@@ -141,9 +137,8 @@ def read(tokenizer: StudentTokenizer, text: str, role: Role) -> tuple[ReadText, 
     )
     # Without the marker, what is kept of the text is one run of its tokens; the rest of the row was put around it.
     at = len(row) if marker is None else tokenizer.markers_after
-    run = SequenceMatcher(
-        None, row[:at] + row[at + 1 :], given["input_ids"], autojunk=False
-    ).find_longest_match()
+    around = row[:at] + row[at + 1 :]
+    run = SequenceMatcher(None, around, given["input_ids"], autojunk=False).find_longest_match()
     scores = tokens.score_mask_NL[0].tolist()
     names: list[str] = inner.convert_ids_to_tokens(tokens.input_ids_NL[0].tolist())
     found: list[Token] = []
@@ -170,10 +165,8 @@ def read(tokenizer: StudentTokenizer, text: str, role: Role) -> tuple[ReadText, 
     found = [replace(token, label=labels.get(n, token.label)) for n, token in enumerate(found)]
     uncut = sum(not prompt or end > len(prompt) for _, end in given["offset_mapping"])
     left_out = uncut - len(of_text)
-    shown = ReadText(
-        role, text, tuple(_numbered(found)), tokenizer.length(role), left_out, tokenizer.cut_side
-    )
-    return shown, tokens
+    numbered, length = tuple(_numbered(found)), tokenizer.length(role)
+    return ReadText(role, text, numbered, length, left_out, tokenizer.cut_side), tokens
 
 
 def _word_goes_on(given: BatchEncoding, shift: int) -> set[int]:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,11 +126,7 @@ def measure_encoding(
         mine = [count.rows[n] for n in count.batches[number]]
         begun = time.perf_counter()
         found = encode(
-            student,
-            [texts[row] for row in mine],
-            "document",
-            token_budget=token_budget,
-            precision=precision,
+            student, [texts[row] for row in mine], "document", token_budget=token_budget, precision=precision
         )
         seconds.append(time.perf_counter() - begun)
         works.append(count.works()[number])
@@ -164,11 +161,8 @@ class SearchRate:
 
     def seconds(self, document_tokens: float, query_tokens: float) -> float:
         """Seconds to index and search a corpus."""
-        return (
-            self.index * document_tokens
-            + self.scan * document_tokens * query_tokens
-            + self.query * query_tokens
-        )
+        scanning = self.scan * document_tokens * query_tokens
+        return self.index * document_tokens + scanning + self.query * query_tokens
 
 
 def measure_search(
@@ -206,14 +200,9 @@ def measure_search(
             return [torch.randint(len(store), (wanted,), generator=generator) for _ in range(len(queries))]
 
         def searched(variant: Variant) -> tuple[float, float, int]:
-            found = indexes.search(
-                variant,
-                queries,
-                depth,
-                lambda: some(search.rerank_depth),
-                None if lists is None else some(lists),
-                None,
-            )
+            of_lists = None if lists is None else some(lists)
+            first = partial(some, search.rerank_depth)
+            found = indexes.search(variant, queries, depth, first, of_lists, None)
             return found.seconds_index, found.seconds_search, found.index_bytes
 
         for variant in search.variants:
@@ -225,11 +214,7 @@ def measure_search(
             elif variant.mode == "muvera_rerank":
                 nearest = searched(Variant("muvera", None, variant.pool_factor))[1]
                 fixed = max(0.0, searching - nearest)
-            rates[variant] = SearchRate(
-                building / tokens,
-                (searching - fixed) / tokens / query_tokens,
-                fixed / query_tokens,
-                size / tokens,
-            )
+            scan = (searching - fixed) / tokens / query_tokens
+            rates[variant] = SearchRate(building / tokens, scan, fixed / query_tokens, size / tokens)
             tick()
     return rates

@@ -63,8 +63,7 @@ class PlannedPhase:
     @property
     def seconds(self) -> float:
         """Everything of the phase."""
-        parts = (self.seconds_training, self.seconds_reading, self.seconds_evaluating, self.seconds_saving)
-        return sum(parts)
+        return self.seconds_training + self.seconds_reading + self.seconds_evaluating + self.seconds_saving
 
 
 @dataclass(frozen=True)
@@ -160,17 +159,10 @@ def plan_table(plan: Plan) -> Table:
         rows += _phase_rows(phase)
         if phase.name in after:
             rows.append(_evaluation_row(after[phase.name]))
-    rows.append(
-        (
-            "whole run",
-            f"{sum(phase.steps for phase in plan.phases):,}",
-            _count(sum(phase.tokens for phase in plan.phases)),
-            _gib(plan.peak),
-            duration(plan.seconds),
-            f"{plan.device_hours:.3g} device-hours",
-        )
-    )
-    verdict = f"The run would take about {duration(plan.seconds)} ({plan.device_hours:.3g} device-hours)."
+    steps, tokens = (sum(getattr(phase, name) for phase in plan.phases) for name in ("steps", "tokens"))
+    took, hours = duration(plan.seconds), f"{plan.device_hours:.3g} device-hours"
+    rows.append(("whole run", f"{steps:,}", f"{tokens:,}", _gib(plan.peak), took, hours))
+    verdict = f"The run would take about {took} ({hours})."
     if plan.finished:
         verdict = "This run is finished, so the command would only show it (reuse=false trains anew)."
     notes = [
@@ -189,16 +181,9 @@ def _phase_rows(phase: PlannedPhase) -> list[tuple[str, ...]]:
     said.append(f"{phase.micro_batches:,} micro-batches")
     if phase.recompute:
         said.append("GradCache")
-    rows: list[tuple[str, ...]] = [
-        (
-            f"train {phase.name}",
-            f"{phase.steps:,}",
-            _count(phase.tokens),
-            _gib(phase.peak_device_bytes or phase.peak_memory_bytes),
-            duration(phase.seconds_training),
-            ", ".join(said),
-        )
-    ]
+    memory, took = _gib(phase.peak_device_bytes or phase.peak_memory_bytes), duration(phase.seconds_training)
+    counts = (f"{phase.steps:,}", f"{phase.tokens:,}")
+    rows: list[tuple[str, ...]] = [(f"train {phase.name}", *counts, memory, took, ", ".join(said))]
     for what, seconds, told in (
         ("reading", phase.seconds_reading, "tokenizing between steps"),
         ("evaluations", phase.seconds_evaluating, f"{phase.evaluations} while training"),
@@ -218,14 +203,8 @@ def _evaluation_row(evaluation: PlannedEvaluation) -> tuple[str, ...]:
         said.append(f"{evaluation.done} measured before")
     if evaluation.cached:
         said.append("embeddings of an earlier run")
-    return (
-        name,
-        "",
-        _count(evaluation.tokens) if evaluation.tokens else "",
-        _gib(evaluation.bytes),
-        duration(evaluation.total),
-        ", ".join(said) or "nothing",
-    )
+    tokens, took = f"{evaluation.tokens:,}" if evaluation.tokens else "", duration(evaluation.total)
+    return (name, "", tokens, _gib(evaluation.bytes), took, ", ".join(said) or "nothing")
 
 
 def duration(seconds: float) -> str:
@@ -239,10 +218,6 @@ def duration(seconds: float) -> str:
             rest = (whole % size) // part
             return f"{whole // size} {large} {rest} {small}" if rest else f"{whole // size} {large}"
     return f"{whole} s"
-
-
-def _count(number: float) -> str:
-    return f"{round(number):,}"
 
 
 def _gib(size: int | None) -> str:

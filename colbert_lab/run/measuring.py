@@ -204,12 +204,7 @@ class Measuring:
         self._keep_means("student", phase)
 
     def _keep(
-        self,
-        result: Result,
-        system: str,
-        system_name: str,
-        phase: str,
-        own: Mapping[str, Any],
+        self, result: Result, system: str, system_name: str, phase: str, own: Mapping[str, Any]
     ) -> None:
         """Write the ranking first and the records last, so that records always have their ranking."""
         variant = result.variant

@@ -73,14 +73,9 @@ def track(
     """
     if tracking is None:
         return TrackedPhase(None, directory.run_id, phase)
+    path, run_id = directory.path, directory.run_id
     return open_phase(
-        tracking,
-        path=directory.path,
-        run_id=directory.run_id,
-        phase=phase,
-        previous=previous,
-        name=config["name"],
-        config=config,
+        tracking, path=path, run_id=run_id, phase=phase, previous=previous, name=config["name"], config=config
     )
 
 

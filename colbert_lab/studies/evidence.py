@@ -82,11 +82,7 @@ class Finding:
         if self.interval is None or not self.by_seed or self.missing:
             return OPEN
         sign = -1.0 if self.claim.expect == "lower" else 1.0
-        ends = [
-            sign * self.interval.low,
-            sign * self.interval.high,
-            *(sign * v for v in self.by_seed.values()),
-        ]
+        ends = [sign * end for end in (self.interval.low, self.interval.high, *self.by_seed.values())]
         mean, margin = sign * self.interval.mean, self.claim.margin
         if self.claim.expect == "alike":
             if max(map(abs, ends)) <= margin:
@@ -176,20 +172,14 @@ def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Finding:
     values = {term: value_of(runs, term) for term in claim.weights}
     for term, value in values.items():
         if value is None and (mine := runs_of(runs, term.cell)):
-            there = ", ".join(
-                f"{k.phase if k.system == STUDENT else k.system}@{k.variant}" for k in mine[0].values
-            )
-            raise InputError(
-                f"{study.folder}: claims: {term}: the runs of {term.cell} do not have it, but {there}"
-            )
+            keys = (f"{k.phase if k.system == STUDENT else k.system}@{k.variant}" for k in mine[0].values)
+            told = f"the runs of {term.cell} do not have it, but {', '.join(keys)}"
+            raise InputError(f"{study.folder}: claims: {term}: {told}")
     if lacking := [str(term) for term, value in values.items() if value is None]:
         return Finding(claim, missing=f"no rows of {', '.join(lacking)}")
     known = {term: value for term, value in values.items() if value is not None}
-    seeds = [
-        seed
-        for seed in study.seeds
-        if all(seed in value.by_seed or term.phase in BASELINES for term, value in known.items())
-    ]
+    needed = [value for term, value in known.items() if term.phase not in BASELINES]
+    seeds = [seed for seed in study.seeds if all(seed in value.by_seed for value in needed)]
     if not seeds:
         return Finding(claim, missing="no seed that all its cells have")
     by_seed = {}
@@ -198,12 +188,8 @@ def _test(study: Study, runs: Sequence[StudyRun], claim: Claim) -> Finding:
         by_seed[seed] = sum(parts[1:], start=parts[0])
     differences = _mean(list(by_seed.values()))
     absent = [str(seed) for seed in study.seeds if seed not in seeds]
-    return Finding(
-        claim,
-        paired(differences),
-        {seed: float(values.mean()) for seed, values in by_seed.items()},
-        missing=f"without seed {', '.join(absent)}" if absent else "",
-    )
+    means = {seed: float(values.mean()) for seed, values in by_seed.items()}
+    return Finding(claim, paired(differences), means, f"without seed {', '.join(absent)}" if absent else "")
 
 
 def _of_seed(value: Value, seed: int) -> np.ndarray:
@@ -232,11 +218,8 @@ def verdict(found: Sequence[Finding]) -> str:
         word: [str(k) for k, each in enumerate(found, 1) if each.verdict == word]
         for word in (HOLDS, FAILS, OPEN)
     }
-    parts = [
-        f"{len(which)} {_verb(word, len(which))} ({', '.join(which)})"
-        for word, which in counts.items()
-        if which
-    ]
+    told = [(len(which), word, which) for word, which in counts.items() if which]
+    parts = [f"{count} {_verb(word, count)} ({', '.join(which)})" for count, word, which in told]
     return f"Of {n} claims, {'; '.join(parts)}." if n > 1 else f"The claim: {found[0].verdict}."
 
 

@@ -117,14 +117,8 @@ def _sources(answer: Answer) -> str:
 
 def _commands(answer: Answer) -> str:
     study = answer.study
-    lines = [
-        "## Commands",
-        "",
-        f"    {whole_command(study)}",
-        "",
-        "makes every run that is not there yet, and then this page; or one by one:",
-        "",
-    ]
+    lines = ["## Commands", "", f"    {whole_command(study)}", ""]
+    lines += ["makes every run that is not there yet, and then this page; or one by one:", ""]
     if study.prepare:
         lines += ["Data that is made first:", ""]
         lines += [f"    {Places().filled(study, each.command)}" for each in study.prepare]

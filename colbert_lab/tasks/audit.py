@@ -34,16 +34,7 @@ from colbert_lab.training.prepare import objective_from
 
 log = logging.getLogger("colbert_lab")
 REPORT = "audit.json"
-IDENTITY = (
-    "schedule",
-    "phases",
-    "student",
-    "prompts",
-    "data",
-    "audit",
-    "drop_contamination",
-    "seed",
-)
+IDENTITY = ("schedule", "phases", "student", "prompts", "data", "audit", "drop_contamination", "seed")
 """Settings that decide what an audit finds, beside the texts themselves."""
 
 
@@ -65,16 +56,9 @@ def execute(command: Command) -> None:
     data, phases = _data(settings, tokenizer)
     splits, about = _splits(settings, data)
     out = _out(command, data, splits)
+    seed, drops = settings.seed, settings.drop_contamination
     findings = audit(
-        settings.name,
-        data,
-        phases,
-        splits,
-        tokenizer,
-        scope=scope,
-        seed=settings.seed,
-        drops=settings.drop_contamination,
-        notes=[about],
+        settings.name, data, phases, splits, tokenizer, scope=scope, seed=seed, drops=drops, notes=[about]
     )
     sentences = verdicts(findings)
     tables = audit_tables(findings, sentences)
@@ -196,10 +180,10 @@ def _splits(settings: Settings, data: Sequence[AuditedData]) -> tuple[dict[str, 
         requests, documents = own, None
         about = f"splits of the data's own folder: {', '.join(own)} (audit.splits={wanted})"
     elif not configured:
-        return (
-            {},
-            "no evaluation split is configured, so nothing was looked for in training text (evaluation=...)",
+        none = (
+            "no evaluation split is configured, so nothing was looked for in training text (evaluation=...)"
         )
+        return {}, none
     else:
         requests = configured
         documents = None if settings.evaluation.full else settings.evaluation.documents

@@ -12,12 +12,7 @@ from dataclasses import asdict
 import torch
 
 from colbert_lab.base.errors import CheckFailed, InputError
-from colbert_lab.certify.certificate import (
-    Certificate,
-    certificate_json,
-    certificate_table,
-    refusal,
-)
+from colbert_lab.certify.certificate import Certificate, certificate_json, certificate_table, refusal
 from colbert_lab.certify.certifier import Certifier, Limits
 from colbert_lab.certify.checks import CHECKS
 from colbert_lab.model.student import pick_device
@@ -97,9 +92,8 @@ def _limits(settings: CertifySettings) -> Limits:
         for group, values in asdict(settings.tolerance).items()
         for key, value in values.items()
     }
-    return Limits(
-        tuple(settings.checks), settings.micro_batches, settings.queries, settings.documents, tolerances
-    )
+    most = (settings.micro_batches, settings.queries, settings.documents)
+    return Limits(tuple(settings.checks), *most, tolerances)
 
 
 @contextmanager

@@ -20,12 +20,7 @@ from colbert_lab.records.run_directory import RunDirectory, known_run, output_fi
 from colbert_lab.run.evaluating import build_evaluator, split_while_training, systems_beside
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.resuming import done_phase, own_directory
-from colbert_lab.run.scheduling import (
-    PhaseIdentity,
-    check_schedule,
-    phase_identities,
-    run_identity,
-)
+from colbert_lab.run.scheduling import PhaseIdentity, check_schedule, phase_identities, run_identity
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
 from colbert_lab.tasks.registry import show
@@ -77,12 +72,7 @@ def _loaded(command: Command) -> tuple[Inputs, list[str]]:
 
 
 def _plan(
-    command: Command,
-    inputs: Inputs,
-    directory: RunDirectory,
-    set_up: float,
-    begun: float,
-    notes: list[str],
+    command: Command, inputs: Inputs, directory: RunDirectory, set_up: float, begun: float, notes: list[str]
 ) -> Plan:
     settings, trainer = command.settings, command.settings.trainer
     processes = count_processes(trainer.arguments)

@@ -147,14 +147,10 @@ def _phase(entry: Entry, phases: Sequence[str], number: int, tracking: Tracking)
     """Write one phase, with what was measured until its end."""
     phase, previous = phases[number], phases[number - 1] if number else None
     folder = entry.path / phase
+    path, run_id, config = entry.path, entry.run_id, entry.config
+    name = str(config.get("name") or entry.name)
     tracked = open_phase(
-        tracking,
-        path=entry.path,
-        run_id=entry.run_id,
-        phase=phase,
-        previous=previous,
-        name=str(entry.config.get("name") or entry.name),
-        config=entry.config,
+        tracking, path=path, run_id=run_id, phase=phase, previous=previous, name=name, config=config
     )
     if tracked.run is None:
         return False

@@ -129,12 +129,8 @@ def _lists(command: Command, source: Source, retrievers: dict[str, Any]) -> tupl
         _refuse(command, FOR_RETRIEVAL, "the lists of the data; it is for score.candidates=retrieve")
         log.info("candidates: the documents that the data lists for each query")
         return lists_of(source, cache_dir), {"from": "source"}
-    numbers: dict[str, Any] = {
-        "top": asked.top,
-        "random": asked.random,
-        "positives": asked.positives,
-        "seed": command.settings.seed,
-    }
+    numbers: dict[str, Any] = {key: getattr(asked, key) for key in ("top", "random", "positives")}
+    numbers["seed"] = command.settings.seed
     log.info(
         "candidates: %s%d random others",
         "relevant documents, " * asked.positives
@@ -175,16 +171,14 @@ def _from_files(command: Command, source: Source) -> None:
     if _finished(folder):
         return
     found = combine(members, asked.combine, asked.missing) if several else members[str(paths[0])]
-    rows = [
-        np.array([row_of[name] for name in scored.documents], dtype=np.int64) for scored in found.values()
-    ]
+    named = (scored.documents for scored in found.values())
+    rows = [np.array([row_of[document] for document in each], dtype=np.int64) for each in named]
     texts = [queries[query] for query in found]
     to_score = ToScore(name, list(found), texts, corpus, "", rows)
     check_texts(to_score, np.unique(np.concatenate(rows)).tolist())
     check_writable(folder.out.parent, "out")
-    lists = with_named_documents(
-        name, list(found), texts, corpus, rows, [scored.scores for scored in found.values()]
-    )
+    scores = [scored.scores for scored in found.values()]
+    lists = with_named_documents(name, list(found), texts, corpus, rows, scores)
     label = f"{asked.combine} mean of {len(paths)} files" if several else paths[0].name
     about = {"name": label, "system": "files", "settings": how, "revision": identity["files"]}
     with folder.opened():
@@ -201,9 +195,8 @@ def _below(file: str, source: Source) -> Path:
 def _folder(settings: Settings, identity: dict[str, Any], parts: int) -> UnfinishedFolder:
     short = fingerprint([json.dumps(identity, sort_keys=True)])[:10]
     chosen = settings.outputs / "score" / f"{settings.name}-{short}"
-    return UnfinishedFolder(
-        chosen if settings.out is None else Path(settings.out).expanduser(), identity, parts
-    )
+    out = chosen if settings.out is None else Path(settings.out).expanduser()
+    return UnfinishedFolder(out, identity, parts)
 
 
 def _finished(folder: UnfinishedFolder) -> bool:
@@ -220,16 +213,10 @@ def _close(
     identity: dict[str, Any],
     seconds: float,
 ) -> None:
-    known = environment()
-    facts = {
-        "teacher": about,
-        "identity": identity,
-        "counts": counts(lists),
-        "seconds": round(seconds, 3),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "packages": known["packages"],
-        "hardware": known["hardware"],
-    }
+    known, now = environment(), datetime.now(UTC).isoformat(timespec="seconds")
+    facts: dict[str, Any] = {"teacher": about, "identity": identity, "counts": counts(lists)}
+    facts |= {"seconds": round(seconds, 3), "time": now}
+    facts |= {key: known[key] for key in ("packages", "hardware")}
     folder.finish(lambda path: write_scores(path, lists, facts))
     numbers = facts["counts"]
     if numbers["constant_lists"]:
