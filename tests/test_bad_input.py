@@ -102,6 +102,26 @@ CHANGES: dict[str, Change] = {
     "typo in data": (["+data.pth=x"], ("pth",)),
     "headline without its measure": (["evaluation.headline=dev/ndcg@7"], ("evaluation.headline", "ndcg@7")),
     "headline without its split": (["evaluation.headline=dav/ndcg@10"], ("evaluation.headline", "dav")),
+    "best without values": (
+        ["phases.distill.keep=best", "phases.distill.evaluate_every=null"],
+        ("phases.distill.keep=best", "phases.distill.evaluate_every"),
+    ),
+    "early stopping without dev": (
+        [
+            "phases.distill.early_stopping.patience=2",
+            "evaluation.splits.dev=null",
+            "evaluation.headline=null",
+        ],
+        ("phases.distill.early_stopping.patience=2", "no dev split is measured"),
+    ),
+    "best on a dev split that counts as test": (
+        ["phases.distill.keep=best", "+evaluation.splits.dev.role=test", "evaluation.headline=null"],
+        ("phases.distill.keep=best", "no dev split is measured"),
+    ),
+    "best by what is not measured": (
+        ["phases.distill.keep=best", "phases.distill.early_stopping.measure=ndcg@7"],
+        ("phases.distill.early_stopping.measure=ndcg@7", "evaluation.measures"),
+    ),
     "precision": (["trainer.precision=fp8"], ("trainer.precision=fp8",)),
     "settings beside a checkpoint": (["student.checkpoint=x"], ("student.", "no effect")),
 }

@@ -43,7 +43,7 @@ from colbert_lab.studies.answer import cells_table, claims_table, phases_table, 
 from colbert_lab.studies.evidence import findings, verdict
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.rows import read_rows
-from colbert_lab.training.phase import PhaseOutcome, finished_phase
+from colbert_lab.training.outcome import PhaseOutcome, finished_phase
 from tests.publish.made_run import write_run as write_published
 from tests.records.run_folders import MEASURE, write_run
 from tests.studies.made_up import made_study

@@ -124,6 +124,7 @@ def test_two_processes_encode_what_one_process_searches(tiny_bert: Path, tmp_pat
 
 @pytest.mark.slow
 def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tmp_path: Path) -> None:
+    """They keep the same student, and end together at the third value on dev that is no improvement by more than 1."""
     toy = write_toy(tmp_path / "toy")
     found, curves, counts = {}, {}, {}
     for name in ("whole", "killed"):
@@ -131,18 +132,21 @@ def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tm
         arguments = [
             *three_phases(tiny_bert, toy, outputs),
             "schedule=[supervised]",
-            "evaluation=none",
-            "evaluation.headline=null",
+            "evaluation.splits.test=null",
+            "evaluation.baselines.bm25=null",
             "student.dropout=0.3",
             "phases.supervised.steps=30",
             "phases.supervised.log_every=7",
+            "phases.supervised.evaluate_every=6",
+            "phases.supervised.keep=best",
+            "phases.supervised.early_stopping={patience: 3, min_delta: 1}",
             "trainer=ddp",
             "trainer.devices=2",
             "trainer.accelerator=cpu",
             "trainer.precision=32-true",
             "trainer.threads=1",
         ]
-        line = [sys.executable, "-m", "colbert_lab", *(a for a in arguments if "evaluation.path" not in a)]
+        line = [sys.executable, "-m", "colbert_lab", *arguments]
         if name == "killed":
             process = subprocess.Popen(
                 line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -167,8 +171,11 @@ def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tm
         curves[name] = [
             row for row in rows if row.pop("time") and "_" not in row["name"].replace("list_mrr", "")
         ]
-        counts[name] = json.loads((run / "supervised" / "phase.json").read_text())["tokens"]
+        done_phase = json.loads((run / "supervised" / "phase.json").read_text())
+        counts[name] = [done_phase[key] for key in ("steps", "tokens", "selection")]
     assert curves["killed"] == curves["whole"]
-    assert counts["killed"] == counts["whole"]  # of both, whose texts differ
+    assert counts["killed"] == counts["whole"]  # tokens of both, whose texts differ
+    steps, _, selection = counts["whole"]
+    assert (steps, selection["last"]["step"], selection["stopped_early"]) == (18, 18, True)
     for weight, value in found["whole"].items():
         assert torch.equal(found["killed"][weight], value), weight

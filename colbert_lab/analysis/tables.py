@@ -23,7 +23,7 @@ from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS, Paired
 from colbert_lab.records.cost import ABOVE, cost_of
 from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
-from colbert_lab.records.run_files import PhaseFacts, SplitFacts
+from colbert_lab.records.run_files import PhaseFacts, SplitFacts, selection_told
 
 __all__ = ["Table", "print_tables", "run_tables", "to_markdown"]
 
@@ -177,6 +177,8 @@ def phase_table(
         )
         if mfu is not None and mfu > 1:
             notes.append(f"{name}: MFU is {ABOVE}.")
+        if selection := done.get("selection"):
+            notes.append(f"{name}: {selection_told(selection)}.")
         if done.get("prompt_mismatch"):
             notes.append(
                 f"{name}: its prompts differ from its parent's ({done['prompt_mismatch']}), as was allowed."

@@ -21,6 +21,7 @@ from colbert_lab.plan.steps import choose, measure
 from colbert_lab.plan.table import PlannedEvaluation, PlannedPhase
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.training.cost import GIB, peak_bytes, reset_peak
+from colbert_lab.training.evaluating import count_evaluations
 from colbert_lab.training.phase import needs_gradcache
 from colbert_lab.training.prepare import PreparedPhase
 
@@ -245,8 +246,7 @@ class Planner:
             )
         evaluations, each = 0, EvaluationCost({}, 0, 0)
         if cut is not None and settings.evaluate_every:
-            every = settings.evaluate_every
-            evaluations = (phase.max_steps - 1) // every - state.step // every
+            evaluations = count_evaluations(state.step, settings.evaluate_every, phase.max_steps)
             each = self.costs.cost(student, None, cut)
         saved = phase.max_steps // settings.checkpoint_every - state.step // settings.checkpoint_every
         return PlannedPhase(

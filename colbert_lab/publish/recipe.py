@@ -47,6 +47,8 @@ def recipe_table(history: History) -> Table:
         "documents cut at the length": lambda done: _cut(done, "document"),
         "trained in": lambda done: str(done.get("reused_from") or history.run_id),
     }
+    if any(done.get("selection") for done in history.outcomes.values()):
+        measured["student kept"] = _kept
     rows += [(label, *(of(history.outcomes[phase]) for phase in phases)) for label, of in measured.items()]
     return Table("Phases", ("setting", *phases), tuple(rows), (), ())
 
@@ -169,6 +171,14 @@ def _prompts(settings: Mapping[str, Any]) -> str:
 def _cut(done: Mapping[str, Any], role: str) -> str:
     found = (done.get("truncation") or {}).get(role)
     return NOTHING if not found else f"{found['cut']:.1%} of {found['texts']:,}"
+
+
+def _kept(done: Mapping[str, Any]) -> str:
+    found = done.get("selection")
+    if not found:
+        return "the last one"
+    early = ", stopped early" if found["stopped_early"] else ""
+    return f"of step {found['step']:,}, the {found['keep']} one by {found['measure']} on dev{early}"
 
 
 def _plain(key: str, null: str = NOTHING) -> Callable[[Mapping[str, Any]], str]:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from colbert_lab.settings.roles import Role, keys
+from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.settings.typed import check_plain
 from colbert_lab.settings.whole import APART, Settings
 
@@ -20,8 +20,9 @@ many processes load data, how much memory they use, what the other tasks read; a
 more where it is read (a phase's ``data``, the entries of ``evaluation.splits``). The seed is apart because runs of one
 config differ by it alone (it is in the run id). Device and precision stay in: they change numbers. The task stays in:
 two tasks are two runs."""
-NOTHING_IF_EMPTY = keys(Settings, has=Role.IF_ANY)
-"""Config keys that count where they say something; ``*`` stands for the names of a mapping."""
+NOTHING_IF_EMPTY = defaults(Settings, has=Role.IF_ANY)
+"""Config keys that count where they say something, each with what says nothing beside null, 0 and what is empty; ``*``
+stands for the names of a mapping."""
 NOT_FACTORS = frozenset(key for key in keys(Settings, lacks=Role.FACTOR) if "." not in key)
 """First parts of the keys of overrides that do not make a run another experiment."""
 
@@ -74,16 +75,16 @@ def config_hash(config: Mapping[str, Any], means: Mapping[str, Any] | None = Non
     return _sha256(canonical_json([kept, known] if known else kept))
 
 
-def saying(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """A config without those of some keys that say nothing: null, 0, false, and what is empty.
+def saying(config: Mapping[str, Any], nothing: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without those of some keys that say nothing: null, 0, false, what is empty, and one value of each key.
 
     Args:
         config: plain dicts and lists; it stays as it is.
-        paths: keys with dots; ``*`` stands for the names of a mapping.
+        nothing: keys with dots, where ``*`` stands for the names of a mapping, and the value of each that says nothing.
     """
     kept = dict(config)
-    for path in paths:
-        _drop(kept, path.split("."), parts=True, empty=True)
+    for path, value in nothing.items():
+        _drop(kept, path.split("."), parts=True, only=(None, 0, "", {}, [], value))
     return kept
 
 
@@ -185,8 +186,8 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def _drop(config: dict[str, Any], path: list[str], parts: bool, empty: bool = False) -> None:
-    """Remove a nested key: also a part of the config (``parts``), or only what holds nothing (``empty``).
+def _drop(config: dict[str, Any], path: list[str], parts: bool, only: Sequence[Any] | None = None) -> None:
+    """Remove a nested key: also a part of the config (``parts``), or only where it has one of some values (``only``).
 
     The dicts on the way are copied.
     """
@@ -194,10 +195,11 @@ def _drop(config: dict[str, Any], path: list[str], parts: bool, empty: bool = Fa
     for head in list(config) if first == "*" else [first]:
         if head not in config:
             continue
-        if rest and isinstance(config[head], Mapping):
-            config[head] = dict(config[head])
-            _drop(config[head], rest, parts, empty)
-        elif not rest and (parts or not isinstance(config[head], Mapping)) and not (empty and config[head]):
+        value = config[head]
+        if rest and isinstance(value, Mapping):
+            config[head] = dict(value)
+            _drop(config[head], rest, parts, only)
+        elif not rest and (parts or not isinstance(value, Mapping)) and (only is None or value in only):
             del config[head]
 
 

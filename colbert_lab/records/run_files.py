@@ -56,6 +56,24 @@ class Truncation(TypedDict):
     cut_without_prompt: float
 
 
+class DevValueFacts(TypedDict):
+    """A value on dev while training, and the optimizer steps before it."""
+
+    step: int
+    value: float
+
+
+class SelectionFacts(TypedDict):
+    """Which student a phase kept (``best`` or ``last``, of which step), by which measure on dev, and both values."""
+
+    keep: str
+    measure: str
+    step: int
+    best: DevValueFacts
+    last: DevValueFacts
+    stopped_early: bool
+
+
 class PhaseFacts(TypedDict, total=False):
     """``phase.json``, see :class:`colbert_lab.training.phase.PhaseOutcome`; older ones have fewer keys."""
 
@@ -74,6 +92,7 @@ class PhaseFacts(TypedDict, total=False):
     matmul_rate: float | None
     peak_memory_bytes: int | None
     peak_device_bytes: int | None
+    selection: SelectionFacts | None
 
 
 class Environment(TypedDict, total=False):
@@ -139,6 +158,21 @@ class Config(TypedDict, total=False):
     phases: dict[str, _Phase | None]
     evaluation: _Evaluation
     trainer: dict[str, Any] | None
+
+
+def selection_told(facts: SelectionFacts) -> str:
+    """Which student a phase kept, and why, in a clause.
+
+    Args:
+        facts: what ``phase.json`` says of it.
+    """
+    best, last = facts["best"], facts["last"]
+    early = ", where it stopped early" if facts["stopped_early"] else ""
+    return (
+        f"the student of step {facts['step']:,} is kept (the {facts['keep']} one): {facts['measure']} on dev while "
+        f"training was {best['value']:.4f} at step {best['step']:,}, the best, and {last['value']:.4f} at step "
+        f"{last['step']:,}, the last{early}"
+    )
 
 
 def needed_config(run: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.student import NewStudent, Student, build_student, pick_device, widened, with_output
 from colbert_lab.model.tokenizer import TokenRules
 from colbert_lab.run.evaluating import check_kinds, check_measures, measured_splits
+from colbert_lab.run.selecting import check_dev
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.groups import (
@@ -90,6 +91,7 @@ def load_inputs(command: Command) -> Inputs:
         tolerate_unknown_documents=evaluation.unknown_documents == "drop",
     )
     check_measures(evaluation, splits)
+    check_dev(settings, measured_splits(evaluation, splits))
     search = search_settings(evaluation, student.model.dim, overrides)
     check_splits(search, splits, evaluation.depth)
     first_stage = first_stage_of(evaluation, splits) if search.first_stage is not None else None
@@ -118,11 +120,13 @@ def load_inputs(command: Command) -> Inputs:
         phases[name] = replace(phases[name], all_pairs=all_pairs)
         check_network(phases[name], student.model)
         tokenizer = phases[name].tokenizer
+    measured = measured_splits(evaluation, splits)
+    check_dev(settings, measured)  # a split whose queries are trained on may be gone
     if all_pairs is not maxsim_blocked and not any(phase.objective.all_pairs for phase in phases.values()):
         log.warning(
             "trainer.maxsim=%s has no effect: no phase that is trained is contrastive", trainer.maxsim
         )
-    return Inputs(student, measured_splits(evaluation, splits), phases, data, search, first_stage)
+    return Inputs(student, measured, phases, data, search, first_stage)
 
 
 def split_requests(

@@ -28,6 +28,7 @@ from colbert_lab.records.identity import asked_hash, asked_where, factors
 from colbert_lab.records.lineage import adopt_phase
 from colbert_lab.records.read_back import headline
 from colbert_lab.records.run_directory import RunDirectory
+from colbert_lab.records.run_files import selection_told
 from colbert_lab.run.evaluating import build_evaluator, while_training
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.measuring import Measuring
@@ -45,7 +46,8 @@ from colbert_lab.run.sweeping import current_cell, note_run
 from colbert_lab.settings import Command, Settings
 from colbert_lab.tracking.tracking import Tracking, resolve_mode
 from colbert_lab.tracking.wandb_phase import TrackedPhase
-from colbert_lab.training.phase import PhaseOutcome, finished_phase, train_phase
+from colbert_lab.training.outcome import PhaseOutcome, finished_phase
+from colbert_lab.training.phase import train_phase
 from colbert_lab.training.precision import prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.training.strategy import count_processes
@@ -182,7 +184,7 @@ class _Walk:
                 tracked.facts(asdict(done), previous)
                 student = load_student(folder / "student", settings.student.attention)
                 seconds += done.seconds
-                self._measure(student, name, self.phases[name].hash, done.steps, seconds)
+                self._measure(student, name, self.phases[name].hash, done.kept_step, seconds)
                 if measuring is not None:
                     end(tracked, measuring, measuring.write_tables())
             except BaseException:
@@ -252,6 +254,8 @@ class _Walk:
         )
         if measuring is not None:
             log.info("%s: %s", phase.name, cost_of(asdict(outcome)).told())
+            if outcome.selection is not None:
+                log.info("%s: %s", phase.name, selection_told(outcome.selection))
         return folder, outcome
 
 

@@ -16,9 +16,10 @@ from colbert_lab.model.student import Student, pick_device
 from colbert_lab.records.contents import beside_data, contents_of
 from colbert_lab.records.identity import config_hash, phase_hash, saying
 from colbert_lab.run.inputs import Inputs
+from colbert_lab.run.selecting import check_selection, selected_by
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
-from colbert_lab.settings.roles import Role, keys
+from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.text.contents import code_id, model_id
 from colbert_lab.training.phase import CODE_VERSION
 from colbert_lab.training.prepare import PreparedPhase
@@ -26,8 +27,8 @@ from colbert_lab.training.strategy import check_shares, count_processes
 
 NOT_PHASE = keys(PhaseSettings, lacks=Role.PHASE)
 """Settings of a phase that do not change the student at its end; its data counts by content."""
-IF_ANY = keys(PhaseSettings, has=Role.IF_ANY)
-"""Settings of a phase that count where they say something."""
+IF_ANY = defaults(PhaseSettings, has=Role.IF_ANY)
+"""Settings of a phase that count where they say something, see :func:`colbert_lab.records.identity.saying`."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,19 @@ def phase_identities(command: Command, inputs: Inputs) -> dict[str, PhaseIdentit
     found: dict[str, PhaseIdentity] = {}
     parent = parent_identity(command.settings)
     for name, phase in inputs.phases.items():
-        found[name] = phase_identity(command, phase, parent, inputs.student)
+        selected = selected_by(command.settings, inputs.splits, phase, inputs.student)
+        found[name] = phase_identity(command, phase, parent, inputs.student, selected)
         parent = found[name].hash
     return found
 
 
-def phase_identity(command: Command, phase: PreparedPhase, parent: str, student: Student) -> PhaseIdentity:
+def phase_identity(
+    command: Command,
+    phase: PreparedPhase,
+    parent: str,
+    student: Student,
+    selected: Mapping[str, Any] | None = None,
+) -> PhaseIdentity:
     """Identity of a phase.
 
     It holds what decides every bit of the student. ``auto`` counts as what it is here: the device and the attention
@@ -117,6 +125,7 @@ def phase_identity(command: Command, phase: PreparedPhase, parent: str, student:
         phase: the prepared phase.
         parent: identity of the student it starts from.
         student: the one that the run starts from; its attention is that of all phases.
+        selected: by what values on dev decide the student, see :func:`colbert_lab.run.selecting.selected_by`.
     """
     trainer, seed = command.settings.trainer, command.settings.seed
     given = command.config["phases"][phase.name]
@@ -137,6 +146,8 @@ def phase_identity(command: Command, phase: PreparedPhase, parent: str, student:
     }
     if found := beside_data(phase.name, given):
         settings["contents"] = found
+    if selected is not None:
+        settings["selected"] = selected
     data = phase.data_fingerprint
     parts = {"settings": settings, "seed": seed, "data": data, "parent": parent, "code": CODE_VERSION}
     return PhaseIdentity(parts, phase_hash(settings, seed, data, parent, CODE_VERSION))
@@ -162,7 +173,7 @@ def parent_identity(settings: Settings) -> str:
 
 
 def check_schedule(settings: Settings) -> None:
-    """Whether the schedule names phases that are there, and the processes can share their batches.
+    """Whether the schedule names phases that are there, that processes can share and that can keep what they are to.
 
     Raises:
         InputError: it does not.
@@ -183,3 +194,4 @@ def check_schedule(settings: Settings) -> None:
         raise InputError("schedule: a phase is listed twice; give the second run of it a slot of its own")
     for name in schedule:
         check_shares(name, settings.phases[name].batch_size, world)
+    check_selection(settings)

@@ -89,6 +89,15 @@ class LrScheduleSettings:
 
 
 @dataclass(frozen=True)
+class EarlyStoppingSettings:
+    """When a phase ends early, see :class:`colbert_lab.training.selection.Selection`; a null patience is never."""
+
+    measure: str = "ndcg@10"
+    patience: int | None = whole(1, default=None)
+    min_delta: float = number(0, 1, default=0.0)
+
+
+@dataclass(frozen=True)
 class PhaseSettings:
     """One named slot of ``phases``; see ``conf/phase``."""
 
@@ -113,8 +122,20 @@ class PhaseSettings:
     token_budget: int = having(TRAINED, whole(1))
     recompute: Any = having(RESULT, one_of("auto", switch=True))
     evaluate_every: int | None = having(RESULT, whole(1))
+    keep: str = having(TRAINED | Role.IF_ANY, one_of("last", "best", default="last"))
+    early_stopping: EarlyStoppingSettings = having(
+        TRAINED | Role.IF_ANY, field(default_factory=EarlyStoppingSettings)
+    )
     checkpoint_every: int = having(RESULT, whole(1))
     log_every: int = having(RESULT, whole(1))
+
+    @property
+    def chooses(self) -> str | None:
+        """The setting by which values on dev decide the student, such as ``keep=best``; None where they do not."""
+        if self.keep == "best":
+            return "keep=best"
+        patience = self.early_stopping.patience
+        return None if patience is None else f"early_stopping.patience={patience}"
 
 
 @dataclass(frozen=True)

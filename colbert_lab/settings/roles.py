@@ -39,8 +39,8 @@ class Role(Flag):
     ROUNDING = auto()
     """The last digits of a student's embeddings, beside the protocol."""
     IF_ANY = auto()
-    """What counts in identities only where it says something: null, 0 and what is empty are as if the key were not
-    there, so that a new key leaves the identities of earlier runs as they are."""
+    """What counts in identities only where it says something: null, 0, what is empty and the key's default are as if
+    the key were not there, so that a new key leaves the identities of earlier runs as they are."""
     LIGHTNING = auto()
     """An argument of Lightning's Trainer."""
     DEFAULT = auto()
@@ -141,6 +141,22 @@ def keys(schema: type, has: Role = NOTHING, lacks: Role = NOTHING) -> tuple[str,
         if fits and not any(key.startswith(f"{above}.") for above in found):
             found.append(key)
     return tuple(found)
+
+
+def defaults(schema: type, has: Role) -> dict[str, Any]:
+    """The default of every key of a role, as plain values.
+
+    Args:
+        schema: the dataclass of the config or a part of it.
+        has: what the key has at least one of.
+    """
+    found, wanted = {}, keys(schema, has)
+    for key, entry, _ in walk(schema):
+        if key in wanted:
+            made = entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory()
+            is_part = dataclasses.is_dataclass(made) and not isinstance(made, type)
+            found[key] = dataclasses.asdict(made) if is_part else made
+    return found
 
 
 def readers(schema: type) -> dict[str, Sequence[str]]:

@@ -1,10 +1,10 @@
-"""Lightning callbacks: logged points, progress bar, random state, evaluation while training."""
+"""Lightning callbacks: logged points, progress bar, random state, recomputation."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -227,39 +227,3 @@ class Recomputation(Callback):
         pl_module.recompute = any(gather_states(mine))
         if pl_module.recompute and not mine:
             log.info("another process has less room: recomputing activations chunk by chunk (GradCache)")
-
-
-class EvaluateWhileTraining(Callback):
-    """Evaluates every N optimizer steps on development splits.
-
-    Args:
-        every: optimizer steps between evaluations.
-        evaluate: called with the step; returns values by name, which are logged at that step.
-        points: does not count the time that it takes.
-    """
-
-    def __init__(self, every: int, evaluate: Callable[[int], Mapping[str, float]], points: Points) -> None:
-        self.every = every
-        self.evaluate = evaluate
-        self.points = points
-        self._done = -1
-
-    def state_dict(self) -> dict[str, Any]:
-        """The step last evaluated."""
-        return {"done": self._done}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Do not evaluate that step again."""
-        self._done = state_dict["done"]
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Evaluate after an optimizer step that is due, once; the last step is evaluated by the run itself."""
-        step = trainer.global_step
-        if step == 0 or step % self.every or step == self._done or step == trainer.max_steps:
-            return
-        self._done = step
-        self.points.stop(pl_module.device)
-        values = self.evaluate(step)
-        self.points.go_on()
-        for logger in trainer.loggers:
-            logger.log_metrics(dict(values), step=step)

@@ -6,16 +6,17 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from torch import Tensor
 
 from colbert_lab.base.atomic import write_text
-from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.model.backbone import check_finite
 from colbert_lab.model.colbert import ColBERT
@@ -23,68 +24,21 @@ from colbert_lab.model.formats.own import save_student
 from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.training.averaging import Averaging
-from colbert_lab.training.callbacks import EvaluateWhileTraining, PhaseBar, Points, RandomState, Recomputation
+from colbert_lab.training.callbacks import PhaseBar, Points, RandomState, Recomputation
 from colbert_lab.training.cost import activation_bytes, matmul_rate, needs_recompute
 from colbert_lab.training.data import MicroBatches, PhaseData
+from colbert_lab.training.evaluating import EvaluateWhileTraining
 from colbert_lab.training.freezing import HeadFirst, frozen
 from colbert_lab.training.module import FiniteWeights, StudentModule, Watch
 from colbert_lab.training.optim import Optimization
+from colbert_lab.training.outcome import PhaseOutcome
 from colbert_lab.training.phase_files import MetricsFile, checkpoint_callback, resume_point
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.selection import Selection
 from colbert_lab.training.strategy import StopAtOnce, of_first, placement, process_rank, stops_as_interrupts
 
 log = logging.getLogger(__name__)
 CODE_VERSION = "4"  # raise when the same settings would train another student
-
-
-@dataclass(frozen=True)
-class PhaseOutcome:
-    """What a finished phase did, as ``phase.json`` keeps it.
-
-    Attributes:
-        phase_hash: identity of the phase (settings, seed, data, parent).
-        steps: optimizer steps.
-        seconds: wall time of training with the wait for data, evaluations while training left out.
-        queries: queries processed.
-        tokens: tokens processed, without padding.
-        padded_tokens: tokens the encoder computed, with padding.
-        teacher_entropy: mean normalised entropy of the teacher's distributions before step 1, if it distils.
-        prompt_mismatch: the parent's prompts, when the phase was allowed to differ from them.
-        truncation: by role, the share of texts that is cut, with and without prompt.
-        reused_from: the run that trained it, when this one did not.
-        devices: processes that trained together, each on a device; this and what follows is None in older files.
-        flops: floating-point operations of the encoder, see :class:`colbert_lab.training.cost.EncoderFlops`.
-        matmul_rate: what one device can do in a second, see :func:`colbert_lab.training.cost.matmul_rate`.
-        peak_memory_bytes: most resident memory of the first process while it trained.
-        peak_device_bytes: most memory of its GPU; None on a CPU.
-    """
-
-    phase_hash: str
-    steps: int
-    seconds: float
-    queries: int
-    tokens: int
-    padded_tokens: int
-    teacher_entropy: float | None
-    prompt_mismatch: dict[str, str] | None
-    truncation: dict[str, dict[str, float]]
-    reused_from: str | None = None
-    devices: int | None = None
-    flops: float | None = None
-    matmul_rate: float | None = None
-    peak_memory_bytes: int | None = None
-    peak_device_bytes: int | None = None
-
-
-def finished_phase(folder: Path) -> PhaseOutcome | None:
-    """The outcome of a finished phase in ``folder``, or None.
-
-    Raises:
-        InputError: its file is damaged.
-    """
-    path = folder / PHASE_FILE
-    again = f"delete {folder}, and the same command trains the phase anew"
-    return read_json(path, PhaseOutcome, again) if path.exists() else None
 
 
 def train_phase(
@@ -109,11 +63,13 @@ def train_phase(
         num_workers: processes that tokenize ahead.
         phase_hash: identity of the phase.
         loggers: makes the loggers beside ``metrics.csv``, from the step that training goes on from.
-        evaluate: called with the student and the step every ``evaluate_every`` steps; None evaluates never.
+        evaluate: called with the student and the step at the beginning, every ``evaluate_every`` steps and at the
+            end; None evaluates never. Its values decide the student where the phase's ``keep`` or ``early_stopping``
+            say so; then it is None in all processes but the first.
         progress: whether to show a progress bar.
 
     Returns:
-        The trained student and what the phase did.
+        The student that is kept and what the phase did.
     """
     settings, name = phase.settings, phase.name
     averaging = None if settings.ema is None else Averaging(model, settings.ema)
@@ -139,10 +95,13 @@ def train_phase(
     ]
     if averaging is not None:
         callbacks.append(averaging)
-    if evaluate is not None and settings.evaluate_every:
-        callbacks.append(
-            EvaluateWhileTraining(settings.evaluate_every, lambda at: evaluate(student, at), points)
-        )
+    selection = Selection.of(settings)
+    watching: EvaluateWhileTraining | None = None
+    assert selection is None or (settings.evaluate_every and (evaluate or rank)), "nothing to select by"
+    if settings.evaluate_every and (evaluate is not None or selection is not None):
+        measured = None if evaluate is None else partial(evaluate, student)
+        watching = EvaluateWhileTraining(settings.evaluate_every, measured, points, student.model, selection)
+        callbacks.append(watching)
     if settings.head_only_steps:
         callbacks.append(HeadFirst(settings.head_only_steps, points))
     if progress:
@@ -166,7 +125,7 @@ def train_phase(
     )
     with stops_as_interrupts(), frozen(model, settings.freeze):
         fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
-    if fit.global_step != phase.max_steps:
+    if fit.global_step != phase.max_steps and not (selection is not None and selection.stops):
         raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
     queries, tokens, padded, flops = _over_processes(
         fit, [points.queries, points.tokens, points.padded, points.flops]
@@ -186,16 +145,41 @@ def train_phase(
         teacher_entropy=phase.entropy,
         prompt_mismatch=phase.prompt_mismatch,
         truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
+        selection=None if selection is None else selection.told(phase.max_steps),
     )
     model.cpu()
     student.model.cpu()
     check_finite(student.model, f"phases.{name}, step {fit.global_step}")
+    if selection is not None and watching is not None:
+        _take_kept(student, selection, watching.best_weights, folder if fit.is_global_zero else None)
     if fit.is_global_zero:
         save_student(student, folder / "student")
         write_text(folder / PHASE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     fit.strategy.barrier("student saved")
     return student, outcome
+
+
+def _take_kept(
+    student: Student, selection: Selection, best_weights: Mapping[str, Tensor], folder: Path | None
+) -> None:
+    """Put the weights into a student that are kept of the last and the best ones; save the other student.
+
+    Args:
+        student: the last one; changed in place.
+        selection: what was decided.
+        best_weights: of the best one.
+        folder: the phase's; None in all processes but the first.
+    """
+    if selection.best == selection.last:
+        return
+    last_weights = {key: weight.clone() for key, weight in student.model.state_dict().items()}
+    weights = {"best": best_weights, "last": last_weights}
+    kept, other = ("best", "last") if selection.keep_best else ("last", "best")
+    if folder is not None:
+        student.model.load_state_dict(weights[other])
+        save_student(student, folder / f"student_{other}")
+    student.model.load_state_dict(weights[kept])
 
 
 def process_seed(seed: int, rank: int) -> int:

@@ -62,7 +62,7 @@ def places(root: Path) -> list[str]:
 
 
 def train(material: Material, root: Path) -> list[str]:
-    """A contrastive phase and distillation, with dropout, evaluations, and checkpoints between logged steps."""
+    """A contrastive phase, and distillation that keeps the best student; dropout, checkpoints between logged steps."""
     given = [
         a
         for a in three_phases(material.bert, material.toy, root / "outputs")
@@ -71,7 +71,7 @@ def train(material: Material, root: Path) -> list[str]:
     given += ["schedule=[supervised,distill]", "student.dropout=0.1", *places(root)]
     for phase in ("supervised", "distill"):
         given += [f"phases.{phase}.{key}" for key in ("steps=9", "checkpoint_every=2", "log_every=3")]
-    return [*given, "phases.distill.evaluate_every=4"]
+    return [*given, "phases.distill.evaluate_every=4", "phases.distill.keep=best"]
 
 
 def score(material: Material, root: Path) -> list[str]:
@@ -115,7 +115,9 @@ def convert(material: Material, root: Path) -> list[str]:
 def sweep(material: Material, root: Path) -> list[str]:
     """Two cells of distillation."""
     given = [
-        a for a in train(material, root) if not a.startswith(("schedule", "phases.distill.evaluate_every"))
+        a
+        for a in train(material, root)
+        if not a.startswith(("schedule", "phases.distill.evaluate_every", "phases.distill.keep"))
     ]
     return [
         "-m",
@@ -147,7 +149,7 @@ def ddp(material: Material, root: Path) -> list[str]:
     given = [
         a
         for a in train(material, root)
-        if not a.startswith(("schedule", "evaluation", "phases.distill.evaluate"))
+        if not a.startswith(("schedule", "evaluation", "phases.distill.evaluate", "phases.distill.keep"))
     ]
     return [
         *(*given, "schedule=[supervised]", "evaluation=none", "evaluation.headline=null"),

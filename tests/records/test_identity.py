@@ -128,6 +128,19 @@ def test_measuring_some_splits_alone_is_another_run() -> None:
     assert config_hash({"evaluation": {"depth": 100, "measured": ["dev"]}}) != before
 
 
+def test_what_a_phase_keeps_counts_where_it_is_not_the_default() -> None:
+    off = {"measure": "ndcg@10", "patience": None, "min_delta": 0.0}
+
+    def hashed(**more: object) -> str:
+        phases = {"distill": {"steps": 1, **more}, "unused": {"keep": "best"}}
+        return config_hash({"task": "train", "schedule": ["distill"], "phases": phases})
+
+    before = hashed()
+    assert hashed(keep="last", early_stopping=off) == before
+    others = [hashed(keep="best", early_stopping=off), hashed(early_stopping={**off, "patience": 3})]
+    assert len({before, *others}) == 3
+
+
 def test_run_id() -> None:
     assert run_id("0123456789abcdef", 7) == "0123456789-s7"
     assert run_id("0123456789abcdef", 7, repeat=3) == "0123456789-s7-r3"

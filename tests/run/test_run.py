@@ -247,9 +247,12 @@ def test_without_evaluation_a_run_trains(tiny_bert: Path, toy: Path, tmp_path: P
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
+    """It keeps the best student, and ends early: no value is an improvement on that of step 0 by more than 1."""
     arguments = [
         *toy_overrides(tiny_bert, toy, tmp_path / "cut"),
         "phases.distill.steps=400",
+        "phases.distill.keep=best",
+        "phases.distill.early_stopping={patience: 170, min_delta: 1}",
         "trainer.threads=1",
     ]
     process = subprocess.Popen(
@@ -277,3 +280,10 @@ def test_a_killed_run_goes_on_and_ends_the_same(tiny_bert: Path, toy: Path, tmp_
     ours, theirs = weights(run), weights(cut)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert values(run) == values(cut)
+    done = [json.loads((each / "distill" / "phase.json").read_text()) for each in (run, cut)]
+    assert done[0]["selection"] == done[1]["selection"]
+    assert done[0]["selection"]["stopped_early"]
+    assert [each["steps"] for each in done] == [340, 340]
+    assert done[0]["selection"]["step"] < 340
+    last = [load_file(each / "distill" / "student_last" / "model.safetensors") for each in (run, cut)]
+    assert all(torch.equal(last[0][name], last[1][name]) for name in ours)

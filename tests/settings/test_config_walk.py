@@ -143,6 +143,7 @@ NULL = [
     "phases.distill.ema",
     "phases.distill.lr_schedule.decay",
     "phases.distill.evaluate_every",
+    "phases.distill.early_stopping.patience",
     "phases.distill.objective.contrastive.false_negative_ratio",
     "mine.filter.max_score",
     "mine.filter.ratio",
@@ -173,8 +174,9 @@ MAY_BE = {
     "-1": {"mine.filter.margin", "mine.filter.max_score", "trainer.devices"},
     "0": {
         "evaluation.muvera.bits", "evaluation.muvera.seed", "evaluation.plaid.seed", "evaluation.pool_protected",
-        "explain.heatmap", "mine.filter.margin", "mine.filter.max_score", "score.random", "score.teacher.label", "seed",
-        "phases.distill.head_only_steps", "student.dropout", "tracking.wait_seconds", "trainer.num_workers",
+        "explain.heatmap", "mine.filter.margin", "mine.filter.max_score", "phases.distill.early_stopping.min_delta",
+        "phases.distill.head_only_steps", "score.random", "score.teacher.label", "seed", "student.dropout",
+        "tracking.wait_seconds", "trainer.num_workers",
     },
     "1e30": {
         "evaluation.memory", "mine.filter.margin", "mine.filter.max_score", "mine.filter.ratio", "plan.memory",

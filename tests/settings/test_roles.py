@@ -14,7 +14,7 @@ from colbert_lab.records.identity import config_hash, factors
 from colbert_lab.run import scheduling
 from colbert_lab.settings import Command, Settings, checked
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
-from colbert_lab.settings.roles import Role, keys, readers, walk
+from colbert_lab.settings.roles import Role, defaults, keys, readers, walk
 from colbert_lab.tasks.registry import TASKS
 from tests.run.test_scheduling import identity
 from tests.test_configs import composed
@@ -118,9 +118,10 @@ def test_a_key_that_says_nothing_leaves_identities_as_they_were() -> None:
     cfg = checked(composed("+experiment=colbert_zero_kd", "evaluation=none"))
     command = Command.of(cfg)
     run, phase = config_hash(command.config), identity(command).hash
-    silent = [key for key in keys(Settings, has=Role.IF_ANY) if key.startswith("phases.")]
-    assert "phases.*.lr_schedule.decay" in silent
-    for key in silent:
+    silent = defaults(Settings, has=Role.IF_ANY)
+    silent = {key: default for key, default in silent.items() if key.startswith("phases.")}
+    assert set(silent) >= {"phases.*.lr_schedule.decay", "phases.*.keep", "phases.*.early_stopping"}
+    for key, default in silent.items():
         *parents, last = key.replace("*", "distill").split(".")
         found = []
         for value in (None, "another"):
@@ -129,7 +130,7 @@ def test_a_key_that_says_nothing_leaves_identities_as_they_were() -> None:
             for parent in parents:
                 inner = inner[parent]
             if value is None:
-                assert not inner.pop(last)
+                assert inner.pop(last) == default
             else:
                 inner[last] = value
             found.append((config_hash(config), identity(replace(command, config=config)).hash))

@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_run(tiny_bert: Path, toy: Path, tmp_path: Path)
     (phase,) = plan["phases"]
     assert phase["state"] == "to train"
     assert phase["measured_steps"] == 2
-    assert (phase["evaluations"], phase["checkpoints"]) == (2, 3)
+    assert (phase["evaluations"], phase["checkpoints"]) == (4, 3)
     assert phase["peak_memory_bytes"] > 2**26
     assert [e["name"] for e in plan["evaluations"]] == ["baselines", "before", "distill"]
     assert set(plan["evaluations"][1]["seconds"]) == {"test/exact", "dev/exact"}

@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +18,8 @@ from colbert_lab.training.callbacks import Recomputation
 from colbert_lab.training.cost import activation_bytes
 from colbert_lab.training.data import PhaseData
 from colbert_lab.training.module import StudentModule
-from colbert_lab.training.phase import PhaseOutcome, finished_phase, process_seed, train_phase
+from colbert_lab.training.outcome import PhaseOutcome, finished_phase
+from colbert_lab.training.phase import process_seed, train_phase
 from colbert_lab.training.phase_files import read_metrics, resume_point
 from colbert_lab.training.prepare import prepare_phase
 from tests.toy import new_student
@@ -47,15 +48,18 @@ def train(
     lists: ScoredLists | None = None,
     pause: float = 0.0,
     seen: dict[int, dict[str, torch.Tensor]] | None = None,
+    values: Callable[[int], float] = lambda step: 0.0,
     **changes: Any,
 ) -> tuple[dict[str, torch.Tensor], PhaseOutcome]:
     """Train from scratch or from what is in ``folder``; ``stop_at`` breaks off after that step.
 
-    ``pause``: seconds of each evaluation; ``seen``: takes the weights that each evaluates, by step.
+    ``pause``: seconds of each evaluation; ``seen``: takes the weights that each evaluates, by step; ``values``: what
+    each finds.
     """
     torch.manual_seed(0)
     student = new_student(**student_settings)
-    settings = phase_settings(evaluate_every=1 if stop_at or pause or seen is not None else None, **changes)
+    often = 1 if stop_at or pause or seen is not None else None
+    settings = phase_settings(**{"evaluate_every": often, **changes})
     prepared = prepare_phase(
         "distill",
         settings,
@@ -72,7 +76,7 @@ def train(
         time.sleep(pause)
         if seen is not None:
             seen[step] = {name: value.clone() for name, value in student.model.state_dict().items()}
-        return {"dev": 0.0}
+        return {"dev_small/ndcg@10": values(step), "dev_small/mrr@10": 0.0}
 
     trained, outcome = train_phase(
         prepared,

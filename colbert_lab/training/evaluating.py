@@ -1,0 +1,121 @@
+"""Evaluation on dev while a phase trains, and what is decided by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from colbert_lab.model.colbert import ColBERT
+from colbert_lab.training.callbacks import Points
+from colbert_lab.training.selection import Selection
+
+Evaluate = Callable[[int], Mapping[str, float]]
+
+
+class EvaluateWhileTraining(Callback):
+    """Evaluates on a development split before the first optimizer step, every N steps and after the last one.
+
+    The first process evaluates. Where the values decide something, it tells them to the others, so that all keep the
+    same student and stop at the same step. Checkpoints hold the best student so far and what was seen.
+
+    Args:
+        every: optimizer steps between evaluations.
+        evaluate: called with the step; returns values by name (``<split>_small/<measure>``), which are logged at that
+            step. None in all processes but the first.
+        points: does not count the time that it takes.
+        model: the network that is evaluated.
+        selection: decides by the values; None where nothing does.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        evaluate: Evaluate | None,
+        points: Points,
+        model: ColBERT,
+        selection: Selection | None = None,
+    ) -> None:
+        self.every = every
+        self.evaluate = evaluate
+        self.points = points
+        self.model = model
+        self.selection = selection
+        self.best_weights: dict[str, Tensor] = {}
+        self._done = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step last evaluated and, where something is decided, by what, with the weights of the best student."""
+        state: dict[str, Any] = {"done": self._done}
+        if self.selection is not None:
+            state |= {"selection": self.selection.state(), "best_weights": self.best_weights}
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Do not evaluate that step again, and go on with the best student so far."""
+        self._done = state_dict["done"]
+        if self.selection is not None:
+            self.selection.restore(state_dict["selection"])
+            self.best_weights = state_dict["best_weights"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate the student that the phase begins with; a resumed phase may have ended already."""
+        if trainer.global_step == 0:
+            self._evaluate(trainer, pl_module)
+        self._stop(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Evaluate after an optimizer step that is due, once."""
+        if is_due(trainer.global_step, self.every, trainer.max_steps) and trainer.global_step != self._done:
+            self._evaluate(trainer, pl_module)
+            self._stop(trainer)
+
+    def _evaluate(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._done = step = trainer.global_step
+        self.points.stop(pl_module.device)
+        values = None if self.evaluate is None else dict(self.evaluate(step))
+        for logger in trainer.loggers:
+            logger.log_metrics(values or {}, step=step)
+        if self.selection is not None:
+            mine = None if values is None else _value_of(self.selection.measure, values)
+            value: Any = trainer.strategy.broadcast(mine)
+            if self.selection.see(step, value):
+                weights = self.model.state_dict()
+                self.best_weights = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+        self.points.go_on()
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        if self.selection is not None and self.selection.stops:
+            trainer.should_stop = True
+
+
+def _value_of(measure: str, values: Mapping[str, float]) -> float:
+    """The value of a measure among those by split and measure."""
+    (value,) = (value for name, value in values.items() if name.rpartition("/")[2] == measure)
+    return float(value)
+
+
+def is_due(step: int, every: int, max_steps: int) -> bool:
+    """Whether dev is evaluated after an optimizer step.
+
+    Args:
+        step: optimizer steps done.
+        every: steps between evaluations.
+        max_steps: of the phase.
+    """
+    return step % every == 0 or step == max_steps
+
+
+def count_evaluations(done: int, every: int, max_steps: int) -> int:
+    """How many evaluations are left of a phase that does not end early.
+
+    Args:
+        done: optimizer steps of the checkpoint that it goes on from; 0 at its beginning, which is evaluated too.
+        every: steps between evaluations.
+        max_steps: of the phase.
+    """
+    first = 0 if done == 0 else done + 1
+    return sum(is_due(step, every, max_steps) for step in range(first, max_steps + 1))
