@@ -23,8 +23,8 @@ from its operations: bf16 at half of 790 TFLOP/s, float32 without TF32 at 50 TFL
                      on, another seed; the bits of all weights
     maxsim      20   4,096 queries x 4,096 documents of 180 tokens, forward and backward: torch (24 TFLOP forward,
                      0.5 s), with TF32, and by kernels
-    steps       35   distillation 16 x 32 (92,672 tokens, 62 TFLOP, 0.16 s) and contrastive 64 x 8 (94,208 tokens, 63
-                     TFLOP, 0.16 s) at the default token budget, at 65,536, and there without determinism: seconds,
+    steps       35   distillation 16 x 16 (46,592 tokens, 31 TFLOP, 0.08 s) and contrastive 32 x 8 (47,104 tokens, 31
+                     TFLOP, 0.08 s) at the default token budget, at 65,536, and there without determinism: seconds,
                      MFU, peak memory; each case reads its student anew
     encode      13   8,192 documents (1.4M tokens, 0.3 PFLOP, 0.8 s; tokenising takes longer)
     search      19   512 queries, 100,000 documents of 64 tokens, 128 dimensions (27 TFLOP in float32, 0.5 s); an
@@ -32,7 +32,7 @@ from its operations: bf16 at half of 790 TFLOP/s, float32 without TF32 at 50 TFL
     gradcache  105   16,384 pairs (3.5M tokens; encoder 3.1 PFLOP with recomputation, 8 s; tokenising 3 s) with the
                      fused kernels, then with torch, whose MaxSim alone is 1.6 PFLOP in float32 (32 s, and as much
                      again for passes over the similarities in memory)
-    peers      140   distillation 16 x 32 and GradCache of 512 pairs in turns with PyLate 1.6.0 (its default takes
+    peers      140   distillation 16 x 16 and GradCache of 512 pairs in turns with PyLate 1.6.0 (its default takes
                      late-interaction-kernels where they are installed) and sentence-transformers 6.2.0
 """
 

@@ -16,7 +16,7 @@ from suite_workers import PINNED
 
 SIDES = ("pylate", "sentence_transformers")
 LEFT = 10.0  # seconds before the part's limit at which the suite is ended, so that its table is read
-VARIANTS = ("default", "late-interaction-kernels")
+KERNELS = "late-interaction-kernels"
 
 
 def peers(check: Check) -> Iterator[Line]:
@@ -50,7 +50,7 @@ def _measured(check: Check, sides: dict[str, Path]) -> Iterator[Line]:
     write_weights(out / "weights", str(check.work / "modernbert"), kinds=("same",))
     command = [
         sys.executable, str(HERE / "suite.py"), "--out", str(out), "--device", check.device, "--precisions", "bf16",
-        "--workloads", "distill", "gradcache", "--sides", OURS, *sides, "--variants", *VARIANTS,
+        "--workloads", "distill", "gradcache", "--sides", OURS, *sides, "--variants", "default",
         "--batch", str(sizes.distill[0]), "--ways", str(sizes.distill[1]), "--lengths", str(sizes.length),
         "--pairs", str(sizes.peers_pairs), "--repeats", str(sizes.peers_rounds), "--threads", str(check.threads),
         "--collection", str(collection(check.work)), "--backbone", str(check.work / "modernbert"),
@@ -63,8 +63,11 @@ def _measured(check: Check, sides: dict[str, Path]) -> Iterator[Line]:
     except subprocess.TimeoutExpired:
         late = f"stopped after {check.seconds - LEFT:.0f} s"
     results = out / "results.json"
-    rows = json.loads(results.read_text(encoding="utf-8"))["rows"] if results.is_file() else []
-    for row in rows:
+    whole = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
+    versions = {
+        each["side"]: each["versions"] for each in whole.get("measurements", []) if "versions" in each
+    }
+    for row in whole.get("rows", []):
         what = f"{row['workload']}, {row['case']}, {row['side']} ({row['variant']})"
         if "failed" in row:
             gone = "not available here" in row["failed"]
@@ -75,6 +78,9 @@ def _measured(check: Check, sides: dict[str, Path]) -> Iterator[Line]:
             said += f", peak {row['peak of the device'] / 2**30:.1f} GiB"
         if "ratio" in row:
             said += f", **{row['ratio']:.2f}** times colbert_lab's"
+        kernels = versions.get("pylate", {}).get(KERNELS)
+        if row["side"] == "pylate" and kernels:
+            said += f", with {KERNELS} {kernels}"
         if "difference" in row:
             said += f", loss differs by {row['difference']:.1g}"
         yield line(what, said, **{key: row[key] for key in ("seconds", "ratio", "ratios") if key in row})

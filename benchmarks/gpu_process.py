@@ -126,13 +126,25 @@ def _inside(place: str, check: Check, said: Path, told: Path) -> None:
 
 
 def _lines(place: str, check: Check) -> Iterator[Line]:
-    import torch
-
-    if check.device == "cuda" and not torch.cuda.is_available():
+    if check.device == "cuda" and not _has_gpu():
         yield impossible("everything", "torch sees no CUDA device")
         return
     module, _, name = place.partition(":")
     yield from getattr(import_module(module), name)(check)
+
+
+def _has_gpu() -> bool:
+    """Whether torch sees a GPU; asked in a process of its own, as one that has asked may not be forked any more."""
+    asked = multiprocessing.get_context("fork").Process(target=_ask)
+    asked.start()
+    asked.join()
+    return asked.exitcode == 0
+
+
+def _ask() -> None:
+    import torch
+
+    sys.exit(0 if torch.cuda.is_available() else 3)
 
 
 def command(arguments: list[str], log: Path, threads: int) -> Any:

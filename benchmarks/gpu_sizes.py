@@ -58,8 +58,8 @@ class Sizes:
     positions: int = 512
     lists: tuple[int, int] = (400, 100)
     checked: tuple[int, int, int] = (600, 80, 40)
-    distill: tuple[int, int] = (16, 32)
-    contrastive: tuple[int, int] = (64, 8)
+    distill: tuple[int, int] = (16, 16)
+    contrastive: tuple[int, int] = (32, 8)
     budgets: tuple[int | None, ...] = (None, 65_536)
     pairs: int = 16_384
     cached_budget: int = 32_768

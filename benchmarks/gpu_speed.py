@@ -209,9 +209,12 @@ def steps(check: Check) -> Iterator[Line]:
             if "not" in name:
                 spec["overrides"] = FREE
             what = f"{kind}, {size} x {ways}, {name}"
-            answers = trained(spec, texts, sizes.rounds + 1).answers[1:]
+            alone = trained(spec, texts, sizes.rounds + 1)
+            answers, settings = alone.answers[1:], alone.ready["settings"]
             found = medians(answers)
-            yield line(what, shown(found, rate, "queries", size), rounds=answers, rate=rate, **found)
+            said = shown(found, rate, "queries", size) + f", attention {settings['attention']}"
+            said += ", activations computed twice" if settings["recompute"] else ""
+            yield line(what, said, rounds=answers, rate=rate, settings=settings, **found)
     yield impossible("packing, torch.compile", "the product has neither option")
 
 

@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 from colbert_lab.base.types import PackedEmbeddings, Ranking, Split
 from colbert_lab.search.store import TokenStore
 
-BLOCK_VALUES = 4_194_304  # float32 similarities held at once: 16 MiB, what stays in a CPU's cache
-QUERY_TOKENS = 2_048  # query tokens in one matrix product
+BLOCKS = {"cpu": (4_194_304, 2_048), "cuda": (67_108_864, 8_192)}
+"""Float32 similarities held at once, and query tokens in one matrix product, by kind of device: 16 MiB, what stays in a
+CPU's cache; a GPU takes longer to start so small a product than to compute it."""
 
 
 def tie_ranks(ids: list[str]) -> Tensor:
@@ -82,7 +83,7 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """Exact MaxSim top-k over a corpus in memory or on disk.
 
-    The corpus is read once, in blocks. Memory beyond the queries is one block's tokens, ``BLOCK_VALUES`` similarities
+    The corpus is read once, in blocks. Memory beyond the queries is one block's tokens, ``BLOCKS`` similarities
     and the running top k.
 
     Args:
@@ -97,14 +98,17 @@ def search(
         float32 scores [B, k'] and document rows [B, k'] on the CPU, best first, k' = min(k, C).
     """
     device = device or queries.emb_TD.device
-    parts = [(tokens.to(device), owner.to(device), n) for tokens, owner, n in _query_parts(queries)]
+    values, query_tokens = BLOCKS["cpu" if device.type == "cpu" else "cuda"]
+    parts = [
+        (tokens.to(device), owner.to(device), n) for tokens, owner, n in _query_parts(queries, query_tokens)
+    ]
     best: list[Tensor | None] = [None] * len(parts)
     rows: list[Tensor | None] = [None] * len(parts)
     with tqdm(
         total=len(store), desc=progress, unit="doc", unit_scale=True, disable=None if progress else True
     ) as bar:
         for shard in store.shards:
-            for block in _document_blocks(shard.lengths_C.tolist(), BLOCK_VALUES // QUERY_TOKENS):
+            for block in _document_blocks(shard.lengths_C.tolist(), values // query_tokens):
                 lengths = shard.lengths_C[block]
                 position_NL = padded_positions(lengths)
                 emb_TD = store.read(shard, block.start, block.stop).to(device)
@@ -127,12 +131,12 @@ def search(
     )
 
 
-def _query_parts(queries: PackedEmbeddings) -> list[tuple[Tensor, Tensor, int]]:
-    """Cut queries into parts of at most QUERY_TOKENS tokens: embeddings, owner of each token, number of queries."""
+def _query_parts(queries: PackedEmbeddings, most: int) -> list[tuple[Tensor, Tensor, int]]:
+    """Cut queries into parts of at most so many tokens: embeddings, owner of each token, number of queries."""
     parts, start, ends = [], 0, torch.cumsum(queries.lengths_N, 0).tolist()
     first_token = 0
     for n in range(len(ends)):
-        if n + 1 == len(ends) or ends[n + 1] - first_token > QUERY_TOKENS:
+        if n + 1 == len(ends) or ends[n + 1] - first_token > most:
             lengths = queries.lengths_N[start : n + 1]
             owner_T = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
             parts.append((queries.emb_TD[first_token : ends[n]], owner_T, len(lengths)))

@@ -51,12 +51,11 @@ def naive(queries: PackedEmbeddings, documents: PackedEmbeddings) -> Tensor:
     return torch.stack([torch.stack([(a @ b.T).amax(dim=1).sum() for b in d]) for a in q])
 
 
-@pytest.mark.parametrize(("block", "query_tokens"), [(4_194_304, 2048), (200, 10), (1, 1)])
+@pytest.mark.parametrize(("block", "query_tokens"), [*exact.BLOCKS.values(), (200, 10), (1, 1)])
 def test_equals_a_naive_loop_for_any_block_size(
     block: int, query_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "BLOCK_VALUES", block)
-    monkeypatch.setattr(exact, "QUERY_TOKENS", query_tokens)
+    monkeypatch.setattr(exact, "BLOCKS", {"cpu": (block, query_tokens)})
     queries, documents = packed(7, 0), packed(40, 1)
     expected = naive(queries, documents)
     scores, rows = search(queries, stored(documents), torch.arange(40), k=10)

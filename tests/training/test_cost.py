@@ -72,6 +72,23 @@ def test_the_rate_of_a_product_is_that_of_another_shape() -> None:
     assert 0.1 < rate / (2 * 1024**3 / min(seconds)) < 10  # a wrong unit or count is off by far more
 
 
+def test_the_rate_is_that_of_different_numbers_and_draws_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "SIDES", {"cpu": (64,)})
+    seen: list[torch.Tensor] = []
+    uneven = cost._uneven
+
+    def kept(side: int, device: torch.device) -> torch.Tensor:
+        seen.append(uneven(side, device))
+        return seen[-1]
+
+    monkeypatch.setattr(cost, "_uneven", kept)
+    before = torch.get_rng_state()
+    assert matmul_rate(torch.device("cpu"), "bf16-mixed") > 0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(seen) == 2  # float32 and bf16
+    assert all(len(matrix.to(torch.bfloat16).unique()) > 50 for matrix in seen)
+
+
 def test_a_size_is_read_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / "status"
     file.write_bytes(b"Name:\tVmRSS:\xff\nVmHWM:\t     900 kB\nVmRSS:\t     800 kB\n")
