@@ -54,11 +54,11 @@ from gpu_process import Check, run_part, server  # noqa: E402
 from gpu_sizes import FULL, QUICK, expected  # noqa: E402
 
 PARTS = {
-    "prepare": ("gpu_speed:prepared", 90.0),
+    "prepare": ("gpu_speed:prepared", 180.0),
     "machine": ("gpu_speed:machine", 40.0),
     "certify": ("gpu_correct:certify", 150.0),
     "resume": ("gpu_correct:resume", 120.0),
-    "maxsim": ("gpu_search:maxsim", 60.0),
+    "maxsim": ("gpu_search:maxsim", 90.0),
     "steps": ("gpu_speed:steps", 120.0),
     "encode": ("gpu_speed:encode", 60.0),
     "search": ("gpu_search:search", 90.0),

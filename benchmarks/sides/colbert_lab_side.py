@@ -129,7 +129,7 @@ def training(suite: Suite, cfg: Settings) -> None:
         cfg.trainer.arguments,
         max_steps=phase.max_steps,
         logger=False,
-        callbacks=[Points(flops), RandomState(), Steps(suite, flops)],
+        callbacks=[Points(), RandomState(), Steps(suite, flops)],
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
