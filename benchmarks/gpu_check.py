@@ -23,7 +23,7 @@ from its operations: bf16 at half of 790 TFLOP/s, float32 without TF32 at 50 TFL
                      on, another seed; the bits of all weights
     maxsim      20   4,096 queries x 4,096 documents of 180 tokens, forward and backward: torch (24 TFLOP forward,
                      0.5 s), with TF32, and by kernels
-    steps       35   distillation 16 x 16 (46,592 tokens, 31 TFLOP, 0.08 s) and contrastive 32 x 8 (47,104 tokens, 31
+    steps       30   distillation 16 x 16 (46,592 tokens, 31 TFLOP, 0.08 s) and contrastive 32 x 8 (47,104 tokens, 31
                      TFLOP, 0.08 s) at the default token budget, at 65,536, and there without determinism: seconds,
                      MFU, peak memory; each case reads its student anew
     encode      13   8,192 documents (1.4M tokens, 0.3 PFLOP, 0.8 s; tokenising takes longer)
