@@ -211,24 +211,25 @@ def measure(
         recompute: whether activations are computed again in the backward pass.
     """
     pl.seed_everything(phase.seed + process_number(), verbose=False)
-    module = training_module(phase, model, recompute)
-    clock = Clock(device, before, after)
-    ema = phase.settings.ema
-    averaging = [] if ema is None else [Averaging(model, ema)]
-    fit = phase_trainer(
-        phase,
-        {**trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"},
-        max_steps=len(choice.batches),
-        accumulate_grad_batches=1,
-        logger=False,
-        callbacks=[*averaging, clock, RandomState()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-    )
-    with stops_as_interrupts(), frozen(model, phase.settings.freeze):
-        fit.fit(module, DataLoader(Chosen(choice), batch_size=None))
-    first, *steps = clock.steps
-    saving = _saving(fit, disk)
+    with phase.adapted(model), frozen(model, phase.settings.freeze):
+        module = training_module(phase, model, recompute)
+        clock = Clock(device, before, after)
+        ema = phase.settings.ema
+        averaging = [] if ema is None else [Averaging(model, ema)]
+        fit = phase_trainer(
+            phase,
+            {**trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"},
+            max_steps=len(choice.batches),
+            accumulate_grad_batches=1,
+            logger=False,
+            callbacks=[*averaging, clock, RandomState()],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+        with stops_as_interrupts():
+            fit.fit(module, DataLoader(Chosen(choice), batch_size=None))
+        first, *steps = clock.steps
+        saving = _saving(fit, disk)
     per_cell = 0.0
     if not choice.whole and phase.objective.all_pairs:
         batches, k = choice.batches[-1]

@@ -37,6 +37,7 @@ from colbert_lab.text.collections.hub_splits import Layout, Table
 from colbert_lab.text.collections.splits import SplitRequest, load_splits
 from colbert_lab.text.fingerprint import overlapping_queries
 from colbert_lab.text.rows.examples import Examples
+from colbert_lab.training.lora import check_installed
 from colbert_lab.training.prepare import PreparedPhase, check_network, prepare_phase
 from colbert_lab.training.strategy import count_processes
 
@@ -79,6 +80,7 @@ def load_inputs(command: Command) -> Inputs:
     evaluation, trainer = settings.evaluation, settings.trainer
     if settings.allow_contamination and settings.drop_contamination:
         raise InputError("allow_contamination: has no effect with drop_contamination=true; set one of them")
+    check_installed(settings.student.lora)
     own_modes(evaluation)  # refused before anything is loaded, as are measures
     check_kinds(evaluation, overrides)
     pl.seed_everything(settings.seed, verbose=False)
@@ -117,7 +119,7 @@ def load_inputs(command: Command) -> Inputs:
             world=count_processes(trainer.arguments),
             weights=data[name].weights,
         )
-        phases[name] = replace(phases[name], all_pairs=all_pairs)
+        phases[name] = replace(phases[name], all_pairs=all_pairs, lora=settings.student.lora)
         check_network(phases[name], student.model)
         tokenizer = phases[name].tokenizer
     measured = measured_splits(evaluation, splits)
@@ -175,6 +177,7 @@ def configured_student(
         InputError: something the user can mend.
     """
     settings = asdict(chosen)
+    del settings["lora"]  # of the phases
     checkpoint, output, dim = settings.pop("checkpoint"), settings.pop("output"), settings.pop("widen")
     if checkpoint is None:
         if dim is not None:
@@ -252,8 +255,9 @@ def check_brought_along(overrides: Collection[str], output: str | None = None, n
     idle = [o for o in overrides if o.startswith(("student.", "student=", "head="))]
     used = [
         f"student.{key}="
-        for key in ("checkpoint", "attention", "output", "pooling", "widen", "trust_remote_code")
+        for key in ("checkpoint", "attention", "output", "pooling", "widen", "trust_remote_code", "lora")
     ]
+    used.append("student.lora.")
     if output is not None:
         used += ["student.dim=", "student.bias=", "student.head.", "head="]
     if named:

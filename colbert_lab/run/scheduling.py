@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -144,6 +144,8 @@ def phase_identity(
         "processes": count_processes(trainer.arguments),
         "libraries": versions(),
     }
+    if (lora := command.settings.student.lora) is not None:
+        settings["lora"] = asdict(lora) | versions(["peft"])
     if found := beside_data(phase.name, given):
         settings["contents"] = found
     if selected is not None:
@@ -156,7 +158,7 @@ def phase_identity(
 def parent_identity(settings: Settings) -> str:
     """Identity of the student before the first phase: its settings and the content of its backbone or checkpoint."""
     student = settings.student
-    plain, code = asdict(student), code_id(student.head.get("_target_", ""))
+    plain, code = asdict(replace(student, lora=None)), code_id(student.head.get("_target_", ""))
     if student.checkpoint is not None:
         # Without another output the checkpoint's head stays, and its settings are not read; its code is in model_id.
         head = ("output", "pooling", "dim", "bias", "widen", "head") if student.output else ("widen",)
@@ -164,6 +166,7 @@ def parent_identity(settings: Settings) -> str:
         if student.output and code is not None:
             read["code"] = code
         return json.dumps([model_id(student.checkpoint) or student.checkpoint, read])
+    del plain["lora"]  # of the phases
     plain |= asdict(settings.prompts)
     del plain["attention"]  # a phase's identity has what it is here
     plain["backbone"] = model_id(student.backbone) or student.backbone

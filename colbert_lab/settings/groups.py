@@ -28,6 +28,16 @@ class HeadSettings:
 
 
 @dataclass(frozen=True)
+class LoraSettings:
+    """See :func:`colbert_lab.training.lora.adapted`."""
+
+    rank: int = whole(1, MOST_DIMENSIONS)
+    alpha: float = number(above=0, high=MOST)
+    dropout: float = number(0, below=1)
+    targets: list[str] = filled()
+
+
+@dataclass(frozen=True)
 class StudentSettings:
     """See :class:`colbert_lab.model.student.NewStudent`."""
 
@@ -43,6 +53,7 @@ class StudentSettings:
     widen: int | None = whole(1, MOST_DIMENSIONS)
     head: Any = field(default_factory=HeadSettings, metadata={LIKE: HeadSettings})
     dropout: float | None = number(0, below=1)
+    lora: LoraSettings | None = having(TRAINED | Role.IF_ANY, None)
     attention: str = having(TRAINED | Role.ROUNDING)
     query_length: int = having(READ, whole(1))
     document_length: int = having(READ, whole(1))
@@ -143,10 +154,7 @@ class TrainerSettings:
     """Passed to Lightning's Trainer; ``precision=auto`` is bf16-mixed where the processor has it."""
 
     accelerator: str = having(PLACED, one_of(*ACCELERATORS))
-    devices: Any = having(
-        PLACED,
-        whole(1, words=("auto", -1), several=Allowed(True, True, 0, MOST)),
-    )
+    devices: Any = having(PLACED, whole(1, words=("auto", -1), several=Allowed(True, True, 0, MOST)))
     num_nodes: int = having(PLACED, whole(1))
     strategy: str = having(RESULT | Role.LIGHTNING, one_of("auto", "ddp"))
     precision: str = having(TRAINED | Role.LIGHTNING, one_of(*PRECISIONS))

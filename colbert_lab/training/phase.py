@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from colbert_lab.training.cost import activation_bytes, matmul_rate, needs_recom
 from colbert_lab.training.data import MicroBatches, PhaseData
 from colbert_lab.training.evaluating import EvaluateWhileTraining
 from colbert_lab.training.freezing import HeadFirst, frozen
+from colbert_lab.training.lora import plain
 from colbert_lab.training.module import FiniteWeights, StudentModule, Watch
 from colbert_lab.training.optim import Optimization
 from colbert_lab.training.outcome import PhaseOutcome
@@ -57,7 +58,7 @@ def train_phase(
 
     Args:
         phase: how to train.
-        model: what to train; changed in place.
+        model: what to train; changed in place, but for a backbone whose adapters are trained.
         folder: the phase's folder in the run directory.
         trainer: arguments of Lightning's Trainer (accelerator, devices, strategy, precision, deterministic).
         num_workers: processes that tokenize ahead.
@@ -72,92 +73,96 @@ def train_phase(
         The student that is kept and what the phase did.
     """
     settings, name = phase.settings, phase.name
-    averaging = None if settings.ema is None else Averaging(model, settings.ema)
-    student = Student(model if averaging is None else averaging.model, phase.tokenizer)
-    rank = process_rank()
-    resume = of_first(trainer, lambda: resume_point(folder / "checkpoints"))
-    pl.seed_everything(process_seed(phase.seed, rank), verbose=False)
-    step = resume.step if resume else 0
-    if resume:
-        log.info("%s: going on from step %d of %d", name, step, phase.max_steps)
-    points = Points()
+    with phase.adapted(model):
+        averaging = None if settings.ema is None else Averaging(model, settings.ema)
+        student = Student(model if averaging is None else averaging.model, phase.tokenizer)
+        rank = process_rank()
+        resume = of_first(trainer, lambda: resume_point(folder / "checkpoints"))
+        pl.seed_everything(process_seed(phase.seed, rank), verbose=False)
+        step = resume.step if resume else 0
+        if resume:
+            log.info("%s: going on from step %d of %d", name, step, phase.max_steps)
+        points = Points()
 
-    def recompute(fit: pl.Trainer) -> bool:
-        mine, device = phase.batches.share(fit.global_rank, fit.world_size), fit.strategy.root_device
-        return needs_gradcache(phase, mine, model, trainer["precision"], device, fit.num_devices)
+        def recompute(fit: pl.Trainer) -> bool:
+            mine, device = phase.batches.share(fit.global_rank, fit.world_size), fit.strategy.root_device
+            return needs_gradcache(phase, mine, model, trainer["precision"], device, fit.num_devices)
 
-    callbacks: list[pl.Callback] = [
-        points,
-        RandomState(),
-        StopAtOnce(),
-        Recomputation(recompute),
-        FiniteWeights(),
-    ]
-    if averaging is not None:
-        callbacks.append(averaging)
-    selection = Selection.of(settings)
-    watching: EvaluateWhileTraining | None = None
-    assert selection is None or (settings.evaluate_every and (evaluate or rank)), "nothing to select by"
-    if settings.evaluate_every and (evaluate is not None or selection is not None):
-        measured = None if evaluate is None else partial(evaluate, student)
-        watching = EvaluateWhileTraining(settings.evaluate_every, measured, points, student.model, selection)
-        callbacks.append(watching)
-    if settings.head_only_steps:
-        callbacks.append(HeadFirst(settings.head_only_steps, points))
-    if progress:
-        callbacks.append(PhaseBar(name, points))
-    callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every))
-    module = training_module(phase, model, recompute=False)  # Recomputation decides
-    data = PhaseData(
-        phase.batches,
-        start=step * settings.accumulation,
-        total=phase.max_steps * settings.accumulation,
-        num_workers=num_workers,
-    )
-    fit = phase_trainer(
-        phase,
-        trainer,
-        max_steps=phase.max_steps,
-        logger=[MetricsFile(folder / "metrics.csv", step), *loggers(step)] if rank == 0 else False,
-        callbacks=callbacks,
-        enable_progress_bar=progress,
-        default_root_dir=folder,
-    )
-    with stops_as_interrupts(), frozen(model, settings.freeze):
-        fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
-    if fit.global_step != phase.max_steps and not (selection is not None and selection.stops):
-        raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
-    queries, tokens, padded, flops = _over_processes(
-        fit, [points.queries, points.tokens, points.padded, points.flops]
-    )
-    outcome = PhaseOutcome(
-        phase_hash=phase_hash,
-        steps=fit.global_step,
-        seconds=points.seconds,
-        queries=int(queries),
-        tokens=int(tokens),
-        padded_tokens=int(padded),
-        devices=fit.world_size,
-        flops=flops,
-        matmul_rate=matmul_rate(fit.strategy.root_device, str(trainer["precision"])),
-        peak_memory_bytes=points.peak_bytes,
-        peak_device_bytes=points.peak_device_bytes,
-        teacher_entropy=phase.entropy,
-        prompt_mismatch=phase.prompt_mismatch,
-        truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
-        selection=None if selection is None else selection.told(phase.max_steps),
-    )
-    model.cpu()
-    student.model.cpu()
-    check_finite(student.model, f"phases.{name}, step {fit.global_step}")
-    if selection is not None and watching is not None:
-        _take_kept(student, selection, watching.best_weights, folder if fit.is_global_zero else None)
-    if fit.is_global_zero:
-        save_student(student, folder / "student")
-        write_text(folder / PHASE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    fit.strategy.barrier("student saved")
-    return student, outcome
+        callbacks: list[pl.Callback] = [
+            points,
+            RandomState(),
+            StopAtOnce(),
+            Recomputation(recompute),
+            FiniteWeights(),
+        ]
+        if averaging is not None:
+            callbacks.append(averaging)
+        selection = Selection.of(settings)
+        watching: EvaluateWhileTraining | None = None
+        assert selection is None or (settings.evaluate_every and (evaluate or rank)), "nothing to select by"
+        if settings.evaluate_every and (evaluate is not None or selection is not None):
+            measured = None if evaluate is None else partial(evaluate, student)
+            watching = EvaluateWhileTraining(
+                settings.evaluate_every, measured, points, student.model, selection
+            )
+            callbacks.append(watching)
+        if settings.head_only_steps:
+            callbacks.append(HeadFirst(settings.head_only_steps, points))
+        if progress:
+            callbacks.append(PhaseBar(name, points))
+        callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every))
+        module = training_module(phase, model, recompute=False)  # Recomputation decides
+        data = PhaseData(
+            phase.batches,
+            start=step * settings.accumulation,
+            total=phase.max_steps * settings.accumulation,
+            num_workers=num_workers,
+        )
+        fit = phase_trainer(
+            phase,
+            trainer,
+            max_steps=phase.max_steps,
+            logger=[MetricsFile(folder / "metrics.csv", step), *loggers(step)] if rank == 0 else False,
+            callbacks=callbacks,
+            enable_progress_bar=progress,
+            default_root_dir=folder,
+        )
+        with stops_as_interrupts(), frozen(model, settings.freeze):
+            fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
+        if fit.global_step != phase.max_steps and not (selection is not None and selection.stops):
+            raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
+        queries, tokens, padded, flops = _over_processes(
+            fit, [points.queries, points.tokens, points.padded, points.flops]
+        )
+        outcome = PhaseOutcome(
+            phase_hash=phase_hash,
+            steps=fit.global_step,
+            seconds=points.seconds,
+            queries=int(queries),
+            tokens=int(tokens),
+            padded_tokens=int(padded),
+            devices=fit.world_size,
+            flops=flops,
+            matmul_rate=matmul_rate(fit.strategy.root_device, str(trainer["precision"])),
+            peak_memory_bytes=points.peak_bytes,
+            peak_device_bytes=points.peak_device_bytes,
+            teacher_entropy=phase.entropy,
+            prompt_mismatch=phase.prompt_mismatch,
+            truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
+            selection=None if selection is None else selection.told(phase.max_steps),
+        )
+        model.cpu()
+        student.model.cpu()
+        check_finite(student.model, f"phases.{name}, step {fit.global_step}")
+        if selection is not None and watching is not None:
+            _take_kept(student, selection, watching.best_weights, folder if fit.is_global_zero else None)
+        student = replace(student, model=plain(student.model))
+        if fit.is_global_zero:
+            save_student(student, folder / "student")
+            write_text(folder / PHASE_FILE, json.dumps(asdict(outcome), indent=2) + "\n")
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        fit.strategy.barrier("student saved")
+        return student, outcome
 
 
 def _take_kept(
@@ -178,7 +183,7 @@ def _take_kept(
     kept, other = ("best", "last") if selection.keep_best else ("last", "best")
     if folder is not None:
         student.model.load_state_dict(weights[other])
-        save_student(student, folder / f"student_{other}")
+        save_student(replace(student, model=plain(student.model)), folder / f"student_{other}")
     student.model.load_state_dict(weights[kept])
 
 

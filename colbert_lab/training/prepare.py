@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.student import check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.model.unread import Truncation, check_student_knows, truncation
-from colbert_lab.settings.groups import PhaseSettings
+from colbert_lab.settings.groups import LoraSettings, PhaseSettings
 from colbert_lab.settings.typed import instance_of
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.rows.examples import Examples
@@ -31,6 +32,7 @@ from colbert_lab.training.checks import (
 )
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.freezing import check_head_only, frozen
+from colbert_lab.training.lora import adapted
 from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
 from colbert_lab.training.objectives.term import Objective, Side, Term
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
@@ -59,6 +61,7 @@ class PreparedPhase:
         prompt_mismatch: the parent's prompts, when they differ and that was allowed.
         truncation: by role, how many texts are cut.
         all_pairs: scores every query of a batch against every document.
+        lora: the adapters that are trained in the place of the backbone, if any.
     """
 
     name: str
@@ -73,11 +76,17 @@ class PreparedPhase:
     prompt_mismatch: dict[str, str] | None
     truncation: dict[str, Truncation]
     all_pairs: AllPairs = maxsim_blocked
+    lora: LoraSettings | None = None
 
     @property
     def data_fingerprint(self) -> str:
         """Hash of the training data of all sources."""
         return fingerprint([source.fingerprint for source in self.batches.sources])
+
+    def adapted(self, model: ColBERT) -> AbstractContextManager[None]:
+        """See :func:`colbert_lab.training.lora.adapted`; each phase of a seed has adapters of its own."""
+        seed = int(fingerprint([str(self.seed), self.name]), 16) % 2**32
+        return adapted(model, self.lora, seed)
 
 
 def prepare_phase(
@@ -193,7 +202,8 @@ def check_network(phase: PreparedPhase, model: ColBERT) -> None:
             check_head_only(model, settings.head_only_steps, phase.max_steps)
             make_optimizer(phase.optimizer, model, model, settings.head_lr, settings.layer_decay)
 
-    _keyed(phase.name, check)
+    with phase.adapted(model):
+        _keyed(phase.name, check)
 
 
 def audit_truncation(name: str, batches: MicroBatches) -> dict[str, Truncation]:

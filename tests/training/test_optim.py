@@ -26,11 +26,12 @@ from transformers import (
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.colbert import ColBERT, Head, LayerShape
+from colbert_lab.model.student import Student
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import Optimization, make_optimizer, optimizer_factory
 from colbert_lab.training.phase_files import resume_point
 from colbert_lab.training.precision import pick_precision
-from colbert_lab.training.prepare import check_network, prepare_phase
+from colbert_lab.training.prepare import PreparedPhase, check_network, prepare_phase
 from colbert_lab.training.schedules import make_scheduler
 from tests.toy import new_student
 from tests.training.support import TRAINER, make_lists, phase_settings
@@ -162,6 +163,11 @@ def test_layers_that_are_shared_have_no_depth() -> None:
 
 
 def prepared(student_settings: dict[str, Any], **changes: Any) -> None:
+    phase, student = prepared_phase(student_settings, **changes)
+    check_network(phase, student.model)
+
+
+def prepared_phase(student_settings: dict[str, Any], **changes: Any) -> tuple[PreparedPhase, Student]:
     student = new_student(**student_settings)
     phase = prepare_phase(
         "distill",
@@ -172,7 +178,7 @@ def prepared(student_settings: dict[str, Any], **changes: Any) -> None:
         allow_flat_teacher=False,
         allow_prompt_mismatch=False,
     )
-    check_network(phase, student.model)
+    return phase, student
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.student import Student
+from colbert_lab.settings.groups import LoraSettings
 from colbert_lab.text.rows.examples import Example, ScoredLists
 from colbert_lab.training import callbacks, phase
 from colbert_lab.training.callbacks import Recomputation
@@ -48,6 +50,7 @@ def train(
     lists: ScoredLists | None = None,
     pause: float = 0.0,
     seen: dict[int, dict[str, torch.Tensor]] | None = None,
+    lora: LoraSettings | None = None,
     values: Callable[[int], float] = lambda step: 0.0,
     **changes: Any,
 ) -> tuple[dict[str, torch.Tensor], PhaseOutcome]:
@@ -69,6 +72,7 @@ def train(
         allow_flat_teacher=False,
         allow_prompt_mismatch=False,
     )
+    prepared = replace(prepared, lora=lora)
 
     def evaluate(student: Student, step: int) -> Mapping[str, float]:
         if step == stop_at:

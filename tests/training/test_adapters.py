@@ -1,0 +1,110 @@
+"""A phase with adapters: they and the head alone are trained, and its student is an ordinary one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.model.formats.own import load_student
+from colbert_lab.run.scheduling import parent_identity
+from colbert_lab.settings import Command, checked
+from colbert_lab.settings.groups import LoraSettings
+from colbert_lab.settings.optimizer import MUON
+from colbert_lab.training.prepare import check_network
+from tests.run.test_scheduling import identity
+from tests.test_configs import composed
+from tests.toy import new_student
+from tests.training.test_optim import prepared_phase
+from tests.training.test_phase import Killed, curves, equal, train
+
+LORA = LoraSettings(rank=4, alpha=8.0, dropout=0.1, targets=["query", "value"])
+
+
+def test_the_students_other_weights_keep_their_bits_and_it_loads(
+    student_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    before = new_student(**student_settings).model.state_dict()
+    student, outcome = train(student_settings, tmp_path / "lora", lora=LORA)
+    changed = {name for name in before if not torch.equal(before[name], student[name])}
+    targets = {name for name in before if name.endswith((".query.weight", ".value.weight"))}
+    assert changed == targets | {name for name in before if name.startswith("head.")}
+    assert equal(load_student(tmp_path / "lora" / "student").model.state_dict(), student)
+    _, whole = train(student_settings, tmp_path / "whole")
+    assert outcome.flops is not None
+    assert whole.flops is not None
+    assert outcome.flops < 0.8 * whole.flops
+
+
+def test_with_all_that_there_is_it_goes_on_where_it_was_killed(
+    student_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Muon, the average, the best on dev, and a layer that is frozen."""
+    changes: dict[str, Any] = {
+        "lora": LORA, "ema": 0.5, "optimizer": {"_target_": MUON, "lr": 1e-2}, "freeze": ["layers.0"],
+        "head_only_steps": 1, "keep": "best", "evaluate_every": 1, "values": lambda step: float(step == 3),
+    }  # fmt: skip
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+    whole, _ = train(student_settings, tmp_path / "whole", seen=seen, **changes)
+    with pytest.raises(Killed):
+        train(student_settings, tmp_path / "cut", stop_at=5, **changes)
+    resumed, _ = train(student_settings, tmp_path / "cut", **changes)
+    assert equal(whole, resumed)
+    assert curves(tmp_path / "cut") == curves(tmp_path / "whole")
+    layer = "backbone.encoder.layer.1.attention.self.query"
+    first, second = (seen[3][f"{layer}.lora_{each}.default.weight"].double() for each in "AB")
+    wanted = seen[3][f"{layer}.base_layer.weight"].double() + 2 * second @ first
+    torch.testing.assert_close(whole[f"{layer}.weight"].double(), wanted, rtol=1e-6, atol=1e-7)
+    last = load_student(tmp_path / "whole" / "student_last").model.state_dict()
+    assert not torch.equal(last[f"{layer}.weight"], whole[f"{layer}.weight"])
+
+
+def test_phases_have_adapters_of_their_own(student_settings: dict[str, Any]) -> None:
+    phase, student = prepared_phase(student_settings)
+    found = []
+    for name in ("distill", "again"):
+        with replace(phase, lora=LORA, name=name).adapted(student.model):
+            found.append([p.detach().clone() for n, p in student.model.named_parameters() if "lora_A" in n])
+    assert found[0]
+    assert not any(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_what_is_wrong_is_said_before_training(student_settings: dict[str, Any]) -> None:
+    phase, student = prepared_phase(student_settings)
+    wrong = replace(phase, lora=replace(LORA, targets=["nothing"]))
+    with pytest.raises(InputError, match=r"^student\.lora\.targets=nothing: BertModel has no linear map"):
+        check_network(wrong, student.model)
+    check_network(replace(phase, lora=LORA), student.model)
+    assert not any("lora" in name for name in student.model.state_dict())
+
+
+def test_it_is_another_phase_of_the_same_student() -> None:
+    none, some, other = (
+        Command.of(checked(composed("+experiment=colbert_zero_kd", "evaluation=none", *more)))
+        for more in ([], ["lora=all_linear"], ["lora=all_linear", "student.lora.rank=8"])
+    )
+    assert len({identity(each).hash for each in (none, some, other)}) == 3
+    assert len({parent_identity(each.settings) for each in (none, some, other)}) == 1
+    assert "lora" not in identity(none).parts["settings"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("student.lora.rank=0", r"student\.lora\.rank=0: must be at least 1"),
+        ("student.lora.dropout=1", r"student\.lora\.dropout=1: must be at least 0 and below 1"),
+        ("student.lora.targets=[]", r"student\.lora\.targets=\[\]: holds nothing"),
+    ],
+)
+def test_values_are_checked(override: str, message: str) -> None:
+    cfg = composed("+experiment=lora")
+    key, _, value = override.partition("=")
+    OmegaConf.update(cfg, key, OmegaConf.create(f"x: {value}").x, merge=False)
+    with pytest.raises(InputError, match=message):
+        checked(cfg)
