@@ -18,7 +18,7 @@ class Sizes:
     Attributes:
         shape: settings of the configuration of the ModernBERT student; what is left out is ModernBERT-base.
         small: such settings of the BERT that correctness is checked with.
-        vocabulary: tokens of both.
+        vocabulary: tokens of the ModernBERT student; the BERT has the words alone.
         words: different words of the texts.
         documents: of the collection.
         document_words: the fewest and the most of a document.
@@ -71,7 +71,7 @@ class Sizes:
     peers_pairs: int = 512
     peers_rounds: int = 3
     phases: tuple[str, ...] = ("unsupervised", "distill")
-    steps: tuple[int, int] = (40, 4)
+    steps: tuple[int, int] = (40, 16)
     matrix: int = 8_192
     tokenised: float = 6_000.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import statistics
@@ -163,6 +164,7 @@ def trained(spec: dict[str, Any], texts: dict[str, Any], steps: int) -> Alone:
     prepare_torch(spec["threads"])
     with suppress(SystemExit):
         side.training(alone, side.config(spec))
+    gc.collect()  # trainers refer to themselves, and their tensors would count as memory of the next steps
     if spec["device"] == "cuda":
         torch.cuda.empty_cache()
     return alone

@@ -79,7 +79,8 @@ def write_backbone(folder: Path, model_type: str, sizes: Sizes) -> None:
     from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
     known = [*SPECIAL, "[unused0]", "[unused1]", *PUNCTUATION, *words(sizes.words)]
-    known += [f"[filler{n}]" for n in range(sizes.vocabulary - len(known))]
+    if model_type == "modernbert":
+        known += [f"[filler{n}]" for n in range(sizes.vocabulary - len(known))]
     vocabulary = {word: n for n, word in enumerate(known)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
