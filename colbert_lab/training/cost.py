@@ -155,7 +155,8 @@ def activation_bytes(config: Any, padded_tokens: int, longest: int, low_precisio
 
     The formula is Korthikanti et al. 2022 (arXiv 2205.05198), equation 1: a transformer layer keeps
     ``tokens * hidden * (34 + 5 * heads * length / hidden)`` bytes in 16-bit precision; twice that in 32 bits. The
-    attention term falls away in fused attention, so this is an upper bound there.
+    attention term falls away in fused attention, so this is an upper bound there; so it is where the lowest layers are
+    frozen, which keep nothing.
 
     Args:
         config: the backbone's Hugging Face configuration.

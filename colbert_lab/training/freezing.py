@@ -74,13 +74,15 @@ def frozen(model: ColBERT, names: Sequence[str]) -> Iterator[None]:
         names: ``phases.X.freeze``, see :func:`parameters_of`.
 
     Raises:
-        InputError: a name is none of a part that the student has, or nothing is left to train.
+        InputError: a name is none of a part that the student has or trains, or nothing is left to train.
     """
     held: dict[int, nn.Parameter] = {}
     for name in names:
         part = parameters_of(model, name)
         if not part:
             raise InputError(f"freeze={name}: the student has no such part; there are {_parts(model)}")
+        if not any(parameter.requires_grad for parameter in part):
+            raise InputError(f"freeze={name}: has no effect, nothing of it is trained; leave it out")
         held |= {id(parameter): parameter for parameter in part if parameter.requires_grad}
     if all(id(parameter) in held for parameter in model.parameters() if parameter.requires_grad):
         raise InputError(f"freeze=[{', '.join(names)}]: leaves nothing of the student to train; name less")

@@ -199,6 +199,10 @@ def check_network(phase: PreparedPhase, model: ColBERT) -> None:
 
     def check() -> None:
         with frozen(model, settings.freeze):
+            if phase.lora is not None and not any(p.requires_grad for p in model.backbone.parameters()):
+                raise InputError(
+                    "freeze: leaves nothing of the adapters of student.lora to train; leave one of them out"
+                )
             check_head_only(model, settings.head_only_steps, phase.max_steps)
             make_optimizer(phase.optimizer, model, model, settings.head_lr, settings.layer_decay)
 

@@ -45,7 +45,7 @@ def test_the_students_other_weights_keep_their_bits_and_it_loads(
 def test_with_all_that_there_is_it_goes_on_where_it_was_killed(
     student_settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Muon, the average, the best on dev, and a layer that is frozen."""
+    """Muon, the average, the best on dev, a layer that is frozen, and activations that are computed again."""
     changes: dict[str, Any] = {
         "lora": LORA, "ema": 0.5, "optimizer": {"_target_": MUON, "lr": 1e-2}, "freeze": ["layers.0"],
         "head_only_steps": 1, "keep": "best", "evaluate_every": 1, "values": lambda step: float(step == 3),
@@ -53,8 +53,8 @@ def test_with_all_that_there_is_it_goes_on_where_it_was_killed(
     seen: dict[int, dict[str, torch.Tensor]] = {}
     whole, _ = train(student_settings, tmp_path / "whole", seen=seen, **changes)
     with pytest.raises(Killed):
-        train(student_settings, tmp_path / "cut", stop_at=5, **changes)
-    resumed, _ = train(student_settings, tmp_path / "cut", **changes)
+        train(student_settings, tmp_path / "cut", stop_at=5, recompute=True, **changes)
+    resumed, _ = train(student_settings, tmp_path / "cut", recompute=True, **changes)
     assert equal(whole, resumed)
     assert curves(tmp_path / "cut") == curves(tmp_path / "whole")
     layer = "backbone.encoder.layer.1.attention.self.query"
@@ -80,6 +80,13 @@ def test_what_is_wrong_is_said_before_training(student_settings: dict[str, Any])
     wrong = replace(phase, lora=replace(LORA, targets=["nothing"]))
     with pytest.raises(InputError, match=r"^student\.lora\.targets=nothing: BertModel has no linear map"):
         check_network(wrong, student.model)
+    for freeze, message in (
+        ("embeddings", "freeze=embeddings: has no effect, nothing of it is trained"),
+        ("backbone", r"freeze: leaves nothing of the adapters of student\.lora to train"),
+    ):
+        idle, _ = prepared_phase(student_settings, freeze=[freeze])
+        with pytest.raises(InputError, match=rf"^phases\.distill\.{message}"):
+            check_network(replace(idle, lora=LORA), student.model)
     check_network(replace(phase, lora=LORA), student.model)
     assert not any("lora" in name for name in student.model.state_dict())
 
