@@ -24,8 +24,8 @@ from colbert_lab.records.run_directory import STATUS_FILE
 from colbert_lab.records.run_files import read_config
 
 FINISHED, FAILED, RUNNING, UNKNOWN = "finished", "failed", "running", "unknown"
-INTERRUPTED, KILLED = "interrupted", "killed"
-STATUSES = (FINISHED, FAILED, RUNNING, INTERRUPTED, KILLED, UNKNOWN)
+INTERRUPTED, KILLED, PRUNED = "interrupted", "killed", "pruned"
+STATUSES = (FINISHED, FAILED, RUNNING, INTERRUPTED, KILLED, PRUNED, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Entry:
         run_id: the folder's name.
         task: ``train`` or ``evaluate``.
         status: ``finished``, ``failed``, ``running``, ``interrupted`` (by Ctrl-C or SIGTERM), ``killed`` (it says
-            running, and its process is gone) or ``unknown`` (without a readable ``status.json``).
+            running, and its process is gone), ``pruned`` (a trial that its search stopped) or ``unknown`` (without a
+            readable ``status.json``).
         error: what a failed run failed with.
         host: the machine, where a running one is on another and cannot be asked whether it lives.
         started: of the last execution, seconds since 1970.

@@ -7,7 +7,7 @@ from typing import Any
 
 from colbert_lab.analysis.configurations import short_names
 from colbert_lab.analysis.ledger_columns import Column, Columns, shortened
-from colbert_lab.analysis.ledger_entries import FAILED, INTERRUPTED, KILLED, RUNNING, UNKNOWN, Entry
+from colbert_lab.analysis.ledger_entries import FAILED, INTERRUPTED, KILLED, PRUNED, RUNNING, UNKNOWN, Entry
 from colbert_lab.base.layout import NONE, Table, csv_text, json_text
 from colbert_lab.records.cost import ABOVE
 
@@ -157,6 +157,8 @@ def _remarks(columns: Columns, entries: Sequence[Entry], keys: Sequence[str]) ->
     for status, what in ((INTERRUPTED, "interrupted"), (KILLED, "killed, the process is gone")):
         if stopped := [entry for entry in entries if entry.status == status]:
             notes.append(f"{_named(stopped)}: {what}; the same command goes on from the last checkpoint.")
+    if stopped := [entry for entry in entries if entry.status == PRUNED]:
+        notes.append(f"{_named(stopped)}: pruned, its search stopped it as other trials were better.")
     if elsewhere := [entry for entry in entries if entry.status == RUNNING and entry.host]:
         notes.append(f"{_named(elsewhere)}: on another machine, where a killed run cannot be told.")
     if lost := [entry for entry in entries if entry.status == UNKNOWN]:

@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class Diverged(InputError):
+    """Numbers that are not finite, where training came to them by its settings, or in a damaged file."""
+
+
 class CheckFailed(Exception):
     """What was asked to be checked does not hold.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.errors import Diverged, InputError, some_ids
 from colbert_lab.model import attention as own
 from colbert_lab.model.architecture import architecture_config, keep_first_layers, not_built, set_dropout
 from colbert_lab.model.model_files import TOKENIZER_FILES, check_no_pointer, locate, read_json, weight_files
@@ -107,10 +107,10 @@ def check_finite(model: nn.Module, where: str) -> None:
         where: what to name in the error.
 
     Raises:
-        InputError: some are NaN or infinite; they are named.
+        Diverged: some are NaN or infinite; they are named.
     """
     if bad := not_finite({name: value.detach() for name, value in model.named_parameters()}):
-        raise InputError(
+        raise Diverged(
             f"{where}: weights with NaN or infinity in them: {some_ids(bad)}; they are damaged, or training diverged; "
             "take others"
         )

@@ -1,8 +1,8 @@
 """The folder of one run: who owns it, whether it is finished, and which is the newest.
 
-``status.json`` says ``running``, ``finished``, ``failed`` or ``interrupted`` (by Ctrl-C or SIGTERM), since when and by
-which process, and what run it is; a run whose process has died while ``running`` was killed. The same command goes on
-with an interrupted or killed run. Only a finished run counts as one.
+``status.json`` says ``running``, ``finished``, ``failed``, ``interrupted`` (by Ctrl-C or SIGTERM) or ``pruned`` (by the
+search that it is a trial of), since when and by which process, and what run it is; a run whose process has died while
+``running`` was killed. The same command goes on with an interrupted or killed run. Only a finished run counts as one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class RunDirectory:
         _link(folder / readable, Path("..") / self.path.name)
 
     def end(self, status: str, error: str | None = None) -> None:
-        """Write how the run ended: ``finished``, ``interrupted``, or ``failed`` with the error."""
+        """Write how the run ended: ``finished``, ``interrupted``, ``pruned``, or ``failed`` with the error."""
         before = self.status()
         kept = {"run": before["run"]} if "run" in before else {}
         self._write(status=status, started=before.get("started"), ended=time.time(), error=error, **kept)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,10 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.base.outside import parse_json, read_json, warn_once
 from colbert_lab.base.stopping import PARENT
+from colbert_lab.records.owner import executing
 
 STOPPED, FINISHED, BEFORE = "stopped", "finished", "finished before"
-FAILED, BAD_INPUT = "failed", "bad input"
+FAILED, BAD_INPUT, PRUNED = "failed", "bad input", "pruned"
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Cell:
         number: its place in the sweep, from 0.
         factors: what the sweep varies, by config key.
         status: ``stopped`` from its begin until one of ``finished``, ``finished before``, ``failed`` (by an error of
-            the program or the machine) and ``bad input`` (which the user can mend) takes its place.
+            the program or the machine), ``bad input`` (which the user can mend) and ``pruned`` (a trial that its search
+            stopped, as others are better) takes its place.
         headline: what the value is, such as ``dev/ndcg@10``.
         value: the headline value; None where there is none.
         seconds: that it took.
         run: its run directory; None where there is none, as after bad input.
         error: one line; None without an error.
+        journal: the file of the search that it is a trial of.
     """
 
     number: int
@@ -52,11 +56,12 @@ class Cell:
     seconds: float | None = None
     run: str | None = None
     error: str | None = None
+    journal: str | None = None
 
     @property
     def done(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.status in (FINISHED, BEFORE)
+        return self.status in (FINISHED, BEFORE, PRUNED)
 
     @property
     def named(self) -> list[tuple[str, str]]:
@@ -123,12 +128,13 @@ def sweep_table(cells: Sequence[Cell], where: str) -> Table:
         )
         for cell in cells
     ]
-    done = sum(cell.done for cell in cells)
+    pruned = sum(cell.status == PRUNED for cell in cells)
+    done = sum(cell.done for cell in cells) - pruned
+    became = f"{done} of {len(cells)} cells finished" + (f", {pruned} pruned" if pruned else "")
     notes = [f"{cell.label}: {cell.error}" for cell in cells if cell.error]
     if any(cell.status == STOPPED for cell in cells):
         notes.append("stopped: its process ended before it did; it goes on from its last checkpoint.")
-    title = f"Sweep: {done} of {len(cells)} cells finished, runs in {where}"
-    return Table(title, columns, tuple(rows), (), tuple(notes))
+    return Table(f"Sweep: {became}, runs in {where}", columns, tuple(rows), (), tuple(notes))
 
 
 STARTED_OUTSIDE = ("LOCAL_RANK", "SLURM_PROCID")
@@ -230,3 +236,26 @@ def run_alone(command: Sequence[str], cell: str) -> None:
         raise InputError(last.removeprefix(ERROR))
     if process.returncode:
         raise RuntimeError(f"its process ended with status {process.returncode}: {last}")
+
+
+def counted(cells: Sequence[Cell]) -> str:
+    """How many cells are not done, by what became of them: ``1 failed, 2 bad input``."""
+    counts = {status: sum(cell.status == status for cell in cells) for status in (FAILED, BAD_INPUT, STOPPED)}
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+
+
+def shown_path(path: Path) -> str:
+    """A path as it is shortest from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files of sweeps whose process is gone, and the folder when nothing is left in it."""
+    for each in folder.glob("*-*-*"):
+        host, pid, begun = each.name.rsplit("-", 2)
+        if executing({"host": host, "pid": int(pid), "started": int(begun) / 1e9}) is False:
+            shutil.rmtree(each, ignore_errors=True)
+    try:
+        folder.rmdir()
+    except OSError:
+        return  # not there, or of another sweep

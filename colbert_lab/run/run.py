@@ -29,6 +29,7 @@ from colbert_lab.records.lineage import adopt_phase
 from colbert_lab.records.read_back import headline
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import selection_told
+from colbert_lab.run.dev_curve import TrialRun
 from colbert_lab.run.evaluating import build_evaluator, while_training
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.measuring import Measuring
@@ -51,6 +52,7 @@ from colbert_lab.training.phase import train_phase
 from colbert_lab.training.precision import prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.training.strategy import count_processes
+from colbert_lab.tuning.trial import Pruned
 
 log = logging.getLogger("colbert_lab")
 
@@ -95,14 +97,16 @@ def run(command: Command) -> float | None:
     directory = own_directory(settings.reuse, directory, inputs, phases)
     note_run(directory.path)
 
+    cell = current_cell()
+    trial = TrialRun(cell, settings, inputs)
+
     def walk(measuring: Measuring | None, tracking: Tracking | None) -> None:
-        _Walk(command, inputs, phases, directory, evaluator, measuring, tracking).walk()
+        _Walk(command, inputs, phases, directory, evaluator, measuring, tracking, trial).walk()
 
     if process_rank() > 0:
         evaluator = _evaluator(settings, inputs, directory)
         walk(None, None)
         return None
-    cell = current_cell()
     tracking = tracking_of(settings, cell.named if cell is not None else [])
     tell_others(directory, identity)
     directory.start(
@@ -119,6 +123,7 @@ def run(command: Command) -> float | None:
     )
     if cell is not None:
         directory.name_in_sweep(cell.label)
+    trial.begin(directory)
     with logged_to(directory.path / "run.log", buffer):
         try:
             environment = describe() | {"threads": torch.get_num_threads()}
@@ -129,6 +134,9 @@ def run(command: Command) -> float | None:
             measuring = Measuring(command, identity.hash, inputs.splits, directory, environment, evaluator)
             walk(measuring, tracking)
             measuring.write_tables()
+        except Pruned as pruned:
+            trial.end(directory, pruned)
+            return None
         except BaseException as raised:
             error = cause(raised)
             if isinstance(error, ProcessLost):
@@ -157,6 +165,7 @@ class _Walk:
     evaluator: Evaluator
     measuring: Measuring | None
     tracking: Tracking | None
+    trial: TrialRun
 
     def walk(self) -> None:
         """All of the run."""
@@ -187,8 +196,8 @@ class _Walk:
                 self._measure(student, name, self.phases[name].hash, done.kept_step, seconds)
                 if measuring is not None:
                     end(tracked, measuring, measuring.write_tables())
-            except BaseException:
-                tracked.finish(failed=True)
+            except BaseException as error:
+                tracked.finish(failed=not isinstance(error, Pruned))
                 raise
             previous = name
 
@@ -239,19 +248,23 @@ class _Walk:
                 phase.settings.batch_size,
                 phase.settings.accumulation,
             )
-        _, outcome = train_phase(
-            phase,
-            student.model,
-            folder,
-            trainer=settings.trainer.arguments,
-            num_workers=settings.trainer.num_workers,
-            phase_hash=identity.hash,
-            loggers=lambda step: curve_loggers(tracked, folder / "metrics.csv", step),
-            evaluate=None
-            if measuring is None
-            else while_training(settings, self.inputs.splits, phase.name, self.directory.path),
-            progress=settings.progress,
-        )
+        with self.trial.training():
+            _, outcome = train_phase(
+                phase,
+                student.model,
+                folder,
+                trainer=settings.trainer.arguments,
+                num_workers=settings.trainer.num_workers,
+                phase_hash=identity.hash,
+                loggers=lambda step: [
+                    *curve_loggers(tracked, folder / "metrics.csv", step),
+                    *self.trial.loggers(phase.name),
+                ],
+                evaluate=None
+                if measuring is None
+                else while_training(settings, self.inputs.splits, phase.name, self.directory.path),
+                progress=settings.progress,
+            )
         if measuring is not None:
             log.info("%s: %s", phase.name, cost_of(asdict(outcome)).told())
             if outcome.selection is not None:

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import print_tables, to_markdown
 from colbert_lab.base.outside import printable
 from colbert_lab.records.identity import asked_hash, asked_where
-from colbert_lab.records.owner import executing
 from colbert_lab.records.read_back import headline
 from colbert_lab.records.run_directory import check_writable, find_finished
 from colbert_lab.run.cells import (
@@ -37,26 +36,34 @@ from colbert_lab.run.cells import (
     BEFORE,
     FAILED,
     FINISHED,
-    STOPPED,
+    PRUNED,
     Cell,
     cell_command,
     cell_from_text,
     cell_text,
     check_launcher,
+    counted,
     needs_process,
     read_cells,
+    remove_leftovers,
     run_alone,
+    shown_path,
     sweep_table,
     told_cell,
     write_cell,
 )
 from colbert_lab.settings import check_name, command_of
+from colbert_lab.tuning.ending import show_search
+from colbert_lab.tuning.storage import check_installed
+from colbert_lab.tuning.trial import pruned_run
 
 log = logging.getLogger("colbert_lab")
 FOLDER = ".cells"
 TABLE = "table.md"
 HERE = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 """The launcher that runs one cell after the other in this process."""
+SEARCHER = "hydra_plugins.colbert_lab_optuna.OptunaSweeper"
+"""The sweeper of ``hydra/sweeper=optuna``."""
 
 
 @dataclass
@@ -77,6 +84,7 @@ class Sweep(Callback):
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.swept: tuple[str, ...] = ()
+        self.journal: str | None = None  # the file of a search, whose trials the cells are
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In a process of a launcher: warnings of Python go to run.log alone, as in the sweep's own."""
@@ -84,13 +92,15 @@ class Sweep(Callback):
         self.__dict__.update(state)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the folder of the cells' files; a launcher that is not installed ends the command here.
+        """Make the folder of the cells' files; a launcher or Optuna that is not installed ends the command here.
 
         Raises:
             SystemExit: with status 2 after one line (Hydra turns any other error of a callback into a warning).
         """
         try:
             check_launcher(str(config.hydra.launcher._target_))
+            if str(config.hydra.sweeper._target_) == SEARCHER:
+                check_installed()
             check_name(str(config.name))
             folder = Path(config.hydra.sweep.dir).expanduser().absolute()
             config.hydra.sweep.dir = str(folder)
@@ -99,7 +109,7 @@ class Sweep(Callback):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         self.swept = swept_keys(config)
-        _remove_leftovers(folder / FOLDER)
+        remove_leftovers(folder / FOLDER)
         self.folder = folder / FOLDER / f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
         _state.sweep = self
 
@@ -112,8 +122,8 @@ class Sweep(Callback):
             return
         pairs = [str(each).lstrip("+").partition("=") for each in config.hydra.overrides.task]
         chosen = [pair for pair in pairs if pair[0] in self.swept] or pairs
-        number = OmegaConf.select(config, "hydra.job.num") or 0
-        _state.cell = Cell(int(number), {key: value for key, _, value in chosen})
+        number = OmegaConf.select(config, "hydra.job.num" if self.journal is None else "hydra.sweeper.trial")
+        _state.cell = Cell(int(number or 0), {key: value for key, _, value in chosen}, journal=self.journal)
 
 
 def swept_keys(config: DictConfig) -> tuple[str, ...]:
@@ -127,6 +137,11 @@ def swept_keys(config: DictConfig) -> tuple[str, ...]:
     given += [str(each) for each in config.hydra.overrides.task]
     last = {each.get_key_element(): each for each in OverridesParser.create().parse_overrides(given)}
     return tuple(key.lstrip("+") for key, each in last.items() if each.is_sweep_override())
+
+
+def current_sweep() -> Sweep | None:
+    """The sweep that this process leads."""
+    return _state.sweep
 
 
 def current_cell() -> Cell | None:
@@ -181,6 +196,9 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
             if cfg.evaluation.headline is not None:
                 last = cfg.schedule[-1] if cfg.schedule else "evaluate"
                 value = headline(known, cfg.evaluation.headline, last)
+        elif (stopped := pruned_run(_state.cell.journal, _state.cell.number)) is not None:
+            status = PRUNED
+            note_run(stopped)
     except InputError as problem:
         status, error = BAD_INPUT, str(problem)
     except Exception as problem:
@@ -247,44 +265,24 @@ def end_sweep(again: str) -> int | None:
     """
     if _state.sweep is None or _state.sweep.folder is None:
         return None
-    folder, where = _state.sweep.folder, _state.sweep.folder.parents[1]
+    folder, where, journal = _state.sweep.folder, _state.sweep.folder.parents[1], _state.sweep.journal
     reset_sweep()
     cells = read_cells(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    _remove_leftovers(folder.parent)
+    remove_leftovers(folder.parent)
     if not cells:
         return None
-    table = sweep_table(cells, _shown(where.parent))
+    table = sweep_table(cells, shown_path(where.parent))
     write_text(where / TABLE, to_markdown([table]))
     print_tables([table])
+    if journal is not None:
+        show_search(Path(journal), where, again)
     left = [cell for cell in cells if not cell.done]
     if not left:
         return 0
     print(
-        f"error: {_count(left)} of {len(cells)} cells; the same command skips the finished ones and takes up the others"
-        f": {again}",
+        f"error: {counted(left)} of {len(cells)} cells; the same command skips the finished ones and takes up the "
+        f"others: {again}",
         file=sys.stderr,
     )
     return 2 if all(cell.status == BAD_INPUT for cell in left) else 1
-
-
-def _count(cells: Sequence[Cell]) -> str:
-    """``1 failed, 2 bad input``."""
-    counts = {status: sum(cell.status == status for cell in cells) for status in (FAILED, BAD_INPUT, STOPPED)}
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the files of sweeps whose process is gone, and the folder when nothing is left in it."""
-    for each in folder.glob("*-*-*"):
-        host, pid, begun = each.name.rsplit("-", 2)
-        if executing({"host": host, "pid": int(pid), "started": int(begun) / 1e9}) is False:
-            shutil.rmtree(each, ignore_errors=True)
-    try:
-        folder.rmdir()
-    except OSError:
-        return  # not there, or of another sweep

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.errors import Diverged, some_ids
 from colbert_lab.base.types import Embeddings
 from colbert_lab.model.backbone import check_finite
 from colbert_lab.model.backends import AllPairs, maxsim_blocked
@@ -66,7 +66,7 @@ class Watch:
             scale: what float16's losses were multiplied with; None in other precisions.
 
         Raises:
-            InputError: it is not, and no later step may be expected to be; the step has not been taken.
+            Diverged: it is not, and no later step may be expected to be; the step has not been taken.
         """
         losses, self._losses = self._losses[-accumulation:], []
         if bool(norm.isfinite()):
@@ -79,7 +79,7 @@ class Watch:
         what = "loss" if bad else "gradient"
         first = step * accumulation
         ids = [query for n in bad or range(len(losses)) for query in self.query_ids(first + n)]
-        raise InputError(
+        raise Diverged(
             f"phases.{self.phase}: the {what} of step {step + 1} is not a finite number (queries: {some_ids(ids)}); it "
             f"was not taken, and the checkpoint before it is kept. Lower phases.{self.phase}.optimizer.lr, or raise "
             "the temperatures of its objective"

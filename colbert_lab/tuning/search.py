@@ -1,0 +1,173 @@
+"""A search: which trials there are, what the next one tries, and what became of them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colbert_lab.analysis.trials import FINISHED, LEFT, PRUNED, Trial, Trials
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings.checks import TARGET
+from colbert_lab.settings.search import SearchSettings
+from colbert_lab.tuning.space import Space, told
+from colbert_lab.tuning.storage import new_sampler, open_study
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+    from optuna.trial import Trial as OptunaTrial
+
+ONE_SEQUENCE = "QMCSampler"
+"""A sampler whose trials are the points of one sequence: its seed is the same for all of them."""
+RUN, OBJECTIVE, VALUES = "run", "objective", "tried"
+"""In attributes: a trial's run directory, what the search is for, and what a trial's overrides say."""
+FEW = 4
+"""Finished trials below which nothing is said of importance."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to run: its number, and the values of what is searched as overrides have them."""
+
+    number: int
+    overrides: Sequence[str]
+
+
+class Search:
+    """A search that goes on where it was left.
+
+    Each trial is chosen by a sampler of its own, whose seed comes from the search's and the trial's number: what a
+    trial tries depends on nothing but the trials before it, also after a kill.
+
+    Args:
+        journal: its file; it is made where it is missing.
+        space: what is searched.
+        settings: how.
+        objective: what for, such as ``dev/ndcg@10``.
+
+    Raises:
+        InputError: a sampler or pruner that cannot be made, or a sampler with a seed of its own.
+    """
+
+    def __init__(self, journal: Path, space: Space, settings: SearchSettings, objective: str) -> None:
+        if "seed" in settings.sampler:
+            raise InputError(
+                "hydra.sweeper.sampler.seed: set hydra.sweeper.seed, which gives each trial a seed"
+            )
+        new_sampler(settings.sampler, settings.seed)  # refused before a file is made
+        self.space, self.settings = space, settings
+        self.study = open_study(journal, direction=settings.direction, pruner=settings.pruner)
+        self.study.set_user_attr(OBJECTIVE, objective)
+
+    def left(self) -> list[int | None]:
+        """Trials to run: the numbers of those that were begun and have no end, and None for each new one."""
+        trials = self.study.get_trials(deepcopy=False)
+        begun: list[int | None] = [each.number for each in trials if not each.state.is_finished()]
+        return begun + [None] * (self.settings.n_trials - len(trials))
+
+    def ask(self, number: int | None) -> Asked:
+        """Choose what a trial tries, or what it tried before.
+
+        Args:
+            number: of a trial that was begun; None begins one.
+        """
+        from optuna.trial import Trial as OptunaTrial
+
+        trials = self.study.get_trials(deepcopy=False)
+        fixed = str(self.settings.sampler[TARGET]).endswith(ONE_SEQUENCE)
+        seed = self.settings.seed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            at = len(trials) if number is None else number
+            self.study.sampler = new_sampler(self.settings.sampler, seed if fixed else seed_of(seed, at))
+            trial = self.study.ask() if number is None else OptunaTrial(self.study, trials[number]._trial_id)
+            values = {key: _suggested(trial, key, each) for key, each in self.space.searched.items()}
+        words = {key: told(each, values[key]) for key, each in self.space.searched.items()}
+        trial.set_user_attr(VALUES, words)
+        return Asked(trial.number, self.space.overrides(values))
+
+    def tell(self, number: int, value: float) -> None:
+        """Say what a trial came to; one that has an end keeps it.
+
+        Args:
+            number: the trial's.
+            value: of the objective.
+        """
+        self.study.tell(number, value, skip_if_finished=True)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of a trial's sampler, of 32 bits.
+
+    Args:
+        seed: of the search.
+        number: of the trial.
+    """
+    return int(hashlib.sha256(f"{seed} {number}".encode()).hexdigest()[:8], 16)
+
+
+def trials_in(journal: Path) -> Trials:
+    """What a search's file says of all its trials.
+
+    Args:
+        journal: the file.
+    """
+    import optuna
+
+    study = open_study(journal)
+    every = study.get_trials(deepcopy=False)
+    ranges = {key: each for trial in every for key, each in trial.distributions.items()}
+    return Trials(
+        objective=str(study.user_attrs[OBJECTIVE]),
+        maximize=study.direction is optuna.study.StudyDirection.MAXIMIZE,
+        logarithmic=frozenset(key for key, each in ranges.items() if getattr(each, "log", False)),
+        trials=[_trial(each) for each in every],
+        importance=_importance(study),
+    )
+
+
+def _trial(found: FrozenTrial) -> Trial:
+    from optuna.trial import TrialState
+
+    state = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED}.get(found.state, LEFT)
+    words = found.user_attrs.get(VALUES, {})
+    tried = {
+        key: word if isinstance(found.params.get(key), str) else float(word) for key, word in words.items()
+    }
+    value = found.value if state == FINISHED else None
+    return Trial(found.number, state, tried, value, found.intermediate_values, found.user_attrs.get(RUN))
+
+
+def _importance(study: Study) -> dict[str, float]:
+    """Shares by PED-ANOVA: how much of where the best tenth of the finished trials lies is due to each key alone.
+
+    Watanabe, Bansal and Hutter (2023), https://arxiv.org/abs/2304.10255, as in Optuna.
+    """
+    import optuna
+
+    done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    if len(done) < FEW or len({trial.value for trial in done}) == 1:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return optuna.importance.get_param_importances(study)
+        except (RuntimeError, ValueError):  # all trials tried the same
+            return {}
+
+
+def _suggested(trial: OptunaTrial, key: str, distribution: BaseDistribution) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(key, distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    ends: dict[str, Any] = {"low": distribution.low, "high": distribution.high, "log": distribution.log}
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(key, step=distribution.step, **ends)
+    return trial.suggest_float(key, step=distribution.step, **ends)

@@ -1,0 +1,97 @@
+"""The file of a search: Optuna's journal, which processes on one machine or several may write to at once."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings.checks import TARGET
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+
+NAME = "search"
+PRUNER = "pruner"
+"""In the study's attributes: the settings of what stops trials, for their processes."""
+
+
+def check_installed() -> None:
+    """Whether Optuna is there.
+
+    Raises:
+        InputError: it is not; the message names the command that installs it.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("hydra/sweeper=optuna: Optuna is not installed; pip install 'colbert-lab[optuna]'")
+
+
+def open_study(
+    journal: Path, *, direction: str | None = None, pruner: Mapping[str, Any] | None = None
+) -> Study:
+    """The study in a file.
+
+    Args:
+        journal: the file.
+        direction: ``maximize`` or ``minimize``; the file is then made where it is missing. None reads
+            one that is there.
+        pruner: settings of what stops trials; None takes those that the study was last given.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+    sampler = optuna.samplers.RandomSampler()
+    if direction is None:
+        study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
+    else:
+        study = optuna.create_study(
+            study_name=NAME,
+            storage=storage,
+            sampler=sampler,
+            direction=optuna.study.StudyDirection[direction.upper()],
+            load_if_exists=True,
+        )
+    if pruner is not None:
+        study.set_user_attr(PRUNER, dict(pruner))
+    study.pruner = _made("pruner", study.user_attrs[PRUNER])
+    return study
+
+
+def new_sampler(settings: Mapping[str, Any], seed: int) -> BaseSampler:
+    """What chooses the values of one trial.
+
+    Args:
+        settings: its class as ``_target_``, and its arguments.
+        seed: of its random numbers, where it has some.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    made: BaseSampler = _made("sampler", settings, seed=seed)
+    return made
+
+
+def _made(what: str, settings: Mapping[str, Any], **more: Any) -> Any:
+    import inspect
+
+    import optuna
+
+    target = resolve_name(str(settings[TARGET]))
+    own = {name: value for name, value in settings.items() if not name.startswith("_")}
+    own |= {name: value for name, value in more.items() if name in inspect.signature(target).parameters}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return target(**own)
+    except Exception as error:  # of Optuna's own checks, or a package that a sampler needs
+        raise InputError(f"hydra.sweeper.{what}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,95 @@
+"""A search without runs: what it tries, and how it goes on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings.search import SearchSettings
+from colbert_lab.tuning.search import Search, seed_of, trials_in
+from colbert_lab.tuning.space import read_space
+
+pytest.importorskip("optuna")
+
+SPACE = read_space(["lr=tag(log,interval(1e-5,1e-1))", "head=a,b"])
+TPE = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 3, "multivariate": True}
+QMC = {"_target_": "optuna.samplers.QMCSampler"}
+PRUNER = {"_target_": "optuna.pruners.MedianPruner"}
+
+
+def begun(journal: Path, n_trials: int = 8, sampler: Any = TPE, direction: str = "maximize") -> Search:
+    settings = SearchSettings(None, n_trials, 1, direction, 42, sampler, PRUNER)
+    return Search(journal, SPACE, settings, "dev/ndcg@10")
+
+
+def worth(overrides: list[str]) -> float:
+    given = dict(each.split("=") for each in overrides)
+    return -abs(math.log10(float(given["lr"])) + 3) - (given["head"] == "b")
+
+
+def run_to(search: Search, end: int | None = None) -> list[list[str]]:
+    tried = []
+    for number in search.left()[:end]:
+        asked = search.ask(number)
+        tried.append(list(asked.overrides))
+        search.tell(asked.number, worth(tried[-1]))
+    return tried
+
+
+@pytest.mark.parametrize("sampler", [TPE, QMC])
+def test_a_search_that_was_killed_tries_what_the_whole_one_tries(sampler: Any, tmp_path: Path) -> None:
+    whole = run_to(begun(tmp_path / "whole", sampler=sampler))
+    assert len(whole) == 8
+    assert len({tuple(each) for each in whole}) == 8  # a seed that begins anew would repeat them
+    parts = run_to(begun(tmp_path / "parts", sampler=sampler), 4)
+    killed = begun(tmp_path / "parts", sampler=sampler)
+    killed.ask(None)  # and then its process is gone
+    again = begun(tmp_path / "parts", sampler=sampler)
+    assert again.left()[:2] == [4, None]
+    assert [*parts, *run_to(again)] == whole
+    assert run_to(begun(tmp_path / "parts", sampler=sampler)) == []
+    assert len(run_to(begun(tmp_path / "parts", n_trials=10, sampler=sampler))) == 2
+
+
+def test_its_file_says_what_was_tried_and_what_counts(tmp_path: Path) -> None:
+    search = begun(tmp_path / "journal", n_trials=12)
+    run_to(search, 11)
+    search.ask(None)
+    found = trials_in(tmp_path / "journal")
+    assert found.objective == "dev/ndcg@10"
+    assert found.maximize
+    assert found.logarithmic == {"lr"}
+    assert [trial.state for trial in found.trials] == ["finished"] * 11 + ["left"]
+    assert found.best is not None
+    assert found.best.value == max(trial.value for trial in found.trials[:11])  # type: ignore[type-var]
+    assert sum(found.importance.values()) == pytest.approx(1)
+    assert {type(value) for trial in found.trials for value in trial.tried.values()} == {float, str}
+
+
+def test_less_may_be_better(tmp_path: Path) -> None:
+    run_to(begun(tmp_path / "journal", n_trials=3, direction="minimize"))
+    found = trials_in(tmp_path / "journal")
+    assert found.best is not None
+    assert found.best.value == min(trial.value for trial in found.trials)  # type: ignore[type-var]
+    assert found.importance == {}
+
+
+def test_every_trial_has_a_seed_of_its_own() -> None:
+    assert len({seed_of(seed, number) for seed in (1, 2) for number in range(100)}) == 200
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (TPE | {"seed": 1}, "hydra.sweeper.sampler.seed: set hydra.sweeper.seed"),
+        ({"_target_": "optuna.samplers.GridSampler"}, "hydra.sweeper.sampler: .*search_space"),
+    ],
+)
+def test_a_sampler_that_cannot_be_made_is_one_line(sampler: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        begun(tmp_path / "journal", sampler=sampler)
+    assert not (tmp_path / "journal").exists()
