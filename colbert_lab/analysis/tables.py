@@ -23,7 +23,7 @@ from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS, Paired
 from colbert_lab.records.cost import ABOVE, cost_of
 from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
-from colbert_lab.records.run_files import PhaseFacts, SplitFacts, selection_told
+from colbert_lab.records.run_files import PhaseFacts, SplitFacts, read_config, selection_told
 
 __all__ = ["Table", "print_tables", "run_tables", "to_markdown"]
 
@@ -138,13 +138,14 @@ def phase_table(
 
     Args:
         run_dir: the run's folder.
-        records: the run's records, for the order of the phases.
+        records: the run's records; they give the order of the phases where the run's config does not.
         phases: leave other phases out; None takes all.
 
     Returns:
         None when no phase is finished.
     """
-    order = dict.fromkeys(record.phase for record in records if record.system == "student")
+    measured = [record.phase for record in records if record.system == "student"]
+    order = dict.fromkeys([*(read_config(run_dir).get("schedule") or ()), *measured])
     found = {path.parent.name: path for path in sorted(run_dir.glob(f"*/{PHASE_FILE}"))}
     found = {name: path for name, path in found.items() if phases is None or name in phases}
     names = [*(name for name in order if name in found), *(name for name in found if name not in order)]

@@ -211,3 +211,19 @@ def test_a_run_that_only_evaluates_and_an_empty_one(run_dir: Path, tmp_path: Pat
     assert tables[0].verdicts == ()
     assert run_tables(tmp_path / "nothing") == []
     assert to_markdown([]) == ""
+
+
+def test_phases_that_nobody_measured_are_in_the_order_of_the_schedule(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("schedule: [unsupervised, supervised, distill]\n")
+    facts = json.dumps({"steps": 1, "queries": 2, "tokens": 3, "seconds": 4.0})
+    for phase in ("distill", "supervised", "unsupervised"):
+        (tmp_path / phase).mkdir()
+        (tmp_path / phase / "phase.json").write_text(facts)
+    (tmp_path / "results.jsonl").write_text("")
+    (table,) = run_tables(tmp_path)
+    parents = [row[:2] for row in table.rows]
+    assert parents == [
+        ("unsupervised", "untrained"),
+        ("supervised", "unsupervised"),
+        ("distill", "supervised"),
+    ]
