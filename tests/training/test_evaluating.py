@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from colbert_lab.settings.groups import LoraSettings
 from colbert_lab.training import phase as training_phase
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.phase_files import read_metrics
@@ -95,6 +96,16 @@ def test_the_best_average_is_kept_where_weights_are_averaged(
     assert equal(kept, again[1])
     assert equal(saved(tmp_path / "a", "student_last"), again[3])
     assert equal(seen[3], again[3])
+
+
+def test_adapters_are_merged_into_both_students(student_settings: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="the extra 'lora' is not installed")
+    lora = LoraSettings(rank=2, alpha=4, dropout=0.0, targets=["query"])
+    asked: dict[str, Any] = {"lora": lora, "steps": 3, **SCHEDULE}
+    train(student_settings, tmp_path / "best", keep="best", values=lambda step: 0.5 - abs(step - 1), **asked)
+    for steps, name in ((1, "student"), (3, "student_last")):
+        train(student_settings, tmp_path / f"{steps}", **{**asked, "steps": steps})
+        assert equal(saved(tmp_path / "best", name), saved(tmp_path / f"{steps}"))
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
