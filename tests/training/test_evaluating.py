@@ -88,12 +88,12 @@ def test_the_best_average_is_kept_where_weights_are_averaged(
     seen: dict[int, Weights] = {}
     asked: dict[str, Any] = {"ema": 0.7, "keep": "best", "steps": 3, **SCHEDULE}
     with pytest.raises(Killed):
-        train(student_settings, tmp_path / "a", values=lambda step: 0.5 - abs(step - 1), stop_at=3, **asked)
+        train(student_settings, tmp_path / "a", values=lambda step: 0.5 - abs(step - 2), stop_at=3, **asked)
     kept, _ = train(student_settings, tmp_path / "a", seen=seen, values=lambda step: 0.0, **asked)
     again: dict[int, Weights] = {}
     train(student_settings, tmp_path / "b", seen=again, values=falls, **asked)
     assert list(seen) == [3]
-    assert equal(kept, again[1])
+    assert equal(kept, again[2])
     assert equal(saved(tmp_path / "a", "student_last"), again[3])
     assert equal(seen[3], again[3])
 
