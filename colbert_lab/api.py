@@ -18,6 +18,7 @@ from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PackedEmbeddings, Role
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import load_checkpoint
+from colbert_lab.model.maxsim import found_scores
 from colbert_lab.model.student import Student
 from colbert_lab.model.unread import check_student_knows
 from colbert_lab.search.corpus import student_fingerprint
@@ -45,7 +46,7 @@ class Hit:
 
     Attributes:
         document_id: its id.
-        score: MaxSim.
+        score: the student's, MaxSim or, where its rules say ``mean_maxsim``, MaxSim divided by the query's tokens.
     """
 
     document_id: str
@@ -88,7 +89,7 @@ class Model:
     def rerank(
         self, query: str, documents: Mapping[str, str] | Sequence[str], k: int | None = None
     ) -> list[Hit]:
-        """Order documents by their MaxSim with a query.
+        """Order documents by their score with a query.
 
         Args:
             query: the query.
@@ -106,10 +107,10 @@ class Model:
         most = len(ids) if k is None else whole_number(k)
         (query,) = given_texts([query], "query")
         store = in_memory(self.packed(list(named.values()), "document"))
-        scores, rows = rerank(
-            self.packed([query], "query"), store, [torch.arange(len(ids))], tie_ranks(ids), most
-        )
-        return [Hit(ids[row], score) for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)]
+        packed = self.packed([query], "query")
+        maxsim, rows = rerank(packed, store, [torch.arange(len(ids))], tie_ranks(ids), most)
+        (scores,) = self.scores(maxsim, packed)
+        return [Hit(ids[row], score) for row, score in zip(rows[0].tolist(), scores.tolist(), strict=True)]
 
     def index(
         self,
@@ -152,6 +153,10 @@ class Model:
         opened = [open_shard(folder / name) for name in shards]
         index.store = TokenStore(opened[0][1], [shard for shard, _ in opened])
         return index
+
+    def scores(self, maxsim: Sequence[Tensor], queries: PackedEmbeddings) -> list[Tensor]:
+        """The student's scores of what was found by MaxSim, for each query; see ``student.score``."""
+        return found_scores(maxsim, queries.lengths_N, self.student.tokenizer.rules.score)
 
     def packed(self, texts: Sequence[str], role: Role, progress: bool = False) -> PackedEmbeddings:
         """Like :meth:`encode`, all texts end to end."""
@@ -222,12 +227,11 @@ class Index:
             raise InputError("this index is empty; add documents first")
         k, texts = whole_number(k), given_texts([queries] if isinstance(queries, str) else queries, "queries")
         device = next(self.model.student.model.parameters()).device
-        scores, rows = search(
-            self.model.packed(texts, "query"), self.store, tie_ranks(self.ids), k, device=device
-        )
+        packed = self.model.packed(texts, "query")
+        maxsim, rows = search(packed, self.store, tie_ranks(self.ids), k, device=device)
         return [
-            [Hit(self.ids[row], score) for row, score in zip(found, values, strict=True)]
-            for found, values in zip(rows.tolist(), scores.tolist(), strict=True)
+            [Hit(self.ids[row], score) for row, score in zip(found, values.tolist(), strict=True)]
+            for found, values in zip(rows.tolist(), self.model.scores(list(maxsim), packed), strict=True)
         ]
 
     def save(self, path: str | Path) -> None:

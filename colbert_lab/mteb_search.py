@@ -81,7 +81,7 @@ class MtebSearch:
                 in mteb's own rerankers.
 
         Returns:
-            Query id to {document id: MaxSim}.
+            Query id to {document id: the student's score}.
 
         Raises:
             ValueError: called before :meth:`index`.
@@ -104,7 +104,8 @@ class MtebSearch:
             for query in texts
         ]
         packed = self.model.packed(list(texts.values()), "query")
-        scores, rows = rerank(packed, self._index.store, candidates, tie_ranks(ids), top_k)
+        maxsim, rows = rerank(packed, self._index.store, candidates, tie_ranks(ids), top_k)
+        scores = self.model.scores(maxsim, packed)
         return {
             query: {ids[row]: score for row, score in zip(found.tolist(), values.tolist(), strict=True)}
             for query, found, values in zip(texts, rows, scores, strict=True)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import colbert_lab
-from colbert_lab.api import Model
+from colbert_lab.api import Hit, Model
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.formats.own import save_student
+from colbert_lab.mteb_search import MtebSearch
 from tests.conftest import sentences
 from tests.toy import new_student
 
@@ -142,3 +143,25 @@ def test_queries_devices_and_budgets_that_are_none(model: Model, folder: Path) -
         colbert_lab.load(folder, device="gpu9")
     with pytest.raises(InputError, match=r"^token_budget=0: must be a whole number from 1"):
         Model(model.student, token_budget=0)
+
+
+def test_scores_are_divided_where_the_student_says_so(
+    student_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    found = []
+    for score in ("maxsim", "mean_maxsim"):
+        torch.manual_seed(0)
+        save_student(new_student(**student_settings, score=score), tmp_path / score)
+        loaded = colbert_lab.load(tmp_path / score, device="cpu", precision="32-true")
+        assert loaded.student.tokenizer.rules.score == score
+        mteb = MtebSearch(loaded, "a/b")
+        mteb.index([{"id": name, "text": text} for name, text in TEXTS.items()])
+        queries = [{"id": "q", "text": QUERIES[0]}]
+        top = mteb.search(queries, top_k=30, top_ranked={"q": list(TEXTS)})["q"]
+        (hits,) = loaded.index(TEXTS).search(QUERIES[0], k=30)
+        found.append((loaded.rerank(QUERIES[0], TEXTS), hits, [Hit(*pair) for pair in top.items()]))
+    n = len(loaded.encode(QUERIES[:1], "query")[0])
+    assert n > 1
+    for sums, means in zip(*found, strict=True):
+        assert [hit.document_id for hit in means] == [hit.document_id for hit in sums]
+        assert [hit.score for hit in means] == pytest.approx([hit.score / n for hit in sums], rel=1e-6)

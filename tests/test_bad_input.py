@@ -73,6 +73,11 @@ CHANGES: dict[str, Change] = {
     ),
     "unknown schedule": (["phases.distill.lr_schedule.name=step"], ("lr_schedule.name=step",)),
     "no room for text": (["student.query_length=2"], ("query_length",)),
+    "no such score": (["student.score=xtr"], ("student.score=xtr: must be one of maxsim, mean_maxsim",)),
+    "a mean of one vector": (
+        ["student.output=single", "student.score=mean_maxsim"],
+        ("student.score=mean_maxsim: has no place in student.output=single; set it to maxsim",),
+    ),
     "no room beside the prompt": (
         ["student.query_length=4", "prompts.query='red fish bird '"],
         ("query_length",),

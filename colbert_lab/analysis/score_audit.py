@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from colbert_lab.base.errors import InputError
@@ -11,13 +11,15 @@ from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE, Split
 from colbert_lab.records.rankings import ranking_path, read_ranking
 from colbert_lab.records.records import EXACT
-from colbert_lab.records.run_files import PhaseFacts
+from colbert_lab.records.run_files import PhaseFacts, read_protocols
 from colbert_lab.records.runs import BEFORE, Run
 
 if TYPE_CHECKING:
     import numpy as np
 
 STUDENT, TEACHER = "student", "teacher"
+MEAN = "mean_maxsim"
+"""The ``student.score`` whose scores are means of cosines, as protocols name it."""
 ROLES = {"query": "queries", "document": "documents"}
 
 
@@ -33,6 +35,7 @@ class Scores:
         depth: documents of the longest list.
         queries: number of lists.
         holding: share of the lists with at least one relevant document; None without judgments.
+        mean: whether a student's scores are MeanMaxSim.
         separation: mean over those lists of the share of pairs (a relevant document, another one) in which the
             relevant one scores higher, ties counting half: the area under the ROC curve of a list. None without any.
     """
@@ -45,11 +48,14 @@ class Scores:
     queries: int
     holding: float | None
     separation: float | None
+    mean: bool = False
 
     @property
     def unit(self) -> str:
         """What the scores are."""
-        return "MaxSim, sum of cosines" if self.system == STUDENT else "the system's own unit"
+        if self.system != STUDENT:
+            return "the system's own unit"
+        return "MeanMaxSim, mean of cosines" if self.mean else "MaxSim, sum of cosines"
 
 
 def ranked_scores(
@@ -66,19 +72,20 @@ def ranked_scores(
     Raises:
         InputError: no ranking of that split can be read.
     """
-    places = [(system, "", EXACT) for system in systems]
+    places, known = [(system, "", EXACT, False) for system in systems], read_protocols(run.path)
     for phase in (BEFORE, *run.phases):
         own = [r for r in run.records if (r.system, r.phase, r.split) == (STUDENT, phase, split)]
         if own:
             found = run.record(phase, split, own[0].measure)
-            places.append((STUDENT, phase, EXACT if found is None else found.variant))
+            mean = any(known.get(r.protocol_hash, {}).get("score") == MEAN for r in own)
+            places.append((STUDENT, phase, EXACT if found is None else found.variant, mean))
     every = []
-    for system, phase, variant in places:
+    for system, phase, variant, mean in places:
         path = ranking_path(run.path, system, phase, split, variant)
         if path.is_file():
             student = "student before training" if phase == BEFORE else f"after {phase}"
             label = student if system == STUDENT else system
-            every.append(_scores(label, system, read_ranking(path)[0], text))
+            every.append(replace(_scores(label, system, read_ranking(path)[0], text), mean=mean))
     if not every:
         raise InputError(f"{run.run_id}: no rankings of {split}; it was measured on {', '.join(run.splits)}")
     return every

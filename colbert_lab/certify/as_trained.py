@@ -15,7 +15,7 @@ from colbert_lab.model.backends import AllPairs
 from colbert_lab.model.batches import concatenate, embed_chunks, split_rows, take
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.encode import autocast
-from colbert_lab.model.maxsim import maxsim_lists
+from colbert_lab.model.maxsim import maxsim_lists, scoring_queries
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch, MicroBatches
@@ -107,21 +107,25 @@ def embed(model: ColBERT, batch: Batch, token_budget: int, precision: str) -> Em
         return Embedded(queries, embed_chunks(model, batch.documents, recompute=False))
 
 
-def list_scores(embedded: Embedded, batch: Batch) -> Tensor:
+def list_scores(embedded: Embedded, batch: Batch, score: str) -> Tensor:
     """Each query against its own documents [B, K], as the distillation scores them."""
-    return maxsim_lists(embedded.queries, take(concatenate(embedded.chunks), batch.rows_BK.flatten()))
+    queries = scoring_queries(embedded.queries, score)
+    return maxsim_lists(queries, take(concatenate(embedded.chunks), batch.rows_BK.flatten()))
 
 
-def matrix_scores(embedded: Embedded, batch: Batch, examples: list[Example], all_pairs: AllPairs) -> Tensor:
+def matrix_scores(
+    embedded: Embedded, batch: Batch, examples: list[Example], score: str, all_pairs: AllPairs
+) -> Tensor:
     """Each query against all different documents [B, N] in the order of their texts, as InfoNCE scores them.
 
     Args:
         embedded: the micro-batch.
         batch: the same.
         examples: the same.
+        score: the student's, see :data:`colbert_lab.model.maxsim.SCORES`.
         all_pairs: what scores them, the phase's for training.
     """
-    return all_pairs(embedded.queries, embedded.chunks)[:, columns(batch, examples)]
+    return all_pairs(scoring_queries(embedded.queries, score), embedded.chunks)[:, columns(batch, examples)]
 
 
 def columns(batch: Batch, examples: list[Example]) -> list[int]:

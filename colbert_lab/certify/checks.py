@@ -79,14 +79,14 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
     The formula gets the embeddings that training scores, in float64; every score weighs differently in the gradient.
     """
     queries, documents = micro.embedded.texts(micro.batch, micro.examples)
-    names = list(documents)
+    names, score = list(documents), micro.phase.score
     rows = [[names.index(text) for text in example.documents] for example in micro.examples]
     per_pair = micro.embedded.queries.mask_NL.numel() * sum(c.mask_NL.numel() for c in micro.embedded.chunks)
     ways: dict[str, tuple[Callable[[Embedded], Tensor], list[list[int]]]] = {}
     if micro.lists:
-        ways["lists"] = partial(as_trained.list_scores, batch=micro.batch), rows
+        ways["lists"] = partial(as_trained.list_scores, batch=micro.batch, score=score), rows
     everything = [list(range(len(names)))] * len(micro.examples)
-    matrix = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples)
+    matrix = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples, score=score)
     ways["batch"] = partial(matrix, all_pairs=micro.phase.all_pairs), everything
     if micro.phase.all_pairs is maxsim_blocked:
         blocked = partial(maxsim_blocked, block_values=max(1, per_pair // BLOCKS))
@@ -100,7 +100,9 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
         plain_q = [queries[e.query].to(dtype, copy=True).requires_grad_() for e in micro.examples]
         plain_d = [documents[text].to(dtype, copy=True).requires_grad_() for text in names]
         pairs = zip(plain_q, wanted, strict=True)
-        plain = torch.stack([torch.stack([plain_maxsim(q, plain_d[n]) for n in row]) for q, row in pairs])
+        plain = torch.stack(
+            [torch.stack([plain_maxsim(q, plain_d[n], score=score) for n in row]) for q, row in pairs]
+        )
         (plain * weights.to(dtype)).sum().backward()
         apart = relative(scores.detach(), plain.detach())
         yield Difference("maxsim", f"{of}: scores", apart, "float32.scores")

@@ -116,9 +116,10 @@ class MicroBatch:
 
     def scores(self, embedded: Embedded) -> list[Tensor]:
         """The scores that the objective asks for: lists, everything against everything, or both."""
-        found = [as_trained.list_scores(embedded, self.batch)] if self.lists else []
+        found = [as_trained.list_scores(embedded, self.batch, self.phase.score)] if self.lists else []
         if self.matrix:
-            found.append(as_trained.matrix_scores(embedded, self.batch, self.examples, self.phase.all_pairs))
+            score, all_pairs = self.phase.score, self.phase.all_pairs
+            found.append(as_trained.matrix_scores(embedded, self.batch, self.examples, score, all_pairs))
         return found
 
     @property

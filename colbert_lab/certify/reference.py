@@ -19,6 +19,7 @@ from torch import Tensor
 
 from colbert_lab.base.types import Role, Tokens
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.maxsim import MAXSIM, MEAN
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example
@@ -125,7 +126,7 @@ class Reference:
         with torch.no_grad():
             for key, text_tokens in tokens.items():
                 leaves[key] = self.embed(text_tokens).requires_grad_()
-        scores = _Scores(leaves, near)
+        scores = _Scores(leaves, near, tokenizer.rules.score)
         logarithms = {
             (name, what): torch.tensor(start, dtype=self.dtype, device=self.device).log().requires_grad_()
             for name, what, start in objective.learned
@@ -162,9 +163,12 @@ class Reference:
 class _Scores:
     """Scores of pairs of texts, each computed once."""
 
-    def __init__(self, leaves: Mapping[tuple[Role, str], Tensor], near: tuple[Texts, Texts] | None) -> None:
+    def __init__(
+        self, leaves: Mapping[tuple[Role, str], Tensor], near: tuple[Texts, Texts] | None, how: str
+    ) -> None:
         self.leaves = leaves
         self.near = near
+        self.how = how
         self.known: dict[tuple[str, str], Tensor] = {}
 
     def score(self, query: str, document: str) -> Tensor:
@@ -176,7 +180,7 @@ class _Scores:
                 near_q, near_d = (side[text].to(like) for side, text in zip(self.near, pair, strict=True))
                 choice = (near_q @ near_d.T).argmax(dim=1)
             self.known[pair] = plain_maxsim(
-                self.leaves["query", query], self.leaves["document", document], choice
+                self.leaves["query", query], self.leaves["document", document], choice, self.how
             )
         return self.known[pair]
 
@@ -185,23 +189,27 @@ class _Scores:
         return torch.stack(found)
 
 
-def plain_maxsim(query_QD: Tensor, document_LD: Tensor, choice_Q: Tensor | None = None) -> Tensor:
+def plain_maxsim(
+    query_QD: Tensor, document_LD: Tensor, choice_Q: Tensor | None = None, score: str = MAXSIM
+) -> Tensor:
     """Khattab & Zaharia 2020, equation 3: sum over query tokens of the largest inner product with a document token.
 
     Args:
         query_QD: scoring tokens of the query.
         document_LD: scoring tokens of the document.
         choice_Q: document token of each query token that gets the gradient where it is within :data:`TIE` of the best.
+        score: the student's; for MeanMaxSim it is the mean in place of the sum.
     """
+    together = torch.mean if score == MEAN else torch.sum
     similarity_QL = query_QD @ document_LD.T
     best_Q, at_Q = similarity_QL.max(dim=1)
     if choice_Q is None or len(choice_Q) != len(at_Q) or bool((choice_Q >= similarity_QL.shape[1]).any()):
-        return best_Q.sum()
+        return together(best_Q)
     chosen_Q = similarity_QL.gather(1, choice_Q[:, None])[:, 0]
     tied_Q = (choice_Q != at_Q) & (best_Q - chosen_Q < TIE)
     # The value of the best, with the gradient of the chosen.
     tied_best_Q = best_Q.detach() + chosen_Q - chosen_Q.detach()
-    return torch.where(tied_Q, tied_best_Q, best_Q).sum()
+    return together(torch.where(tied_Q, tied_best_Q, best_Q))
 
 
 def plain_loss(

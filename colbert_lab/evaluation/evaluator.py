@@ -19,6 +19,7 @@ from colbert_lab.evaluation.measure import Measure
 from colbert_lab.evaluation.measures import PerQuery, evaluate, parse_measure
 from colbert_lab.evaluation.protocol import log_prompts, search_protocol, student_for, student_protocol
 from colbert_lab.model.encode import encode
+from colbert_lab.model.maxsim import found_ranking
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import CorpusEncoding, Keeping, document_side, release
 from colbert_lab.search.exact import excluded_rows, list_rows, search_depth, tie_ranks, without_excluded
@@ -38,7 +39,7 @@ class Result:
         key: the split's name in the config (``evaluation.splits.<key>``).
         split: what was searched.
         variant: how.
-        ranking: the retrieved documents.
+        ranking: the retrieved documents, with the scores that a student's rules ask for.
         per_query: measures of each judged query.
         protocol: everything about how the system searched that decides its numbers; what a measure of a user's own adds
             is in :meth:`Evaluator.measured_by`.
@@ -225,7 +226,9 @@ class Evaluator:
                         excluded_rows(split),
                     )
                     protocol = self._of_student(asked[key], key, variant)
-                    yield self._searched(key, found, protocol, time.perf_counter() - begun)
+                    done = self._searched(key, found, protocol, time.perf_counter() - begun)
+                    score = asked[key].tokenizer.rules.score
+                    yield replace(done, ranking=found_ranking(done.ranking, queries.lengths_N, score))
                     begun = time.perf_counter()
         release(store, self.keeping, shared.encoding.partial)
 
@@ -242,8 +245,7 @@ class Evaluator:
 
     def _searched(self, key: str, found: Searched, protocol: Mapping[str, Any], seconds: float) -> Result:
         split = self.splits[key]
-        ids = split.corpus.ids
-        documents = [[ids[row] for row in rows.tolist()] for rows in found.rows]
+        documents = [[split.corpus.ids[row] for row in rows.tolist()] for rows in found.rows]
         ranking = Ranking(list(split.queries), documents, [scores.tolist() for scores in found.scores])
         return replace(
             self._measured(key, found.variant, ranking, protocol, seconds),

@@ -11,7 +11,7 @@ from torch import Tensor
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, Role, Tokens
 from colbert_lab.explain.reading import Kind, ReadText, read
-from colbert_lab.model.maxsim import maxsim
+from colbert_lab.model.maxsim import MAXSIM, maxsim, scoring_queries
 from colbert_lab.model.student import Student
 from colbert_lab.model.tokenizer import NoScoringTokenError
 
@@ -34,7 +34,7 @@ class Match:
 
     @property
     def best(self) -> float:
-        """What this token adds to the score."""
+        """Its highest similarity: the score is the sum of these over the query, or their mean."""
         return self.similarities[0]
 
 
@@ -45,9 +45,10 @@ class Explanation:
     Attributes:
         query: the query as the student reads it.
         document: the document as the student reads it.
-        score: their MaxSim.
+        score: the student's, MaxSim or MeanMaxSim.
         matches: one for each scoring query token, in order.
         similarity_QL: similarity of every query token with every document token, scoring or not, float64.
+        mean: whether the score is MeanMaxSim, the mean in place of the sum.
     """
 
     query: ReadText
@@ -55,6 +56,7 @@ class Explanation:
     score: float
     matches: tuple[Match, ...]
     similarity_QL: Tensor
+    mean: bool = False
 
     def chosen_by(self) -> dict[int, list[Match]]:
         """For each document token that is the best of a query token: those query tokens' matches."""
@@ -64,7 +66,7 @@ class Explanation:
         return chosen
 
     def weights(self) -> dict[int, float]:
-        """For the same document tokens: the sum of those similarities. All together they are the score."""
+        """For the same document tokens: the sum of those similarities. All together they are MaxSim."""
         return {n: sum(match.best for match in matches) for n, matches in self.chosen_by().items()}
 
 
@@ -90,16 +92,17 @@ def explain(student: Student, query: str, document: str) -> Explanation:
     of_document, document_tokens = _read(student, document, "document")
     queries, documents = _embed(student, query_tokens), _embed(student, document_tokens)
     similarity_QL = queries.emb_NLD[0] @ documents.emb_NLD[0].T
-    score = float(maxsim(queries, documents))
+    rule, total = student.tokenizer.rules.score, float(maxsim(queries, documents))
+    score = float(maxsim(scoring_queries(queries, rule), documents))
     scoring = of_document.scoring
     matches = []
     for token in of_query.scoring:
         row = similarity_QL[token, scoring]
         order = row.argsort(descending=True, stable=True).tolist()
         values = row[order].tolist()
-        share = values[0] / score if score > 0 else None
+        share = values[0] / total if total > 0 else None
         matches.append(Match(token, tuple(scoring[n] for n in order), tuple(values), share))
-    return Explanation(of_query, of_document, score, tuple(matches), similarity_QL)
+    return Explanation(of_query, of_document, score, tuple(matches), similarity_QL, rule != MAXSIM)
 
 
 def _read(student: Student, text: str, role: Role) -> tuple[ReadText, Tokens]:
@@ -162,10 +165,11 @@ def visible(text: str) -> str:
 
 
 def headline(explanation: Explanation) -> str:
-    """The score and what it is the sum of."""
+    """The score and what it is the sum or the mean of."""
     documents = len(explanation.document.scoring)
+    together = "mean" if explanation.mean else "sum"
     return (
-        f"score {explanation.score:.4f}: the sum over {_tokens(len(explanation.matches))} of the query of the "
+        f"score {explanation.score:.4f}: the {together} over {_tokens(len(explanation.matches))} of the query of the "
         f"highest similarity with one of {_tokens(documents)} of the document"
     )
 

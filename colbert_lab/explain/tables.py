@@ -161,8 +161,8 @@ def side_by_side(title: str, students: Sequence[Seen]) -> Table:
     """For each query token, what every student matched in the relevant document and in its rival.
 
     A token's margin is its similarity in the relevant document minus that in the rival; all margins together are the
-    margin of the scores. Where students read the query as different tokens (another tokenizer or prompt), each has
-    the tokens that are its own.
+    margin of the scores, or with MeanMaxSim their mean is. Where students read the query as different tokens (another
+    tokenizer or prompt), each has the tokens that are its own.
 
     Args:
         title: of the table.
@@ -209,6 +209,10 @@ def _notes(students: Sequence[Seen]) -> list[str]:
         "Scores are computed anew in float32."
     ]
     for each in students:
+        if each.relevant.mean:
+            notes.append(
+                f"{each.label}: the score is the mean over the query's tokens, and so is its margin."
+            )
         for name, explanation in (("relevant", each.relevant), ("rival", each.rival)):
             notes.append(f"{each.label}, {name}: {escaped(matches.counts(explanation.document))}.")
     signs = dict.fromkeys(

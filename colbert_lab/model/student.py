@@ -18,6 +18,7 @@ from colbert_lab.model.backbone import (
     random_backbone,
 )
 from colbert_lab.model.colbert import ColBERT, Head, head_shapes, widen
+from colbert_lab.model.maxsim import MAXSIM
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules
 
@@ -106,10 +107,12 @@ def build_student(new: NewStudent, rules: TokenRules) -> Student:
         InputError: a setting cannot be kept.
     """
     check_head(new.dim, new.bias, new.head)
-    if pooling_of(new.output, new.pooling) is not None and rules.expansion != "none":
-        raise InputError(
-            f"student.expansion={rules.expansion}: has no place in student.output={new.output}; set it to none"
-        )
+    if pooling_of(new.output, new.pooling) is not None:
+        for key, value, usual in (("expansion", rules.expansion, "none"), ("score", rules.score, MAXSIM)):
+            if value != usual:
+                raise InputError(
+                    f"student.{key}={value}: has no place in student.output={new.output}; set it to {usual}"
+                )
     if new.architecture is not None and new.layers is not None:
         raise InputError(
             f"student.layers={new.layers}: has no effect with student.architecture; set its num_hidden_layers"

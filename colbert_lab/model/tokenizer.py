@@ -16,6 +16,7 @@ import torch
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Role, Tokens
+from colbert_lab.model.maxsim import MAXSIM, check_score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +26,7 @@ Expansion = Literal["none", "attended", "unattended"]
 
 @dataclass(frozen=True)
 class TokenRules:
-    """How a student reads text; stored with it and used in training and evaluation alike.
+    """How a student reads text and scores its tokens; stored with it and used in training and evaluation alike.
 
     Attributes:
         query_length: most tokens of a query: special tokens, marker, prompt and text together.
@@ -45,6 +46,7 @@ class TokenRules:
         truncation_side: which end of a text that is too long is cut off, whatever the tokenizer's own setting; with
             ``left`` its beginning goes, and the prompt with it, as PyLate and Stanford's ColBERT do where a folder's
             tokenizer says so.
+        score: what a query and a document have, see :data:`colbert_lab.model.maxsim.SCORES`.
     """
 
     query_length: int
@@ -60,6 +62,7 @@ class TokenRules:
     lowercase: bool = False
     marker_after: int | None = None
     truncation_side: str = "right"
+    score: str = MAXSIM
 
     def __post_init__(self) -> None:
         """Check types, as rules also come from JSON files that anyone may have written.
@@ -112,6 +115,7 @@ class StudentTokenizer:
             raise InputError(
                 f"student.expansion={rules.expansion}: must be one of {', '.join(get_args(Expansion))}"
             )
+        check_score(rules.score)
         self._filler = _first(tokenizer.mask_token_id, tokenizer.eos_token_id)
         if rules.expansion != "none" and self._filler is None:
             raise InputError(

@@ -17,6 +17,8 @@ from colbert_lab.base.layout import Markdown, Table, harmless, to_markdown
 from colbert_lab.base.outside import one_line, printable
 from colbert_lab.evaluation.measures import own_kind
 from colbert_lab.model.colbert import count_parameters
+from colbert_lab.model.maxsim import MEAN
+from colbert_lab.model.student import Student
 from colbert_lab.publish.converting import PROBES, Conversion, notes
 from colbert_lab.publish.history import History, Names
 from colbert_lab.publish.metadata import LIBRARIES, OURS, Claims, card_data, main_records
@@ -97,7 +99,7 @@ def model_card(subject: Subject, claims: Claims) -> ModelCard:
         title=subject.title,
         kind=f"bi-encoder ({student.model.pooling} pooling, one vector a text)"
         if pooled
-        else "ColBERT model (late interaction: one vector a token, scored with MaxSim)",
+        else f"ColBERT model (late interaction: one vector a token, scored with {_similarity(student)})",
         layout=done.target,
         library=library,
         history=history,
@@ -126,8 +128,12 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("dimensions of a vector", str(student.model.dim)),
         ("query length", f"{student.tokenizer.rules.query_length} tokens"),
         ("document length", f"{student.tokenizer.rules.document_length} tokens"),
-        ("similarity", "cosine" if student.model.pooling else "MaxSim of cosines"),
+        ("similarity", "cosine" if student.model.pooling else f"{_similarity(student)} of cosines"),
     ]
+
+
+def _similarity(student: Student) -> str:
+    return "MeanMaxSim" if student.tokenizer.rules.score == MEAN else "MaxSim"
 
 
 def _rules(subject: Subject) -> str:

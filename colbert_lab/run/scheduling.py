@@ -18,7 +18,7 @@ from colbert_lab.records.identity import config_hash, phase_hash, saying
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.run.selecting import check_selection, selected_by
 from colbert_lab.settings import Command, Settings
-from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
+from colbert_lab.settings.groups import PhaseSettings, StudentSettings, TrainerSettings
 from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.text.contents import code_id, model_id
 from colbert_lab.training.phase import CODE_VERSION
@@ -29,6 +29,8 @@ NOT_PHASE = keys(PhaseSettings, lacks=Role.PHASE)
 """Settings of a phase that do not change the student at its end; its data counts by content."""
 IF_ANY = defaults(PhaseSettings, has=Role.IF_ANY)
 """Settings of a phase that count where they say something, see :func:`colbert_lab.records.identity.saying`."""
+STUDENT_IF_ANY = defaults(StudentSettings, has=Role.IF_ANY)
+"""The same of a student."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def phase_identity(
 def parent_identity(settings: Settings) -> str:
     """Identity of the student before the first phase: its settings and the content of its backbone or checkpoint."""
     student = settings.student
-    plain, code = asdict(replace(student, lora=None)), code_id(student.head.get("_target_", ""))
+    plain = saying(asdict(replace(student, lora=None)), STUDENT_IF_ANY)  # adapters are the phases'
+    code = code_id(student.head.get("_target_", ""))
     if student.checkpoint is not None:
         # Without another output the checkpoint's head stays, and its settings are not read; its code is in model_id.
         head = ("output", "pooling", "dim", "bias", "widen", "head") if student.output else ("widen",)
@@ -166,7 +169,6 @@ def parent_identity(settings: Settings) -> str:
         if student.output and code is not None:
             read["code"] = code
         return json.dumps([model_id(student.checkpoint) or student.checkpoint, read])
-    del plain["lora"]  # of the phases
     plain |= asdict(settings.prompts)
     del plain["attention"]  # a phase's identity has what it is here
     plain["backbone"] = model_id(student.backbone) or student.backbone

@@ -62,6 +62,7 @@ class StudentSettings:
     new_markers: str = one_of("random", "mean")
     expansion: str = having(READ, one_of("none", "attended", "unattended"))
     skiplist: Any = having(READ)
+    score: str = having(READ | Role.IF_ANY, one_of("maxsim", "mean_maxsim", default="maxsim"))
 
     @property
     def called(self) -> str:

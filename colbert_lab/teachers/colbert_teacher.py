@@ -1,4 +1,4 @@
-"""A ColBERT teacher: MaxSim under a trained student of ours."""
+"""A ColBERT teacher: the score of a trained student of ours, MaxSim or the mean that its rules ask for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from colbert_lab.base.types import Corpus, PackedEmbeddings, Role
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import load_checkpoint
+from colbert_lab.model.maxsim import found_scores
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.model.unread import check_student_knows
 from colbert_lab.search.exact import rerank, search, tie_ranks
@@ -67,14 +68,16 @@ class ColBERTTeacher:
         for place, query in enumerate(queries):
             places.setdefault(query, []).append(place)
         wanted = [torch.tensor([row_of[documents[n]] for n in own]) for own in places.values()]
-        found, rows = rerank(
-            _encode(self, list(places), "query"),
+        packed = _encode(self, list(places), "query")
+        maxsim, rows = rerank(
+            packed,
             in_memory(_encode(self, list(row_of), "document")),
             [own.unique() for own in wanted],
             torch.arange(len(row_of)),
             len(row_of),
             device=pick_device(self.accelerator),
         )
+        found = _scores(self, maxsim, packed)
         scores_N = torch.empty(len(queries))
         of_row = torch.empty(len(row_of))
         for own, asked, scores, ranked in zip(places.values(), wanted, found, rows, strict=True):
@@ -108,11 +111,18 @@ class ColBERTIndex:
     ties_C: Tensor
 
     def scores(self, queries: Sequence[str]) -> Tensor:
-        """MaxSim with all documents: float32 [B, C]."""
+        """The student's score of all documents: float32 [B, C]."""
         packed = _encode(self.scorer, queries, "query")
         device = pick_device(self.scorer.accelerator)
-        ranked_BC, rows_BC = search(packed, self.store, self.ties_C, len(self.store), device=device)
+        maxsim_BC, rows_BC = search(packed, self.store, self.ties_C, len(self.store), device=device)
+        ranked_BC = torch.stack(_scores(self.scorer, list(maxsim_BC), packed))
         return torch.empty_like(ranked_BC).scatter_(1, rows_BC, ranked_BC)
+
+
+def _scores(settings: ColBERTTeacher, maxsim: Sequence[Tensor], queries: PackedEmbeddings) -> list[Tensor]:
+    """The student's scores of what was found by MaxSim, for each query."""
+    rules = _load(settings, model_id(settings.checkpoint)).tokenizer.rules
+    return found_scores(maxsim, queries.lengths_N, rules.score)
 
 
 def _encode(

@@ -21,7 +21,7 @@ from colbert_lab.model.backbone import check_finite
 from colbert_lab.model.backends import AllPairs, maxsim_blocked
 from colbert_lab.model.batches import concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.maxsim import maxsim_lists
+from colbert_lab.model.maxsim import MAXSIM, maxsim_lists, scoring_queries
 from colbert_lab.training.data import Batch
 from colbert_lab.training.objectives.term import Learned, Objective, Pairs, Scored
 from colbert_lab.training.optim import Optimization, make_optimizer
@@ -112,6 +112,7 @@ class StudentModule(pl.LightningModule):
         token_budget: most padded tokens of a query chunk.
         recompute: compute each chunk's activations again in the backward pass (GradCache).
         all_pairs: scores every query against every document.
+        score: the student's, see :data:`colbert_lab.model.maxsim.SCORES`.
         watch: stops training that diverges.
     """
 
@@ -125,6 +126,7 @@ class StudentModule(pl.LightningModule):
         token_budget: int,
         recompute: bool,
         all_pairs: AllPairs = maxsim_blocked,
+        score: str = MAXSIM,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
@@ -133,6 +135,7 @@ class StudentModule(pl.LightningModule):
         self.objective = objective
         self.optimization = optimization
         self.all_pairs = all_pairs
+        self.score = score
         self.log_every = log_every
         self.token_budget = token_budget
         self.recompute = recompute
@@ -172,6 +175,7 @@ class StudentModule(pl.LightningModule):
 
     def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> Scored:
         """A micro-batch whose scores are computed when they are asked for."""
+        queries = scoring_queries(queries, self.score)
 
         def lists() -> Tensor:
             return maxsim_lists(queries, take(concatenate(chunks), batch.rows_BK.flatten()))

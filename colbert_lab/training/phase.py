@@ -231,6 +231,7 @@ def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> St
         token_budget=settings.token_budget,
         recompute=recompute,
         all_pairs=phase.all_pairs,
+        score=phase.score,
         watch=Watch(phase.name, lambda k: [each.query_id for each in phase.batches.examples(k)]),
     )
 

@@ -15,6 +15,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Role
 from colbert_lab.model.backends import AllPairs, maxsim_blocked
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.maxsim import MAXSIM
 from colbert_lab.model.student import check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.model.unread import Truncation, check_student_knows, truncation
@@ -62,6 +63,7 @@ class PreparedPhase:
         truncation: by role, how many texts are cut.
         all_pairs: scores every query of a batch against every document.
         lora: the adapters that are trained in the place of the backbone, if any.
+        score: the student's, see :data:`colbert_lab.model.maxsim.SCORES`.
     """
 
     name: str
@@ -77,6 +79,7 @@ class PreparedPhase:
     truncation: dict[str, Truncation]
     all_pairs: AllPairs = maxsim_blocked
     lora: LoraSettings | None = None
+    score: str = MAXSIM
 
     @property
     def data_fingerprint(self) -> str:
@@ -166,6 +169,7 @@ def prepare_phase(
         entropy,
         mismatch,
         audit,
+        score=tokenizer.rules.score,
     )
 
 

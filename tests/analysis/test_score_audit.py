@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus, Ranking, Split
 from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.records.rankings import ranking_path, write_ranking
+from colbert_lab.records.run_files import add_protocol
 from colbert_lab.records.runs import Run, find_runs
 from tests.records.run_folders import BASE, MEASURE, QUERIES, write_run
 
@@ -72,6 +74,13 @@ def test_how_well_relevant_documents_are_told_apart(run: Run) -> None:
     table = score_table([teacher, before, after], "test")
     assert table.rows[2] == ("after distill", "8", "9.000 ± 0.000", "1.500 ± 0.500", "87.5%", "100.0%")
     assert table.notes[0].startswith("Of the first 3 documents of each query.")
+
+
+def test_the_unit_is_that_of_the_protocol(run: Run) -> None:
+    of_mean = add_protocol(run.path, {"score": "mean_maxsim"})
+    records = [replace(r, protocol_hash=of_mean) if r.phase == "distill" else r for r in run.records]
+    units = [each.unit for each in ranked_scores(replace(run, records=tuple(records)), "test", TEXT)]
+    assert units == ["the system's own unit", "MaxSim, sum of cosines", "MeanMaxSim, mean of cosines"]
 
 
 def test_without_judgments_nothing_is_relevant(run: Run) -> None:

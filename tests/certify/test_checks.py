@@ -55,6 +55,7 @@ def made(settings: dict[str, Any], name: str, precision: str = "32-true", **chan
         ({"dropout": 0.2}, {"contrastive_settings": {"learnable": True, "false_negative_ratio": 0.5}}),
         ({"expansion": "unattended", "query_prompt": "a red "}, {"distillation": 0.0, "contrastive": 1.0}),
         ({"output": "single", "pooling": "mean"}, {"contrastive_settings": {"batch_negatives": False}}),
+        ({"score": "mean_maxsim"}, {}),
     ],
 )
 def test_nothing_is_changed(

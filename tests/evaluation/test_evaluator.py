@@ -409,3 +409,21 @@ def test_pooled_float16_does_not_depend_on_what_else_is_measured(student: Studen
         for search in ((pooled,), (Variant(), pooled))
     )
     assert alone[-1].ranking == beside[-1].ranking
+
+
+def test_every_way_to_search_has_the_mean_where_the_student_has_it_and_the_same_order(
+    several: dict[tuple[str, str], Result], student: Student
+) -> None:
+    splits = {"dev": make_split("dev", 6)}
+    mean = replace(student, tokenizer=student.tokenizer.with_rules(score="mean_maxsim"))
+    evaluator = make_evaluator(splits, search=SEVERAL, first_stage=first_documents(splits))
+    lengths = [len(embed(student, text, "query")) for text in splits["dev"].queries.values()]
+    assert len(set(lengths)) > 1
+    for result in evaluator.evaluate_student(mean, "test", progress=False):
+        sums = several["dev", result.variant.label]
+        assert result.ranking.document_ids == sums.ranking.document_ids
+        for n, row, other in zip(lengths, result.ranking.scores, sums.ranking.scores, strict=True):
+            assert row == [score / n for score in other]
+        for measure, values in sums.per_query.values.items():
+            assert result.per_query.values[measure].tolist() == values.tolist()
+        assert result.protocol == {**sums.protocol, "score": "mean_maxsim"}

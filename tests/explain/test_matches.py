@@ -137,3 +137,17 @@ def test_counts_say_what_tokens_are_there_for(tmp_path: Path) -> None:
 
 def test_control_characters_are_seen_and_not_obeyed() -> None:
     assert said.visible("a\x1b[31m\x00\n\t\x7f\x9b ş") == "a␛[31m␀\n\t␡\ufffd ş"
+
+
+def test_the_mean_of_the_maxima_is_the_score_of_a_student_that_has_it(tmp_path: Path) -> None:
+    student = student_of("wordpiece", tmp_path)
+    sums = explain(student, QUERY, DOCUMENT)
+    mean = replace(student, tokenizer=student.tokenizer.with_rules(score="mean_maxsim"))
+    means = explain(mean, QUERY, DOCUMENT)
+    n = len(means.matches)
+    assert means.score == pytest.approx(sums.score / n, abs=1e-12)
+    assert [match.share for match in means.matches] == pytest.approx([match.share for match in sums.matches])
+    assert said.headline(means).startswith(
+        f"score {sums.score / n:.4f}: the mean over {n} tokens of the query of"
+    )
+    assert said.headline(sums).startswith(f"score {sums.score:.4f}: the sum over {n} tokens of the query of")

@@ -8,8 +8,8 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings
 from colbert_lab.model.backends import PACKAGE, maxsim_blocked, maxsim_kernels, pick_maxsim, scoring_places
 from colbert_lab.model.batches import concatenate
-from colbert_lab.model.maxsim import maxsim
-from tests.model.test_maxsim import random_embeddings
+from colbert_lab.model.maxsim import MEAN, maxsim, scoring_queries
+from tests.model.test_maxsim import loop, random_embeddings
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DEVICES = [
@@ -172,3 +172,22 @@ def test_a_document_without_scoring_token_is_refused() -> None:
     chunk.mask_NL[1] = False
     with pytest.raises(ValueError, match="rows \\[1\\]"):
         maxsim_blocked(drawn(2, 3, 1), [chunk])
+
+
+def test_gradients_of_the_mean_equal_finite_differences_and_a_loop() -> None:
+    queries = drawn(3, 4, 0)
+    chunks = [drawn(2, 5, 1), drawn(3, 4, 2)]
+    counts = queries.mask_NL.sum(dim=1)
+    assert len(set(counts.tolist())) > 1
+
+    def score(q: Tensor, *documents: Tensor) -> Tensor:
+        pairs = zip(documents, chunks, strict=True)
+        averaged = scoring_queries(Embeddings(q, queries.mask_NL), MEAN)
+        return maxsim_blocked(averaged, [Embeddings(d, chunk.mask_NL) for d, chunk in pairs], 20)
+
+    inputs = [each.emb_NLD.detach().double().requires_grad_() for each in (queries, *chunks)]
+    with torch.no_grad():
+        plain = [Embeddings(each.emb_NLD.detach(), each.mask_NL) for each in (queries, concatenate(chunks))]
+        expected = loop(*plain) / counts[:, None]
+    torch.testing.assert_close(score(*inputs), expected, atol=1e-12, rtol=0)
+    assert torch.autograd.gradcheck(score, inputs)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from colbert_lab.base.types import Embeddings
-from colbert_lab.model.maxsim import maxsim, maxsim_lists
+from colbert_lab.base.types import Embeddings, Ranking
+from colbert_lab.model.maxsim import MEAN, found_ranking, found_scores, maxsim, maxsim_lists, scoring_queries
 
 
 def random_embeddings(
@@ -115,3 +115,31 @@ def test_document_without_scoring_token_raises() -> None:
         maxsim(queries, documents)
     with pytest.raises(ValueError, match=r"rows \[1\]"):
         maxsim_lists(queries, documents)
+
+
+def test_the_mean_is_a_float64_loop_over_the_tokens_that_score() -> None:
+    queries, documents = random_embeddings(3, 5, seed=1), random_embeddings(12, 9, seed=2)
+    counts = queries.mask_NL.sum(dim=1)
+    assert len(set(counts.tolist())) > 1
+    expected = loop(queries, documents) / counts[:, None]
+    averaged = scoring_queries(queries, MEAN)
+    torch.testing.assert_close(maxsim(averaged, documents).double(), expected, atol=1e-6, rtol=0)
+    own = torch.stack([expected[b, 4 * b : 4 * b + 4] for b in range(3)])
+    torch.testing.assert_close(maxsim_lists(averaged, documents).double(), own, atol=1e-6, rtol=0)
+    found = found_scores(list(maxsim(queries, documents)), counts, MEAN)
+    torch.testing.assert_close(torch.stack(found).double(), expected, atol=1e-6, rtol=0)
+    assert scoring_queries(queries, "maxsim") is queries
+
+
+def test_a_ranking_keeps_its_order_and_scores_that_differ_go_on_differing() -> None:
+    """In float32, a third of these two is one number."""
+    best = torch.tensor(1.9).nextafter(torch.tensor(0.0))
+    pair = [float(best), float(best.nextafter(torch.tensor(0.0)))]
+    assert pair[0] > pair[1]
+    assert len(set((torch.tensor(pair) / 3).tolist())) == 1
+    ranking = Ranking(["q"], [["b", "a"]], [pair])
+    found = found_ranking(ranking, torch.tensor([3]), MEAN)
+    assert (found.query_ids, found.document_ids) == (["q"], [["b", "a"]])
+    assert found.scores == [[score / 3 for score in pair]]
+    assert found.scores[0][0] > found.scores[0][1]
+    assert found_ranking(ranking, torch.tensor([3]), "maxsim") is ranking

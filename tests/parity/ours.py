@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.maxsim import MAXSIM
 from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.objectives.contrastive import Contrastive
@@ -66,7 +67,9 @@ def as_batch(inputs: Inputs) -> Batch:
     )
 
 
-def trained(inputs: Inputs, objective: Objective, recompute: bool = False) -> dict[str, Any]:
+def trained(
+    inputs: Inputs, objective: Objective, recompute: bool = False, score: str = MAXSIM
+) -> dict[str, Any]:
     """Loss and gradient of one training step."""
     table = Table(inputs.vectors_TD)
     module = StudentModule(
@@ -76,6 +79,7 @@ def trained(inputs: Inputs, objective: Objective, recompute: bool = False) -> di
         log_every=1,
         token_budget=2 * inputs.query_ids_BQ.shape[1],
         recompute=recompute,
+        score=score,
     )
     loss = module.training_step(as_batch(inputs), 0)
     loss.backward()

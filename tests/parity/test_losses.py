@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from colbert_lab.model.maxsim import MEAN
 from colbert_lab.training.objectives.contrastive import Contrastive
 from colbert_lab.training.objectives.document_to_query import DocumentToQuery
 from colbert_lab.training.objectives.margins import MarginMSE, PairwiseSoftmax
 from colbert_lab.training.objectives.ranks import ApproxNDCG, LambdaLoss, Weighting
-from colbert_lab.training.objectives.term import Objective
+from colbert_lab.training.objectives.term import Objective, Side
 from tests.parity import make_losses as lightning_ir
 from tests.parity.make_golden import CASES, Table, features, make_inputs, outcome
-from tests.parity.ours import trained
+from tests.parity.ours import contrastive, distillation, trained
 from tests.parity.test_golden import check
 from tests.parity.test_peers import compare
 from tests.training.objectives.support import random_scores
@@ -95,6 +97,45 @@ def test_margin_mse_of_the_multi_vector_encoder(case: str) -> None:
     assert table.vectors_TD.grad is not None
     ours = trained(inputs, Objective({"margin_mse": MarginMSE()}), recompute=True)
     check(ours, outcome(inputs, loss, table.vectors_TD.grad))
+
+
+MEANS: dict[str, tuple[Objective, dict[str, Any], float]] = {
+    "MultiVectorMultipleNegativesRankingLoss": (contrastive(0.2), {"scale": 1 / 0.2}, 1.0),
+    "MultiVectorDistillKLDivLoss": (
+        distillation(Side(temperature=1.0), Side(temperature=0.5)),
+        {"student_temperature": 0.5, "teacher_temperature": 1.0},
+        0.25,  # the square of the student's temperature
+    ),
+    "MultiVectorMarginMSELoss": (Objective({"margin_mse": MarginMSE()}), {}, 1.0),
+}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", MEANS)
+def test_mean_maxsim_of_the_multi_vector_encoder(name: str, case: str) -> None:
+    """Losses of student.score=mean_maxsim, of lists and of the batch, from token vectors on."""
+    objective, settings, factor = MEANS[name]
+    inputs, ways = make_inputs(CASES[case]), CASES[case].ways
+    flat = features(inputs.document_ids_NL, inputs.document_mask_NL)
+    columns = [{key: value[k::ways] for key, value in flat.items()} for k in range(ways)]
+    query = features(inputs.query_ids_BQ, inputs.query_mask_BQ)
+    scoring = import_module("sentence_transformers.multi_vector_encoder.scoring")
+    usual = {
+        "MultiVectorMultipleNegativesRankingLoss": scoring.colbert_scores,
+        "MultiVectorDistillKLDivLoss": scoring.colbert_kd_scores,
+        "MultiVectorMarginMSELoss": scoring.colbert_scores_pairwise,
+    }[name]
+    table = Table(inputs.vectors_TD, unit=True)
+    make = getattr(import_module("sentence_transformers.multi_vector_encoder.losses"), name)
+    loss = make(table, similarity_fct=partial(usual, length_normalize=True), **settings)(
+        [query, *columns], inputs.teacher_BK
+    )
+    loss.backward()
+    assert table.vectors_TD.grad is not None
+    ours = trained(inputs, objective, recompute=True, score=MEAN)
+    check(ours, outcome(inputs, loss, table.vectors_TD.grad), loss=factor, gradient=factor)
+    assert ours != trained(inputs, objective)
 
 
 def test_the_contrast_of_both_directions() -> None:

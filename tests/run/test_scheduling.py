@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
+from colbert_lab.records.identity import config_hash
 from colbert_lab.run import scheduling
+from colbert_lab.run.inputs import token_rules
 from colbert_lab.run.resuming import check_unchanged, done_phase, note_identity, otherwise
 from colbert_lab.run.scheduling import (
     PhaseIdentity,
@@ -232,3 +235,17 @@ def test_a_phase_of_other_data_is_refused_with_what_differs(
     if not finished:
         note_identity(folder, now)
         assert done_phase(Command.of(cfg).settings, folder, now) is None
+
+
+def test_the_score_counts_where_it_is_the_mean(cfg: DictConfig) -> None:
+    """Else a student that says nothing of its score would be another one than before there was a choice."""
+    command = Command.of(cfg)
+    assert "score" not in json.loads(parent_identity(command.settings))
+    before: Any = OmegaConf.to_container(OmegaConf.create(dict(command.config)))
+    del before["student"]["score"]
+    assert config_hash(before) == config_hash(command.config)
+    mean = Command.of(changed(cfg, student__score="mean_maxsim"))
+    assert json.loads(parent_identity(mean.settings))["score"] == "mean_maxsim"
+    assert config_hash(mean.config) != config_hash(command.config)
+    assert token_rules(command.settings.student, command.settings.prompts).score == "maxsim"
+    assert token_rules(mean.settings.student, mean.settings.prompts).score == "mean_maxsim"

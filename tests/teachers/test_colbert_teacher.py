@@ -78,3 +78,16 @@ def test_a_folder_that_is_no_student_is_refused(tmp_path: Path) -> None:
 
 def test_the_name_is_the_end_of_the_path() -> None:
     assert ColBERTTeacher("/long/way/RUN/distill/student").name == "colbert (RUN/distill/student)"
+
+
+def test_it_has_the_score_of_the_student(student_settings: dict[str, Any], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    student = new_student(**student_settings, score="mean_maxsim")
+    save_student(student, tmp_path / "student")
+    teacher = ColBERTTeacher(str(tmp_path / "student"), accelerator="cpu")
+    queries, documents = sentences(2, seed=1, high=8), sentences(2, seed=2, high=14)
+    n = torch.tensor([int(student.tokenizer([q], "query").score_mask_NL.sum()) for q in queries])
+    sums = torch.tensor([one_by_one(student, q, d) for q, d in zip(queries, documents, strict=True)])
+    torch.testing.assert_close(teacher.score_pairs(queries, documents), sums / n, atol=1e-6, rtol=0)
+    every = teacher.index(build_corpus(["a", "b"], documents)).scores(queries)
+    torch.testing.assert_close(every.diagonal(), sums / n, atol=1e-6, rtol=0)

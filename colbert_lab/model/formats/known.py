@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from colbert_lab.model.formats import colbert_az, flmr, own, pylate, sentence_tr
 from colbert_lab.model.formats.modules import CONFIG_FILE, MODULES_FILE
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.model.formats.shared import Parts, assemble
+from colbert_lab.model.maxsim import MAXSIM, SCORES
 from colbert_lab.model.model_files import KEY, locate, read_json, value
 from colbert_lab.model.projection import BY_CONFIG, ProjectionHead
 from colbert_lab.model.student import Student
@@ -32,6 +33,7 @@ class Format:
         load: folder, attention implementation and consent to remote code to student.
         save: student and an empty folder; None where it can only be loaded.
         remote_code: whether a folder may bring or name code of its own, of its backbone or its head.
+        scores: what a folder can say of its student's score.
     """
 
     looked_for: str
@@ -39,6 +41,7 @@ class Format:
     load: Callable[[Path, str, bool], Student]
     save: Callable[[Student, Path], None] | None
     remote_code: Callable[[Path], bool] = lambda _: True
+    scores: Sequence[str] = (MAXSIM,)
 
 
 def _model_type(folder: Path) -> str | None:
@@ -64,6 +67,7 @@ FORMATS: Mapping[str, Format] = {
         load_student,
         own.write_student,
         remote_code=own.names_code,
+        scores=SCORES,
     ),
     sentence_transformers.NAME: Format(
         f"{MODULES_FILE} with model_type {sentence_transformers.MODEL_TYPE} in {CONFIG_FILE}",
@@ -72,6 +76,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         _assembled(sentence_transformers.read),
         sentence_transformers.save,
+        scores=SCORES,
     ),
     pylate.NAME: Format(
         f"{MODULES_FILE} with model_type ColBERT (or none) in {CONFIG_FILE}",
@@ -237,6 +242,13 @@ def save_checkpoint(student: Student, target: str, folder: Path) -> None:
     if student.model.pooling is not None and target != "colbert_lab":
         raise InputError(
             f"to={target}: this student has one vector a text, and the layout is for one a token"
+        )
+    score = student.tokenizer.rules.score
+    if score not in FORMATS[target].scores:
+        holding = [name for name, layout in FORMATS.items() if layout.save and score in layout.scores]
+        raise InputError(
+            f"to={target}: the layout's score is MaxSim, and this student's is {score}; layouts that can say so: "
+            f"{', '.join(holding)}"
         )
     save = FORMATS[target].save
     assert save is not None

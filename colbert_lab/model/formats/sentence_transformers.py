@@ -14,6 +14,7 @@ that the vocabulary lacks are passed over. Text keeps its white space.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ from colbert_lab.model.formats.shared import (
     write_backbone,
     write_tokenizer,
 )
+from colbert_lab.model.maxsim import MAXSIM, MEAN
 from colbert_lab.model.model_files import KEY, read_json, read_weights, value
 from colbert_lab.model.student import Student
 from colbert_lab.model.tokenizer import Expansion, TokenRules
@@ -54,6 +56,8 @@ TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 DENSE = "sentence_transformers.base.modules.dense.Dense"
 MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
 TOKENS = "token_embeddings"
+SIMILARITIES = {MAXSIM: "maxsim", MEAN: "meanmaxsim"}
+"""Its names of a student's scores."""
 NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
 
 
@@ -72,16 +76,18 @@ def read(folder: Path) -> Parts:
     check_modules(folder, modules)
     config = read_json(folder / CONFIG_FILE)
     similarity = value(config, "similarity_fn_name", str, folder / CONFIG_FILE)
-    if similarity not in (None, "maxsim"):
+    scores = {theirs: ours for ours, theirs in SIMILARITIES.items()} | {None: MAXSIM}
+    if similarity not in scores:
         raise InputError(
-            f"{KEY}={folder}: {CONFIG_FILE}: similarity_fn_name={similarity}: only maxsim is known"
+            f"{KEY}={folder}: {CONFIG_FILE}: similarity_fn_name={similarity}: only "
+            f"{' and '.join(SIMILARITIES.values())} are known"
         )
     transformer = modules[0]
     tokenizer = tokenizer_in(transformer.folder)
     return Parts(
         transformer.folder,
         tokenizer,
-        _rules(folder, modules, tokenizer),
+        replace(_rules(folder, modules, tokenizer), score=scores[similarity]),
         read_head(folder, modules),
         read_weights(transformer.folder, KEY),
     )
@@ -252,6 +258,6 @@ def save(student: Student, folder: Path) -> None:
                 "document": (rules.document_marker or "") + rules.document_prompt,
             },
             "default_prompt_name": None,
-            "similarity_fn_name": "maxsim",
+            "similarity_fn_name": SIMILARITIES[rules.score],
         },
     )

@@ -19,6 +19,7 @@ from colbert_lab.model.formats.known import (
     folder_of,
     format_of,
     load_checkpoint,
+    save_checkpoint,
 )
 from colbert_lab.text.contents import model_id
 from tests.conftest import sentences
@@ -264,3 +265,28 @@ def test_the_digest_is_of_the_content(folders: dict[str, Path]) -> None:
     file = folders["pylate"] / "config_sentence_transformers.json"
     file.write_text(file.read_text().replace("12", "13"))
     assert model_id(str(folders["pylate"])) != before
+
+
+def test_a_layout_says_the_score_or_refuses_it(student_settings: dict[str, Any], tmp_path: Path) -> None:
+    student = student_for("stanford", student_settings | {"score": "mean_maxsim"})
+    for target in WRITABLE:
+        folder = tmp_path / target
+        folder.mkdir()
+        if target in ("colbert_lab", "sentence_transformers"):
+            save_checkpoint(student, target, folder)
+            assert load_checkpoint(str(folder)).tokenizer.rules.score == "mean_maxsim"
+            continue
+        with pytest.raises(
+            InputError,
+            match=f"to={target}: the layout's score is MaxSim, and this student's is mean_maxsim; layouts that can "
+            "say so: colbert_lab, sentence_transformers$",
+        ):
+            save_checkpoint(student, target, folder)
+    file = tmp_path / "sentence_transformers" / "config_sentence_transformers.json"
+    file.write_text(file.read_text().replace("meanmaxsim", "cosine"))
+    with pytest.raises(InputError, match="similarity_fn_name=cosine: only maxsim and meanmaxsim are known"):
+        load_checkpoint(str(file.parent))
+    file = tmp_path / "colbert_lab" / "colbert_lab.json"
+    file.write_text(file.read_text().replace("mean_maxsim", "xtr"))
+    with pytest.raises(InputError, match=r"student\.score=xtr: must be one of maxsim, mean_maxsim"):
+        load_checkpoint(str(file.parent))

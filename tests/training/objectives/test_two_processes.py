@@ -37,8 +37,10 @@ def test_two_processes_train_what_one_trains(student_settings: dict[str, Any]) -
     for parameter in student.model.parameters():
         parameter.data.mul_(1.5)  # scores apart from each other, and so gradients that can differ
     alone, tasks = [], []
-    for objective in ({"alone": terms["DocumentToQuery"]}, terms):
-        phase = phase_with(objective, student_settings, n_way=4)
+    mean = student_settings | {"score": "mean_maxsim"}
+    ways = (({"alone": terms["DocumentToQuery"]}, student_settings), (terms, mean), (terms, student_settings))
+    for objective, settings in ways:
+        phase = phase_with(objective, settings, n_way=4)
         task = shared(phase, 0, recompute=True)
         assert task is not None
         tasks.append(task)
@@ -46,4 +48,5 @@ def test_two_processes_train_what_one_trains(student_settings: dict[str, Any]) -
     with two_processes(student, "eager", tasks) as read:
         for number, one in enumerate(alone):
             assert not beyond(list(checks.gathering(one, read(number)))), number
+    assert alone[1].loss != alone[2].loss
     assert "learned.DocumentToQuery_temperature" in alone[-1].gradients
