@@ -14,7 +14,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.settings.checks import TARGET
 from colbert_lab.settings.search import SearchSettings
 from colbert_lab.tuning.space import Space, told
-from colbert_lab.tuning.storage import new_sampler, open_study
+from colbert_lab.tuning.storage import cut_half_line, new_sampler, open_study
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -61,6 +61,7 @@ class Search:
             )
         new_sampler(settings.sampler, settings.seed)  # refused before a file is made
         self.space, self.settings = space, settings
+        cut_half_line(journal)
         self.study = open_study(journal, direction=settings.direction, pruner=settings.pruner)
         self.study.set_user_attr(OBJECTIVE, objective)
 

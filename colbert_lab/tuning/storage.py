@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.study import Study
 
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What Optuna makes of lines that are not its own."""
 NAME = "search"
 PRUNER = "pruner"
 """In the study's attributes: the settings of what stops trials, for their processes."""
@@ -31,6 +33,18 @@ def check_installed() -> None:
         raise InputError("hydra/sweeper=optuna: Optuna is not installed; pip install 'colbert-lab[optuna]'")
 
 
+def cut_half_line(journal: Path) -> None:
+    """Take out the end of a journal that a killed process did not write whole; the next line would be joined to it.
+
+    Args:
+        journal: the file; nothing is done where there is none.
+    """
+    if not journal.exists() or (content := journal.read_bytes()).endswith(b"\n") or not content:
+        return
+    with journal.open("r+b") as file:
+        file.truncate(content.rfind(b"\n") + 1)
+
+
 def open_study(
     journal: Path, *, direction: str | None = None, pruner: Mapping[str, Any] | None = None
 ) -> Study:
@@ -41,30 +55,44 @@ def open_study(
         direction: ``maximize`` or ``minimize``; the file is then made where it is missing. None reads
             one that is there.
         pruner: settings of what stops trials; None takes those that the study was last given.
+
+    Raises:
+        InputError: the file is damaged.
     """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = _read(journal, direction)
+    except DAMAGE as error:
+        raise InputError(
+            f"{journal}: is damaged ({type(error).__name__}); delete it, and the same command begins the search anew, "
+            "with the finished runs that it comes to again"
+        ) from error
+    if pruner is not None:
+        study.set_user_attr(PRUNER, dict(pruner))
+    study.pruner = _made("pruner", study.user_attrs[PRUNER])
+    return study
+
+
+def _read(journal: Path, direction: str | None) -> Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = JournalStorage(JournalFileBackend(str(journal)))
     sampler = optuna.samplers.RandomSampler()
     if direction is None:
-        study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
-    else:
-        study = optuna.create_study(
-            study_name=NAME,
-            storage=storage,
-            sampler=sampler,
-            direction=optuna.study.StudyDirection[direction.upper()],
-            load_if_exists=True,
-        )
-    if pruner is not None:
-        study.set_user_attr(PRUNER, dict(pruner))
-    study.pruner = _made("pruner", study.user_attrs[PRUNER])
-    return study
+        return optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
+    return optuna.create_study(
+        study_name=NAME,
+        storage=storage,
+        sampler=sampler,
+        direction=optuna.study.StudyDirection[direction.upper()],
+        load_if_exists=True,
+    )
 
 
 def new_sampler(settings: Mapping[str, Any], seed: int) -> BaseSampler:

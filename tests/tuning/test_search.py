@@ -93,3 +93,23 @@ def test_a_sampler_that_cannot_be_made_is_one_line(sampler: Any, message: str, t
     with pytest.raises(InputError, match=f"^{message}"):
         begun(tmp_path / "journal", sampler=sampler)
     assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize("text", ["no JSON\n", '{"op_code": 99}\n', "[1]\n"])
+def test_a_damaged_file_is_one_line(text: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    run_to(begun(journal), 2)
+    whole = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+    journal.write_text("".join([*whole[:3], text, *whole[3:]]), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=f"^{journal}: is damaged .*; delete it, and the same command begins"
+    ):
+        begun(journal)
+
+
+def test_a_line_that_a_kill_left_half_written_is_taken_out(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    run_to(begun(journal), 2)
+    journal.write_text(journal.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    assert begun(journal).left()[:2] == [1, None]  # what the second one came to is lost, and it is taken up
+    assert len(run_to(begun(journal))) == 7
