@@ -18,7 +18,6 @@ from colbert_lab.base.types import Split
 from colbert_lab.base.yaml_files import read_yaml
 from colbert_lab.records.identity import protocol_hash
 from colbert_lab.records.means import MEAN
-from colbert_lab.text.collections.collection import split_parts
 
 
 class About(TypedDict, total=False):
@@ -238,6 +237,10 @@ def write_splits(path: Path, splits: Mapping[str, Split], means: Mapping[str, Ma
         splits: name in the config to split.
         means: mean to {split: weight}, see :func:`colbert_lab.records.means.split_weights`.
     """
+    from colbert_lab.text.collections.collection import (
+        split_parts,
+    )  # numpy: who reads runs does not wait for it
+
     described: dict[str, dict[str, Any]] = {
         key: {
             "dataset": split.dataset,
