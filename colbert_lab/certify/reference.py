@@ -126,7 +126,11 @@ class Reference:
         with torch.no_grad():
             for key, text_tokens in tokens.items():
                 leaves[key] = self.embed(text_tokens).requires_grad_()
-        scores = _Scores(leaves, near, tokenizer.rules.score)
+        how = tokenizer.rules.score
+        scores = _Scores(leaves, near, how)
+        cut = [
+            scores if dim == self.model.dim else _Scores(leaves, near, how, dim) for dim in self.model.dims
+        ]
         logarithms = {
             (name, what): torch.tensor(start, dtype=self.dtype, device=self.device).log().requires_grad_()
             for name, what, start in objective.learned
@@ -134,7 +138,8 @@ class Reference:
         learned: dict[str, dict[str, Tensor]] = {}
         for (name, what), logarithm in logarithms.items():
             learned.setdefault(name, {})[what] = logarithm.exp()
-        loss = plain_loss(objective, examples, scores.score, learned, known, batch)
+        losses = [plain_loss(objective, examples, each.score, learned, known, batch) for each in cut]
+        loss = torch.stack(losses).mean()
         loss.backward()
         self.model.zero_grad(set_to_none=True)
         for key, text_tokens in tokens.items():
@@ -161,14 +166,23 @@ class Reference:
 
 
 class _Scores:
-    """Scores of pairs of texts, each computed once."""
+    """Scores of pairs of texts, each computed once; of their first dimensions alone where a number is given."""
 
     def __init__(
-        self, leaves: Mapping[tuple[Role, str], Tensor], near: tuple[Texts, Texts] | None, how: str
+        self,
+        leaves: Mapping[tuple[Role, str], Tensor],
+        near: tuple[Texts, Texts] | None,
+        how: str,
+        dim: int | None = None,
     ) -> None:
         self.leaves = leaves
         self.near = near
         self.how = how
+        if dim is not None:
+            self.leaves = {key: _cut(value, dim) for key, value in leaves.items()}
+        if dim is not None and near is not None:
+            queries, documents = ({text: _cut(emb, dim) for text, emb in side.items()} for side in near)
+            self.near = queries, documents
         self.known: dict[tuple[str, str], Tensor] = {}
 
     def score(self, query: str, document: str) -> Tensor:
@@ -187,6 +201,12 @@ class _Scores:
     def table(self, rows: Iterable[tuple[str, Sequence[str]]]) -> Tensor:
         found = [torch.stack([self.score(query, text).detach() for text in texts]) for query, texts in rows]
         return torch.stack(found)
+
+
+def _cut(emb_LD: Tensor, dim: int) -> Tensor:
+    """The first dimensions of embeddings, each divided by its length."""
+    kept_Ld = emb_LD[:, :dim]
+    return kept_Ld / kept_Ld.square().sum(dim=1, keepdim=True).sqrt()
 
 
 def plain_maxsim(

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.matryoshka import check_dims
 
 IDENTITY = "Identity"
 ACTIVATIONS = (
@@ -237,20 +238,35 @@ class ColBERT(nn.Module):
         backbone: any Hugging Face encoder with ``last_hidden_state``.
         head: maps hidden states [..., H] to embeddings [..., D].
         pooling: None for one vector a token; ``mean`` over attended tokens or ``cls`` for one vector a text.
+        matryoshka: numbers of first dimensions that training makes embeddings of their own, see
+            :mod:`colbert_lab.model.matryoshka`; None for the whole embeddings alone.
+
+    Raises:
+        InputError: ``matryoshka`` does not fit the embeddings.
     """
 
     def __init__(
-        self, backbone: PreTrainedModel, head: Head | ProjectionHead, pooling: str | None = None
+        self,
+        backbone: PreTrainedModel,
+        head: Head | ProjectionHead,
+        pooling: str | None = None,
+        matryoshka: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.pooling = pooling
+        self.matryoshka = None if matryoshka is None else check_dims(matryoshka, self.dim)
 
     @property
     def dim(self) -> int:
         """Dimensions of an embedding."""
         return self.head.out_features or int(self.backbone.config.hidden_size)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The numbers of first dimensions that it is trained at, rising."""
+        return self.matryoshka or (self.dim,)
 
     def forward(self, tokens: Tokens) -> Embeddings:
         """Embed a padded batch.

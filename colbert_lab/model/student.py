@@ -17,7 +17,7 @@ from colbert_lab.model.backbone import (
     quiet_transformers,
     random_backbone,
 )
-from colbert_lab.model.colbert import ColBERT, Head, head_shapes, widen
+from colbert_lab.model.colbert import ColBERT, Head, head_shapes
 from colbert_lab.model.maxsim import MAXSIM
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules
@@ -224,59 +224,6 @@ def check_head(dim: int | None, bias: bool, settings: Mapping[str, Any] | None) 
 def pooling_of(output: str, pooling: str) -> str | None:
     """How tokens are pooled: not at all for ``multi``."""
     return pooling if output == "single" else None
-
-
-def with_output(
-    student: Student,
-    output: str,
-    pooling: str,
-    dim: int | None,
-    bias: bool,
-    head: Mapping[str, Any] | None = None,
-) -> Student:
-    """The student with another output; between one and several vectors a text, the head is drawn anew.
-
-    A dense model becomes the start of a multi-vector student, as ColBERT-Zero's cheap recipes have it.
-
-    Args:
-        student: a loaded student.
-        output: see :class:`NewStudent`, like the settings that follow.
-        pooling: see there.
-        dim: see there.
-        bias: see there.
-        head: see there.
-    """
-    wanted, model = pooling_of(output, pooling), student.model
-    if wanted == model.pooling:
-        return student
-    layers = model.head
-    check_head(dim, bias, head)
-    if (wanted is None) != (model.pooling is None):
-        layers = new_head(model.backbone.config.hidden_size, dim, bias, head)
-    return Student(ColBERT(model.backbone, layers, wanted), student.tokenizer)
-
-
-def widened(student: Student, dim: int) -> Student:
-    """The student with wider embeddings, see :func:`colbert_lab.model.colbert.widen`.
-
-    Raises:
-        InputError: the head cannot be widened, or new dimensions are zero at encode time.
-    """
-    head = student.model.head
-    if isinstance(head, ProjectionHead):
-        raise InputError(
-            f"student.widen={dim}: the student's head is of the class {head.target}, whose rows are not known; leave "
-            "it out"
-        )
-    wide = Student(
-        ColBERT(student.model.backbone, widen(head, dim), student.model.pooling), student.tokenizer
-    )
-    wide.model.eval()
-    with torch.inference_mode():
-        added = wide.model(wide.tokenizer(["a"], "document")).emb_NLD[..., student.model.dim :]
-    if not bool((added != 0).all()):
-        raise InputError(f"student.widen={dim}: new dimensions are zero; the head's last layer has no spread")
-    return wide
 
 
 def pick_device(accelerator: str) -> torch.device:

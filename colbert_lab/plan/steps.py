@@ -266,9 +266,9 @@ def _scoring(module: StudentModule, batch: Batch, precision: str) -> float:
     for _ in range(2):  # the first one makes torch ready
         begun = time.perf_counter()
         with autocast(device, precision):
-            scored = module.scored(queries, chunks, batch)
-            terms = module.objective.terms.items()
-            losses = [term.loss(scored, module.learned_by(name)) for name, term in terms if term.all_pairs]
+            by_dim = module.scored(queries, chunks, batch).values()
+            terms = [(name, term) for name, term in module.objective.terms.items() if term.all_pairs]
+            losses = [term.loss(each, module.learned_by(name)) for each in by_dim for name, term in terms]
             loss = torch.stack(losses).sum()
         loss.backward()
         if device.type == "cuda":

@@ -16,9 +16,10 @@ from colbert_lab.evaluation.evaluator import FirstStage
 from colbert_lab.evaluation.protocol import check_splits_read
 from colbert_lab.evaluation.searching import check_splits, first_stage_of, own_modes, search_settings
 from colbert_lab.model.backends import maxsim_blocked, pick_maxsim
+from colbert_lab.model.changing import trained_at, widened, with_output
 from colbert_lab.model.formats.known import load_checkpoint
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
-from colbert_lab.model.student import NewStudent, Student, build_student, pick_device, widened, with_output
+from colbert_lab.model.student import NewStudent, Student, build_student, pick_device
 from colbert_lab.model.tokenizer import TokenRules
 from colbert_lab.run.evaluating import check_kinds, check_measures, measured_splits
 from colbert_lab.run.selecting import check_dev
@@ -178,7 +179,7 @@ def configured_student(
     """
     settings = asdict(chosen)
     del settings["lora"]  # of the phases
-    checkpoint, output, dim = settings.pop("checkpoint"), settings.pop("output"), settings.pop("widen")
+    checkpoint, output, dim, dims = map(settings.pop, ("checkpoint", "output", "widen", "matryoshka"))
     if checkpoint is None:
         if dim is not None:
             raise InputError(
@@ -187,7 +188,7 @@ def configured_student(
         for name in READING:
             settings.pop(name)
         rules = token_rules(chosen, prompts)
-        return build_student(NewStudent(**settings, output=output or "multi"), rules)
+        return trained_at(build_student(NewStudent(**settings, output=output or "multi"), rules), dims)
     named = TARGET in settings["head"]
     check_brought_along(overrides, output, named)
     student = load_checkpoint(checkpoint, settings["attention"], settings["trust_remote_code"])
@@ -197,7 +198,7 @@ def configured_student(
         )
     if named:
         check_head(student.model.head, settings["head"])
-    return student if dim is None else widened(student, dim)
+    return trained_at(student if dim is None else widened(student, dim), dims)
 
 
 def token_rules(student: StudentSettings, prompts: PromptSettings) -> TokenRules:
@@ -246,18 +247,14 @@ def check_brought_along(overrides: Collection[str], output: str | None = None, n
     Args:
         overrides: what the user gave on the command line.
         output: ``student.output``; another one than the checkpoint's has a head of its own.
-        named: whether the config names the class of the head, which the checkpoint's may be of: its folder alone does
-            not have it imported.
+        named: whether the config names the class of the head, which a folder alone does not have imported.
 
     Raises:
         InputError: there are such.
     """
     idle = [o for o in overrides if o.startswith(("student.", "student=", "head="))]
-    used = [
-        f"student.{key}="
-        for key in ("checkpoint", "attention", "output", "pooling", "widen", "trust_remote_code", "lora")
-    ]
-    used.append("student.lora.")
+    taken = ("checkpoint", "attention", "output", "pooling", "widen", "matryoshka", "trust_remote_code")
+    used = [*(f"student.{key}=" for key in taken), "student.lora=", "student.lora."]
     if output is not None:
         used += ["student.dim=", "student.bias=", "student.head.", "head="]
     if named:

@@ -165,7 +165,7 @@ def parent_identity(settings: Settings) -> str:
     if student.checkpoint is not None:
         # Without another output the checkpoint's head stays, and its settings are not read; its code is in model_id.
         head = ("output", "pooling", "dim", "bias", "widen", "head") if student.output else ("widen",)
-        read = {key: plain[key] for key in head}
+        read = {key: plain[key] for key in (*head, "matryoshka") if key in plain}
         if student.output and code is not None:
             read["code"] = code
         return json.dumps([model_id(student.checkpoint) or student.checkpoint, read])

@@ -51,6 +51,7 @@ class StudentSettings:
     dim: int | None = whole(1, MOST_DIMENSIONS)
     bias: bool = MISSING
     widen: int | None = whole(1, MOST_DIMENSIONS)
+    matryoshka: list[int] | None = having(TRAINED | Role.IF_ANY, whole(1, MOST_DIMENSIONS, default=None))
     head: Any = field(default_factory=HeadSettings, metadata={LIKE: HeadSettings})
     dropout: float | None = number(0, below=1)
     lora: LoraSettings | None = having(TRAINED | Role.IF_ANY, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -21,9 +22,10 @@ from colbert_lab.model.backbone import check_finite
 from colbert_lab.model.backends import AllPairs, maxsim_blocked
 from colbert_lab.model.batches import concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.matryoshka import prefix
 from colbert_lab.model.maxsim import MAXSIM, maxsim_lists, scoring_queries
 from colbert_lab.training.data import Batch
-from colbert_lab.training.objectives.term import Learned, Objective, Pairs, Scored
+from colbert_lab.training.objectives.term import BY_DIM, Learned, Objective, Pairs, Scored
 from colbert_lab.training.optim import Optimization, make_optimizer
 from colbert_lab.training.schedules import make_scheduler
 
@@ -147,8 +149,9 @@ class StudentModule(pl.LightningModule):
             }
         )
         # Aggregated by torchmetrics over steps and processes between two logged points.
+        by_dim = [] if model.matryoshka is None else [f"{BY_DIM}{dim}" for dim in model.matryoshka]
         self.means = torch.nn.ModuleDict(
-            {name: MeanMetric() for name in ("loss", *objective.terms, *MEANS[1:])}
+            {name: MeanMetric() for name in ("loss", *by_dim, *objective.terms, *MEANS[1:])}
         )
 
     def on_fit_start(self) -> None:
@@ -161,30 +164,51 @@ class StudentModule(pl.LightningModule):
             embed_chunks(self.model, split_rows(batch.queries, self.token_budget), self.recompute)
         )
         chunks = embed_chunks(self.model, batch.documents, self.recompute)
-        scored = self.scored(queries, chunks, batch)
-        loss = queries.emb_NLD.new_zeros(())
-        for name, term in self.objective.terms.items():
-            part = term.loss(scored, self.learned_by(name))
-            loss = loss + term.weight * part
-            self._mean(name).update(part.detach())
-        own_BK = scored.own_BK.detach()
+        by_dim = self.scored(queries, chunks, batch)
+        losses = []
+        for dim, scored in by_dim.items():
+            loss = queries.emb_NLD.new_zeros(())
+            for name, term in self.objective.terms.items():
+                part = term.loss(scored, self.learned_by(name))
+                loss = loss + term.weight * part
+                self._mean(name).update(part.detach())  # of a term, the mean over dimensions too
+            losses.append(loss)
+            if self.model.matryoshka is not None:
+                self._mean(f"{BY_DIM}{dim}").update(loss.detach())
+        own_BK = by_dim[max(by_dim)].own_BK.detach()
         if own_BK.shape[1] > 1:
             self._mean("list_mrr").update(reciprocal_ranks(own_BK, batch.negative_BK))
+        # A mean, so that learning rate and clipping are of the same scale however many there are.
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         self._mean("loss").update(loss.detach())
         return self.watch.loss(loss)
 
-    def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> Scored:
-        """A micro-batch whose scores are computed when they are asked for."""
-        queries = scoring_queries(queries, self.score)
+    def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> dict[int, Scored]:
+        """A micro-batch at every number of dimensions that the student is trained at, rising.
 
-        def lists() -> Tensor:
-            return maxsim_lists(queries, take(concatenate(chunks), batch.rows_BK.flatten()))
+        Scores are computed when they are asked for. Documents are gathered from other processes once, whole.
+        """
 
-        def pairs() -> Pairs:
-            everything, keys_N, first = gather_documents(chunks, batch.keys_N)
-            return Pairs(self.all_pairs(queries, everything), keys_N, batch.rows_BK + first)
+        @cache
+        def own() -> Embeddings:
+            return take(concatenate(chunks), batch.rows_BK.flatten())
 
-        return Scored(batch, lists, pairs)
+        @cache
+        def gathered() -> tuple[list[Embeddings], Tensor, int]:
+            return gather_documents(chunks, batch.keys_N)
+
+        def asking(dim: int) -> Embeddings:
+            return scoring_queries(prefix(queries, dim), self.score)
+
+        def lists(dim: int) -> Tensor:
+            return maxsim_lists(asking(dim), prefix(own(), dim))
+
+        def pairs(dim: int) -> Pairs:
+            everything, keys_N, first = gathered()
+            scores_BN = self.all_pairs(asking(dim), [prefix(each, dim) for each in everything])
+            return Pairs(scores_BN, keys_N, batch.rows_BK + first)
+
+        return {dim: Scored(batch, partial(lists, dim), partial(pairs, dim)) for dim in self.model.dims}
 
     def learned_by(self, name: str) -> Learned:
         """Values of what a term learns."""
@@ -209,8 +233,9 @@ class StudentModule(pl.LightningModule):
         """Means since the last point, and a fresh start for the next.
 
         Returns:
-            ``train/loss``, each term of the objective by its name, ``train/gradient_norm`` (before clipping),
-            ``train/list_mrr`` (of the positive, or the teacher's best, in its closed list), what terms learn, such as
+            ``train/loss``, with Matryoshka that at each number of dimensions, such as ``train/loss_dim32``, each term
+            of the objective by its name, ``train/gradient_norm`` (before clipping), ``train/list_mrr`` (of the
+            positive, or the teacher's best, in its closed list, at most dimensions), what terms learn, such as
             ``train/contrastive_temperature``, and ``train/lr``.
         """
         values = {}

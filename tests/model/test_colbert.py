@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.changing import widened
 from colbert_lab.model.colbert import Head, LayerShape, head_from, head_shapes, widen
 from colbert_lab.model.encode import encode
-from colbert_lab.model.student import widened
 from tests.conftest import sentences
 from tests.toy import new_student
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.changing import widened, with_output
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import FORMATS, load_checkpoint, save_checkpoint
 from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.projection import Projection, ProjectionHead, imported
-from colbert_lab.model.student import Student, widened, with_output
+from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import student_fingerprint
 from tests.conftest import sentences
 from tests.toy import new_student

@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, PackedEmbeddings
+from colbert_lab.model.changing import with_output
 from colbert_lab.model.encode import encode, encode_by_length
 from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.maxsim import maxsim
-from colbert_lab.model.student import Student, with_output
+from colbert_lab.model.student import Student
 from colbert_lab.training.cost import peak_bytes, reset_peak
 from tests.conftest import sentences
 from tests.toy import new_student

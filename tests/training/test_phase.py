@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.changing import trained_at
 from colbert_lab.model.student import Student
 from colbert_lab.settings.groups import LoraSettings
 from colbert_lab.text.rows.examples import Example, ScoredLists
@@ -52,6 +53,7 @@ def train(
     seen: dict[int, dict[str, torch.Tensor]] | None = None,
     lora: LoraSettings | None = None,
     values: Callable[[int], float] = lambda step: 0.0,
+    dims: list[int] | None = None,
     **changes: Any,
 ) -> tuple[dict[str, torch.Tensor], PhaseOutcome]:
     """Train from scratch or from what is in ``folder``; ``stop_at`` breaks off after that step.
@@ -60,7 +62,7 @@ def train(
     each finds.
     """
     torch.manual_seed(0)
-    student = new_student(**student_settings)
+    student = trained_at(new_student(**student_settings), dims)
     often = 1 if stop_at or pause or seen is not None else None
     settings = phase_settings(**{"evaluate_every": often, **changes})
     prepared = prepare_phase(

@@ -2,7 +2,7 @@
 
 config.json           the backbone's Hugging Face configuration
 model.safetensors     all weights: ``backbone.*`` and ``head.*``
-colbert_lab.json      format version, token rules, layers of the head or the name of its class
+colbert_lab.json      format version, token rules, layers of the head or the name of its class, dimensions of Matryoshka
 tokenizer files       as Hugging Face writes them
 """
 
@@ -23,6 +23,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.model.backbone import backbone_from_config, check_finite, load_tokenizer
 from colbert_lab.model.colbert import ColBERT, Head, head_from
 from colbert_lab.model.formats.shared import fit
+from colbert_lab.model.matryoshka import check_dims
 from colbert_lab.model.model_files import KEY, read_json, read_weights, value
 from colbert_lab.model.projection import TARGET, ProjectionHead, described, head_named
 from colbert_lab.model.student import POOLINGS, Student, check_reading
@@ -52,12 +53,14 @@ def write_student(student: Student, folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     head = student.model.head
     named = isinstance(head, ProjectionHead)
-    settings = {
+    settings: dict[str, Any] = {
         "format": NAMED_HEAD if named else FORMAT_VERSION,
         "head": described(head),
         "pooling": student.model.pooling,
         "tokens": student.tokenizer.rules.to_dict(),
     }
+    if student.model.matryoshka is not None:
+        settings["matryoshka"] = list(student.model.matryoshka)
     (folder / STUDENT_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
@@ -97,6 +100,8 @@ def load_student(folder: Path, attention: str = "sdpa", trusted: bool = False) -
         raise InputError(f"{KEY}={folder}: the tokenizer has more tokens than the weights")
     check_reading(tokenizer, backbone, f"the backbone {folder}")
     model = ColBERT(backbone, _head(layers, folder, trusted), pooling)
+    if (dims := value(settings, "matryoshka", list, file)) is not None:
+        model.matryoshka = check_dims(dims, model.dim, f"{KEY}: {file}: matryoshka")
     fit(model, read_weights(folder, KEY), f"{KEY}={folder}")
     return Student(model, tokenizer)
 

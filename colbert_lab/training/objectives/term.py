@@ -202,6 +202,10 @@ CURVES = ("loss", "gradient_norm", "list_mrr", "lr", "queries_per_second", "toke
 """Names of curves beside those of terms."""
 
 
+BY_DIM = "loss_dim"
+"""How names of curves of the loss at a number of dimensions begin."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """loss = sum of weight x term. ColBERT-AZ's card has 0.7 x distillation + 0.3 x contrastive.
@@ -221,7 +225,12 @@ class Objective:
             raise InputError("objective: every weight is 0, so there is nothing to minimise")
         curves = Counter([*self.terms, *(f"{name}_{what}" for name, what, _ in self.learned)])
         for name in self.terms:
-            if name in CURVES or curves[name] > 1 or hasattr(torch.nn.ModuleDict, name):
+            if (
+                name in CURVES
+                or name.startswith(BY_DIM)
+                or curves[name] > 1
+                or hasattr(torch.nn.ModuleDict, name)
+            ):
                 raise InputError(f"objective.{name}: this name is taken; give the term another one")
 
     @property
