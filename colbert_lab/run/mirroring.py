@@ -1,4 +1,4 @@
-"""A run as W&B sees it: how it is tracked, its phases, and the curves while they are trained."""
+"""A run as its trackers see it: how it is tracked, its phases, and the curves while they are trained."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from colbert_lab.base.layout import Table
 from colbert_lab.records.run_directory import RunDirectory
+from colbert_lab.run.loggers import Following, open_loggers
 from colbert_lab.run.measuring import Measuring
 from colbert_lab.settings import Settings
+from colbert_lab.tracking.logged_phase import LoggedPhase
+from colbert_lab.tracking.tracker import Tracker, Trackers
 from colbert_lab.tracking.tracking import STEP, Tracking, check_tags, connected_mode, guarded, sweep_tags
 from colbert_lab.tracking.wandb_phase import TrackedPhase, open_phase
 
@@ -61,8 +64,8 @@ def track(
     directory: RunDirectory,
     phase: str,
     previous: str | None = None,
-) -> TrackedPhase:
-    """The W&B run of a phase.
+) -> Trackers:
+    """The trackers of a phase: its W&B run, and the loggers of ``tracking.loggers``.
 
     Args:
         tracking: how; None, in all processes but the first, opens none.
@@ -72,33 +75,42 @@ def track(
         previous: the phase before it; None for the first one.
     """
     if tracking is None:
-        return TrackedPhase(None, directory.run_id, phase)
+        return Trackers()
     path, run_id = directory.path, directory.run_id
-    return open_phase(
-        tracking, path=path, run_id=run_id, phase=phase, previous=previous, name=config["name"], config=config
-    )
+    members: list[Tracker] = []
+    if tracking.mode != "off":
+        name = config["name"]
+        members.append(
+            open_phase(
+                tracking, path=path, run_id=run_id, phase=phase, previous=previous, name=name, config=config
+            )
+        )
+    members += open_loggers(config["tracking"]["loggers"], config, path, run_id, phase)
+    return Trackers(members)
 
 
-def curve_loggers(tracked: TrackedPhase, metrics: Path, step: int) -> list[Logger]:
-    """Lightning's loggers of a phase, once W&B has the points that a resumed phase goes on after.
+def curve_loggers(tracked: Trackers, metrics: Path, step: int) -> list[Logger]:
+    """Lightning's loggers of a phase, once they have the points that a resumed phase goes on after.
 
     Args:
-        tracked: the phase's W&B run.
+        tracked: the phase's trackers.
         metrics: the phase's ``metrics.csv``.
         step: where training goes on.
     """
-    if tracked.run is None:
-        return []
     if step:
         tracked.curves(metrics, step)
-    return [Curves(tracked.run)]
+    runs = (each.run for each in tracked.of(TrackedPhase))
+    return [
+        *(Curves(run) for run in runs if run is not None),
+        *(Following(each) for each in tracked.of(LoggedPhase)),
+    ]
 
 
-def end(tracked: TrackedPhase, measuring: Measuring, tables: Sequence[Table]) -> None:
-    """Show W&B what was measured, and end its run of the phase.
+def end(tracked: Trackers, measuring: Measuring, tables: Sequence[Table]) -> None:
+    """Show the trackers what was measured, and let them end the phase.
 
     Args:
-        tracked: the phase's W&B run.
+        tracked: the phase's trackers.
         measuring: what was measured until now.
         tables: of the run as of now.
     """

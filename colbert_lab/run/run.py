@@ -32,6 +32,7 @@ from colbert_lab.records.run_files import selection_told
 from colbert_lab.run.dev_curve import TrialRun
 from colbert_lab.run.evaluating import build_evaluator, while_training
 from colbert_lab.run.inputs import Inputs, load_inputs
+from colbert_lab.run.loggers import check_loggers
 from colbert_lab.run.measuring import Measuring
 from colbert_lab.run.mirroring import curve_loggers, end, track, tracking_of
 from colbert_lab.run.resuming import (
@@ -45,8 +46,8 @@ from colbert_lab.run.resuming import (
 from colbert_lab.run.scheduling import PhaseIdentity, check_schedule, phase_identities, run_identity
 from colbert_lab.run.sweeping import current_cell, note_run
 from colbert_lab.settings import Command, Settings
+from colbert_lab.tracking.tracker import Trackers
 from colbert_lab.tracking.tracking import Tracking, resolve_mode
-from colbert_lab.tracking.wandb_phase import TrackedPhase
 from colbert_lab.training.outcome import PhaseOutcome, finished_phase
 from colbert_lab.training.phase import train_phase
 from colbert_lab.training.precision import prepare_torch
@@ -74,6 +75,7 @@ def run(command: Command) -> float | None:
     settings, buffer = command.settings, log_buffer()
     where = asked_where(command.asked)
     resolve_mode(settings.tracking.mode)
+    check_loggers(settings.tracking.loggers)
     check_schedule(settings)
     processes = count_processes(settings.trainer.arguments)
     prepare_torch(settings.trainer.threads, processes // settings.trainer.num_nodes)
@@ -201,7 +203,7 @@ class _Walk:
                 raise
             previous = name
 
-    def _track(self, phase: str, previous: str | None = None) -> TrackedPhase:
+    def _track(self, phase: str, previous: str | None = None) -> Trackers:
         return track(self.tracking, self.command.config, self.directory, phase, previous)
 
     def _measure(self, student: Student, phase: str, identity: str | None, step: int, seconds: float) -> None:
@@ -216,9 +218,7 @@ class _Walk:
             student.model.to(pick_device(settings.trainer.accelerator))
             measuring.student(student, phase, step=step, seconds_train=seconds, phase_identity=identity)
 
-    def _phase(
-        self, phase: PreparedPhase, student: Student, tracked: TrackedPhase
-    ) -> tuple[Path, PhaseOutcome]:
+    def _phase(self, phase: PreparedPhase, student: Student, tracked: Trackers) -> tuple[Path, PhaseOutcome]:
         """Train one phase, unless it is done here or in another run.
 
         Returns:

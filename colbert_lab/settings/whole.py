@@ -45,7 +45,7 @@ from colbert_lab.settings.tasks import (
     ScoreSettings,
 )
 
-PARTS = ("baselines", "retrievers", "members", "sources", "own_modes", "own_measures")
+PARTS = ("baselines", "retrievers", "members", "sources", "own_modes", "own_measures", "loggers")
 """Mappings of several things by name, of which null takes one out."""
 TEXTS = ("query", "document", "query_prompt", "document_prompt", "where")
 """Last names of keys whose values are any text, and no paths."""
@@ -63,6 +63,7 @@ class TrackingSettings:
     entity: str | None = MISSING
     tags: list[str] = MISSING
     wait_seconds: float = number(0)
+    loggers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

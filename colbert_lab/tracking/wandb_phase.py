@@ -17,8 +17,9 @@ from colbert_lab.base.atomic import write_text
 from colbert_lab.base.layout import Table, shown
 from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE
-from colbert_lab.records.records import EXACT, RECORDS_FILE, Record
+from colbert_lab.records.records import RECORDS_FILE, Record
 from colbert_lab.records.run_files import PhaseFacts, read_curves
+from colbert_lab.tracking.tracker import NUMBERS, measure_key, numbers
 from colbert_lab.tracking.tracking import (
     STEP,
     Tracking,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import wandb
 
 log = logging.getLogger(__name__)
-NUMBERS = ("system", "phase", "split", "search", "measure", "value")
 
 
 class TrackedPhase:
@@ -136,12 +136,9 @@ class TrackedPhase:
         with guarded(f"the measures of {self.phase}"):
             import wandb
 
-            rows = [list(_numbers(record)) for record in records]
-            for who, _, split, search, measure, value in (
-                (row[1] if row[0] == "student" else row[0], *row[1:]) for row in rows
-            ):
-                middle = split if search == EXACT else f"{split}/{search}"
-                self.run.summary[shown_name(f"{who}/{middle}/{measure}")] = value
+            rows = [list(numbers(record)) for record in records]
+            for record in records:
+                self.run.summary[shown_name(measure_key(record))] = record.value
             content = {
                 shown_name(f"tables/{table.title}"): wandb.Table(
                     columns=list(table.columns), data=[list(row) for row in table.rows]
@@ -221,10 +218,6 @@ def _supersede(newest: Path, wandb_id: str) -> None:
                 marker = file.with_name(f"{file.name}.synced")
                 if not marker.exists():
                     write_text(marker, f"not sent: {newest.name} holds all of it\n")
-
-
-def _numbers(record: Record) -> tuple[str, str, str, str, str, float]:
-    return record.system, record.phase, record.split, record.variant, record.measure, record.value
 
 
 def _student_artifact(folder: Path, run_id: str, phase: str, run: wandb.Run | None) -> wandb.Artifact | None:
