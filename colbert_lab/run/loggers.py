@@ -21,7 +21,7 @@ from colbert_lab.settings.typed import NAME, instance_of
 from colbert_lab.tracking.logged_phase import LoggedPhase, logger_guarded
 
 KEY = "tracking.loggers"
-PLACE = "colbert_lab.place"
+PLACE = "phase_place"
 """MLflow's tag of the phase's folder."""
 PACKAGES: Mapping[type[Logger], str] = {TensorBoardLogger: "tensorboard", MLFlowLogger: "mlflow"}
 """The package that a logger of Lightning needs; our extra of that name has it."""
