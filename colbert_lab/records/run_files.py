@@ -237,9 +237,8 @@ def write_splits(path: Path, splits: Mapping[str, Split], means: Mapping[str, Ma
         splits: name in the config to split.
         means: mean to {split: weight}, see :func:`colbert_lab.records.means.split_weights`.
     """
-    from colbert_lab.text.collections.collection import (
-        split_parts,
-    )  # numpy: who reads runs does not wait for it
+    # It imports numpy, for which reading runs does not wait.
+    from colbert_lab.text.collections.collection import split_parts
 
     described: dict[str, dict[str, Any]] = {
         key: {
