@@ -100,9 +100,8 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
         plain_q = [queries[e.query].to(dtype, copy=True).requires_grad_() for e in micro.examples]
         plain_d = [documents[text].to(dtype, copy=True).requires_grad_() for text in names]
         pairs = zip(plain_q, wanted, strict=True)
-        plain = torch.stack(
-            [torch.stack([plain_maxsim(q, plain_d[n], score=score) for n in row]) for q, row in pairs]
-        )
+        formula = partial(plain_maxsim, score=score)
+        plain = torch.stack([torch.stack([formula(q, plain_d[n]) for n in row]) for q, row in pairs])
         (plain * weights.to(dtype)).sum().backward()
         apart = relative(scores.detach(), plain.detach())
         yield Difference("maxsim", f"{of}: scores", apart, "float32.scores")
