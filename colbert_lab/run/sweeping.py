@@ -53,9 +53,7 @@ from colbert_lab.run.cells import (
     write_cell,
 )
 from colbert_lab.settings import check_name, command_of
-from colbert_lab.tuning.ending import show_search
 from colbert_lab.tuning.storage import check_installed
-from colbert_lab.tuning.trial import pruned_run
 
 log = logging.getLogger("colbert_lab")
 FOLDER = ".cells"
@@ -196,7 +194,7 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
             if cfg.evaluation.headline is not None:
                 last = cfg.schedule[-1] if cfg.schedule else "evaluate"
                 value = headline(known, cfg.evaluation.headline, last)
-        elif (stopped := pruned_run(_state.cell.journal, _state.cell.number)) is not None:
+        elif (stopped := _pruned(_state.cell)) is not None:
             status = PRUNED
             note_run(stopped)
     except InputError as problem:
@@ -222,6 +220,14 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
         ),
     )
     return value
+
+
+def _pruned(cell: Cell) -> Path | None:
+    if cell.journal is None:
+        return None
+    from colbert_lab.tuning.trial import pruned_run  # imports numpy, which --help would wait for
+
+    return pruned_run(cell.journal, cell.number)
 
 
 def finished_before(cfg: DictConfig) -> Path | None:
@@ -276,6 +282,8 @@ def end_sweep(again: str) -> int | None:
     write_text(where / TABLE, to_markdown([table]))
     print_tables([table])
     if journal is not None:
+        from colbert_lab.tuning.ending import show_search  # imports numpy, which --help would wait for
+
         show_search(Path(journal), where, again)
     left = [cell for cell in cells if not cell.done]
     if not left:

@@ -83,14 +83,12 @@ class Reporting:
         return OptunaTrial(study, self._frozen(study)._trial_id)
 
 
-def pruned_run(journal: str | None, number: int) -> Path | None:
-    """The run of a trial that was stopped before its end; None of any other, and outside a search.
+def pruned_run(journal: str, number: int) -> Path | None:
+    """The run of a trial that was stopped before its end; None of any other.
 
     Args:
         journal: the search's file.
         number: the trial's.
     """
-    if journal is None:
-        return None
     trial = trials_in(Path(journal)).trials[number]
     return Path(trial.run) if trial.state == PRUNED and trial.run is not None else None
