@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 
-def load(path: str | Path, *, device: str | None = None, precision: str = "auto") -> Model:
+def load(
+    path: str | Path, *, device: str | None = None, precision: str = "auto", dim: int | None = None
+) -> Model:
     """Load a saved student, see :func:`colbert_lab.api.load`."""
     from colbert_lab import api  # torch and transformers take seconds to import
 
-    return api.load(path, device=device, precision=precision)
+    return api.load(path, device=device, precision=precision, dim=dim)

@@ -18,6 +18,7 @@ from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PackedEmbeddings, Role
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import load_checkpoint
+from colbert_lab.model.matryoshka import check_dims, packed_prefix
 from colbert_lab.model.maxsim import found_scores
 from colbert_lab.model.student import Student
 from colbert_lab.model.unread import check_student_knows
@@ -60,14 +61,24 @@ class Model:
         student: model and tokenizer.
         precision: ``32-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
         token_budget: most padded tokens of a batch.
+        dim: first dimensions of an embedding to keep, scaled to unit length; None for all.
     """
 
-    def __init__(self, student: Student, precision: str = "32-true", token_budget: int = 4096) -> None:
+    def __init__(
+        self, student: Student, precision: str = "32-true", token_budget: int = 4096, dim: int | None = None
+    ) -> None:
         if isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1:
             raise InputError(f"token_budget={token_budget!r}: must be a whole number from 1")
+        self.dim = student.model.dim if dim is None else check_dims([dim], student.model.dim, "dim")[0]
         self.student = student
         self.precision = precision
         self.token_budget = token_budget
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides an embedding, with the dimensions that are kept of it."""
+        cut = "" if self.dim == self.student.model.dim else f".dim{self.dim}"
+        return student_fingerprint(self.student) + cut
 
     def encode(self, texts: Sequence[str], role: Role, *, progress: bool = False) -> list[Tensor]:
         """Embed texts.
@@ -144,9 +155,9 @@ class Model:
         student, storage, ids, shards = (facts["student"], facts["storage"], facts["ids"], facts["shards"])
         if not shards or not all(map(is_name, shards)) or not all(type(each) is str for each in ids):
             raise InputError(f"{folder / INDEX_FILE}: is damaged; make the index anew")
-        if student != student_fingerprint(self.student):
+        if student != self.fingerprint:
             raise InputError(
-                f"{folder}: this index was made by another student; load that one, or index anew"
+                f"{folder}: this index was made by another student or dim; load that one, or index anew"
             )
         index = Index(self, storage)
         index.ids = ids
@@ -164,14 +175,10 @@ class Model:
             raise InputError(f"role={role}: must be query or document")
         texts = given_texts(texts, "texts")
         check_student_knows(self.student.tokenizer, texts, "texts", f"{role} texts")
-        return encode(
-            self.student,
-            texts,
-            role,
-            token_budget=self.token_budget,
-            precision=self.precision,
-            progress=f"{role} texts" if progress else None,
-        )
+        title = f"{role} texts" if progress else None
+        budget, precision = self.token_budget, self.precision
+        found = encode(self.student, texts, role, token_budget=budget, precision=precision, progress=title)
+        return packed_prefix(found, self.dim)
 
 
 class Index:
@@ -247,7 +254,7 @@ class Index:
             for name, shard in zip(names, self.store.shards, strict=True):
                 write_shard(shard, self.store.codec, folder / name)
             facts = {
-                "student": student_fingerprint(self.model.student),
+                "student": self.model.fingerprint,
                 "storage": self.storage,
                 "shards": names,
                 "ids": self.ids,
@@ -256,7 +263,12 @@ class Index:
 
 
 def load(
-    path: str | Path, *, device: str | None = None, precision: str = "auto", trust_remote_code: bool = False
+    path: str | Path,
+    *,
+    device: str | None = None,
+    precision: str = "auto",
+    trust_remote_code: bool = False,
+    dim: int | None = None,
 ) -> Model:
     """Load a saved student.
 
@@ -267,9 +279,10 @@ def load(
         precision: ``auto`` (bf16-mixed where the device is faster in it), ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         trust_remote_code: run Python code that comes with a backbone, or that the folder names of its head; off unless
             asked for.
+        dim: first dimensions of an embedding to keep, see ``student.matryoshka``; None for all.
 
     Raises:
-        InputError: there is no student here, or no such device or precision.
+        InputError: there is no student here, or no such device, precision or dimensions.
     """
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -279,7 +292,7 @@ def load(
     picked = pick_precision(precision, "gpu" if where.type == "cuda" else "cpu")
     student = load_checkpoint(str(path), trust_remote_code=trust_remote_code, key="path")
     student.model.to(where).eval()
-    return Model(student, picked)
+    return Model(student, picked, dim=dim)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,6 @@ import torch
 
 from colbert_lab.api import Index, Model
 from colbert_lab.base.errors import InputError, some_ids
-from colbert_lab.search.corpus import student_fingerprint
 from colbert_lab.search.exact import rerank, tie_ranks
 
 log = logging.getLogger(__name__)
@@ -54,8 +53,8 @@ class MtebSearch:
             raise InputError("mteb cannot be imported: pip install 'colbert-lab[mteb]'") from error
         facts = {
             "name": self.name,
-            "revision": student_fingerprint(self.model.student),
-            "embed_dim": self.model.student.model.dim,
+            "revision": self.model.fingerprint,
+            "embed_dim": self.model.dim,
             "n_parameters": sum(p.numel() for p in self.model.student.model.parameters()),
         }
         return ModelMeta.create_empty(facts)

@@ -63,6 +63,26 @@ def test_reranking_and_searching_agree_with_a_plain_loop(model: Model) -> None:
     assert len(by_position) == 30
 
 
+def test_a_model_keeps_the_first_dimensions(model: Model, folder: Path, tmp_path: Path) -> None:
+    short = colbert_lab.load(folder, device="cpu", precision="32-true", dim=4)
+    (whole,), (cut,) = model.encode(["a fish"], "query"), short.encode(["a fish"], "query")
+    torch.testing.assert_close(cut, torch.nn.functional.normalize(whole[:, :4], dim=1))
+    (asked,), told = short.encode(QUERIES[:1], "query"), short.encode(list(TEXTS.values()), "document")
+    scores = {name: float((asked @ m.T).amax(dim=1).sum()) for name, m in zip(TEXTS, told, strict=True)}
+    index = short.index(TEXTS)
+    hit = index.search(QUERIES[0], k=1)[0][0]
+    assert hit.document_id == max(scores, key=scores.__getitem__)
+    assert hit.score == pytest.approx(max(scores.values()))
+    index.save(tmp_path / "index")
+    assert short.load_index(tmp_path / "index").search(QUERIES[0], k=1)[0] == [hit]
+    with pytest.raises(InputError, match="was made by another student or dim"):
+        model.load_index(tmp_path / "index")
+    assert colbert_lab.load(folder, device="cpu", dim=16).fingerprint == model.fingerprint
+    for dim, message in ((17, "the student has 16 dimensions"), (0, "at least 1")):
+        with pytest.raises(InputError, match=message):
+            colbert_lab.load(folder, device="cpu", dim=dim)
+
+
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8", "residual4"])
 def test_an_index_grows_is_saved_and_loaded(model: Model, folder: Path, tmp_path: Path, storage: str) -> None:
     names = list(TEXTS)

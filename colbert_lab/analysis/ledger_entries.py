@@ -65,7 +65,7 @@ class StudentValues:
         key = f"{record['split']}/{record['measure']}"
         by_phase = self._found.setdefault(key, {})
         way = record.get("mode", "exact"), record.get("storage", "float32"), record.get("pool_factor", 1)
-        if way == ("exact", "float32", 1) or phase not in by_phase:
+        if (way == ("exact", "float32", 1) and record.get("dim") is None) or phase not in by_phase:
             by_phase[phase] = float(value)
 
     def values(self) -> dict[str, Measured]:

@@ -96,20 +96,24 @@ class Variant:
         mode: search mode: exact, rerank, muvera, muvera_rerank, plaid, or a name in ``evaluation.own_modes``.
         storage: how the token embeddings that it scores are kept; None where the mode keeps none.
         pool_factor: document tokens a pooled token stands for; 1 for no pooling.
+        dim: number of first dimensions that are searched; None for all.
     """
 
     mode: str = "exact"
     storage: str | None = "float32"
     pool_factor: int = 1
+    dim: int | None = None
 
     @property
     def label(self) -> str:
-        """Short and readable: ``exact``, ``exact.int8``, ``muvera.pool2``."""
+        """Short and readable: ``exact``, ``exact.int8``, ``muvera.pool2``, ``exact.dim32``."""
         parts = [self.mode]
         if self.storage not in (None, "float32"):
             parts.append(str(self.storage))
         if self.pool_factor > 1:
             parts.append(f"pool{self.pool_factor}")
+        if self.dim is not None:
+            parts.append(f"dim{self.dim}")
         return ".".join(parts)
 
 

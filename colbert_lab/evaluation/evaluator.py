@@ -167,9 +167,9 @@ class Evaluator:
 
     def _shared(self, splits: Mapping[str, tuple[Student, Sequence[Variant]]]) -> SharedCorpus:
         first = next(iter(splits))
-        # Pooling and MUVERA start from float32, whatever else is asked for.
+        # Pooling, prefixes and MUVERA start from float32, whatever else is asked for.
         only_half = all(
-            (v.storage, v.pool_factor) == ("float16", 1) and v.mode in ("exact", "rerank")
+            (v.storage, v.pool_factor, v.dim) == ("float16", 1, None) and v.mode in ("exact", "rerank")
             for _, variants in splits.values()
             for v in variants
         )

@@ -33,20 +33,29 @@ USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": 
 """Settings of search, and the modes that read them."""
 
 
-def search_settings(settings: EvaluationSettings, dim: int, overrides: Sequence[str] = ()) -> SearchSettings:
+def search_settings(
+    settings: EvaluationSettings, dim: int, overrides: Sequence[str] = (), trained: Sequence[int] = ()
+) -> SearchSettings:
     """The settings of search.
 
     Args:
         settings: the ``evaluation`` part of the config.
         dim: dimensions of the student's embeddings.
         overrides: what the user gave on the command line, to find settings without effect.
+        trained: the numbers of first dimensions that the student is trained at, to warn of others.
 
     Raises:
         InputError: a value is not possible, or has no effect.
     """
     modes, own = _several(settings.mode), own_modes(settings)
     stored = [*STORED, *(name for name, mode in own.items() if mode.stored)]
-    variants = variants_of(modes, _several(settings.storage), _several(settings.pool_factor), stored)
+    dims = _dims(settings.dim, dim)
+    if strange := [each for each in dims if each is not None and trained and each not in trained]:
+        log.warning(
+            "evaluation.dim=%s: the student is trained at %s dimensions (student.matryoshka), not at its first %d",
+            strange[0], ", ".join(map(str, trained)), strange[0],
+        )  # fmt: skip
+    variants = variants_of(modes, _several(settings.storage), _several(settings.pool_factor), stored, dims)
     check_used(own, modes, "evaluation.own_modes", "evaluation.mode=NAME", overrides)
     for key, users in USERS.items():
         idle = [
@@ -68,10 +77,12 @@ def search_settings(settings: EvaluationSettings, dim: int, overrides: Sequence[
     ):
         raise InputError("evaluation.pool_protected: has no effect without evaluation.pool_factor")
     muvera = Muvera(**asdict(settings.muvera))
-    if set(USERS["muvera"]) & set(modes):
-        muvera.encoding(dim)  # raises where a setting is not possible
+    for each in (dim if cut is None else cut for cut in dims):
+        if set(USERS["muvera"]) & set(modes):
+            muvera.encoding(each)  # raises where a setting is not possible
+        if "plaid" in modes:
+            check_kept(settings.plaid.bits, each)
     if "plaid" in modes:
-        check_kept(settings.plaid.bits, dim)
         check_plaid()
     return SearchSettings(
         variants,
@@ -82,6 +93,14 @@ def search_settings(settings: EvaluationSettings, dim: int, overrides: Sequence[
         plaid=Plaid(**asdict(settings.plaid)),
         own=own,
     )
+
+
+def _dims(asked: Any, dim: int) -> list[int | None]:
+    """The numbers of first dimensions that are searched; all are None, in whatever way that is asked for."""
+    named = _several(asked)
+    if any(each is not None and each > dim for each in named):
+        raise InputError(f"evaluation.dim={asked}: the student has {dim} dimensions; name no more")
+    return [None if each in (None, dim) else each for each in named]
 
 
 def own_modes(settings: EvaluationSettings) -> dict[str, SearchMode]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -212,7 +212,7 @@ def measure_search(
             if variant.mode in ("rerank", "plaid") or lists is not None:
                 fixed = searching
             elif variant.mode == "muvera_rerank":
-                nearest = searched(Variant("muvera", None, variant.pool_factor))[1]
+                nearest = searched(replace(variant, mode="muvera", storage=None))[1]
                 fixed = max(0.0, searching - nearest)
             scan = (searching - fixed) / tokens / query_tokens
             rates[variant] = SearchRate(building / tokens, scan, fixed / query_tokens, size / tokens)

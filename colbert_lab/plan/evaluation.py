@@ -152,7 +152,7 @@ class EvaluationCosts:
                     took = rate.seconds(scoring / variant.pool_factor, queries.tokens)
                     if variant in built:
                         took -= rate.index * scoring / variant.pool_factor
-                    elif variant.storage != "float32":
+                    elif variant.storage != "float32" or variant.dim is not None:
                         held += rate.bytes * scoring
                     built.add(variant)
                     seconds[f"{key}/{variant.label}"] = carried + took + self.measures(key, evaluator)

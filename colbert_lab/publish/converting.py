@@ -150,6 +150,11 @@ def notes(student: Student, target: str) -> list[str]:
         found.append(
             f"the backbone ({kind}) is no class of transformers: other libraries need code of its own to read it"
         )
+    if target != "colbert_lab" and student.model.matryoshka is not None:
+        dims = ", ".join(map(str, student.model.matryoshka))
+        found.append(
+            f"the layout cannot say that prefixes of {dims} dimensions are trained (student.matryoshka)"
+        )
     if target == "colbert_az":
         found.append(
             "the layout holds no rules: read texts as the model card's code does, [Q] and [D] before them"

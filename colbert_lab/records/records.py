@@ -54,6 +54,7 @@ class Record:
         mode: search mode (exact, rerank, muvera, muvera_rerank, plaid, or a name in ``evaluation.own_modes``).
         storage: how token embeddings were kept (float32, float16, int8, residual4); None where the mode keeps none.
         pool_factor: document tokens that a pooled token stands for; 1 without pooling.
+        dim: first dimensions that were searched; None for all.
         measure: name such as ``ndcg@10``.
         value: mean over the judged queries; nan is stored as null.
         n_queries: number of judged queries.
@@ -89,6 +90,7 @@ class Record:
     mode: str = "exact"
     storage: str | None = "float32"
     pool_factor: int = 1
+    dim: int | None = None
     measure: str
     value: float
     n_queries: int = 0
@@ -107,7 +109,7 @@ class Record:
     @property
     def variant(self) -> str:
         """The search in short: ``exact``, ``exact.int8``, ``muvera.pool2``."""
-        return Variant(self.mode, self.storage, self.pool_factor).label
+        return Variant(self.mode, self.storage, self.pool_factor, self.dim).label
 
     def to_dict(self) -> dict[str, Any]:
         """The fields in their order, then the extra ones; what goes into the JSON line."""
@@ -129,10 +131,8 @@ class Record:
         """
         if not checked:
             _check(data)
-        known = {name: data[name] for name in FIELDS if name in data}
-        value = known["value"]
-        known["value"] = math.nan if value is None else float(value)
-        known.setdefault("schema", 0)
+        known = {"schema": 0} | {name: data[name] for name in FIELDS if name in data}
+        known["value"] = math.nan if known["value"] is None else float(known["value"])
         return cls(**known, extra={key: value for key, value in data.items() if key not in FIELDS})
 
 

@@ -95,7 +95,7 @@ def load_inputs(command: Command) -> Inputs:
     )
     check_measures(evaluation, splits)
     check_dev(settings, measured_splits(evaluation, splits))
-    search = search_settings(evaluation, student.model.dim, overrides)
+    search = search_settings(evaluation, student.model.dim, overrides, student.model.dims)
     check_splits(search, splits, evaluation.depth)
     first_stage = first_stage_of(evaluation, splits) if search.first_stage is not None else None
     check_splits_read(student, splits)

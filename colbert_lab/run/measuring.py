@@ -229,6 +229,7 @@ class Measuring:
                 mode=variant.mode,
                 storage=variant.storage,
                 pool_factor=variant.pool_factor,
+                dim=variant.dim,
                 measure=measure,
                 value=result.per_query.mean(measure),
                 n_queries=len(result.per_query.query_ids),

@@ -204,6 +204,8 @@ class SearchSettings:
             told["storage"] = variant.storage
         if variant.pool_factor > 1:
             told |= {"pool_factor": variant.pool_factor, "pool_protected": self.protected}
+        if variant.dim is not None:
+            told["dim"] = variant.dim
         if variant.mode == "rerank":
             told |= {"rerank_depth": self.rerank_depth, "first_stage": self.first_stage}
         if variant.mode in ("muvera", "muvera_rerank"):
@@ -224,6 +226,7 @@ def variants_of(
     storages: Sequence[str],
     pool_factors: Sequence[int],
     stored: Collection[str] = STORED,
+    dims: Sequence[int | None] = (None,),
 ) -> tuple[Variant, ...]:
     """All combinations that make sense: modes without token embeddings of their own have no storage.
 
@@ -232,11 +235,13 @@ def variants_of(
         storages: of token embeddings.
         pool_factors: document tokens that one pooled token stands for.
         stored: modes that score stored token embeddings.
+        dims: numbers of first dimensions; None for all.
 
     Raises:
         InputError: a repeated value, or one that no mode uses.
     """
-    for key, given in (("mode", modes), ("storage", storages), ("pool_factor", pool_factors)):
+    asked = {"mode": modes, "storage": storages, "pool_factor": pool_factors, "dim": dims}
+    for key, given in asked.items():
         if not given or len(set(given)) < len(given):
             raise InputError(f"evaluation.{key}: name one or several different values, not {list(given)}")
     if list(storages) != ["float32"] and not set(modes) & set(stored):
@@ -244,11 +249,18 @@ def variants_of(
             f"evaluation.storage={storages[0]}: has no effect, {modes[0]} keeps no token embeddings"
         )
     found = [
-        Variant(mode, storage, factor)
+        Variant(mode, storage, factor, dim)
+        for dim in dims
         for factor in pool_factors
         for storage in storages
         for mode in modes
         if mode in stored
     ]
-    found += [Variant(mode, None, factor) for factor in pool_factors for mode in modes if mode not in stored]
-    return tuple(sorted(found, key=lambda v: (v.pool_factor, modes.index(v.mode))))
+    found += [
+        Variant(mode, None, factor, dim)
+        for dim in dims
+        for factor in pool_factors
+        for mode in modes
+        if mode not in stored
+    ]
+    return tuple(sorted(found, key=lambda v: (dims.index(v.dim), v.pool_factor, modes.index(v.mode))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from colbert_lab.base.types import PackedEmbeddings, Variant
+from colbert_lab.model.matryoshka import packed_prefix
 from colbert_lab.search.corpus import in_row_order
 from colbert_lab.search.exact import rerank, search
 from colbert_lab.search.inner_product import InnerProductIndex
@@ -86,7 +88,7 @@ class Indexes:
         progress: str | None,
         memory: float = math.inf,
     ) -> None:
-        self.room = memory - base.nbytes
+        self.room = [memory - base.nbytes]  # one number, which the indexes of prefixes share
         self.base = base
         self.settings = settings
         self.ties_C = ties_C
@@ -116,6 +118,12 @@ class Indexes:
             excluded: rows that ``muvera_rerank`` leaves out before it takes the documents to score, a query.
         """
         begun = time.perf_counter()
+        if variant.dim is not None:
+            cut, whole = self.cut(variant.dim), replace(variant, dim=None)
+            ready = time.perf_counter()
+            shorter = packed_prefix(queries, variant.dim)
+            found = cut.search(whole, shorter, k, first_stage, lists, excluded)
+            return found._replace(variant=variant, seconds_index=found.seconds_index + ready - begun)
         index_bytes = self._prepare(variant)
         indexed = time.perf_counter()
         scores, rows = self._find(variant, queries, min(k, len(self.base)), first_stage, lists, excluded)
@@ -193,6 +201,20 @@ class Indexes:
         )
 
     @once
+    def cut(self, dim: int) -> Indexes:
+        """The indexes of the first dimensions, which share the memory that is left."""
+        change = partial(packed_prefix, dim=dim)
+        store = self._copy(f"cut{dim}", self.base, self.base.codec, dim / self.dim, change)
+        folder = self.folder / f"dim{dim}"
+        folder.mkdir()
+        title = self._title(f"{dim} dimensions")
+        made = Indexes(
+            store, self.settings, self.ties_C, dim=dim, folder=folder, device=self.device, progress=title
+        )
+        made.room = self.room
+        return made
+
+    @once
     def pooled(self, factor: int) -> TokenStore:
         """The token embeddings, pooled."""
         if factor == 1:
@@ -207,9 +229,9 @@ class Indexes:
 
     def _copy(self, name: str, store: TokenStore, codec: Codec, share: float, *change: Any) -> TokenStore:
         """A copy of the embeddings, of about that share of the bytes: in files when they or the copy need it."""
-        in_files = self.base.in_files or share * store.nbytes > self.room
+        in_files = self.base.in_files or share * store.nbytes > self.room[0]
         made = convert(store, codec, self.folder / name if in_files else None, *change)
-        self.room -= 0 if in_files else made.nbytes
+        self.room[0] -= 0 if in_files else made.nbytes
         return made
 
     @once

@@ -290,6 +290,7 @@ class EvaluationSettings:
     storage: Any = having(MEASURED, one_of(*STORAGES, several=True))
     pool_factor: Any = having(MEASURED, whole(1, several=True))
     pool_protected: int = having(MEASURED, whole(0))
+    dim: Any = having(MEASURED | Role.IF_ANY, whole(1, MOST_DIMENSIONS, several=True, default=None))
     rerank: RerankSettings = having(MEASURED, field(default_factory=RerankSettings))
     muvera: MuveraSettings = having(MEASURED, field(default_factory=MuveraSettings))
     plaid: PlaidSettings = having(MEASURED, field(default_factory=PlaidSettings))

@@ -23,10 +23,11 @@ from colbert_lab.model.encode import encode_by_length
 from colbert_lab.model.student import Student
 from colbert_lab.search import corpus, modes
 from colbert_lab.search.corpus import CorpusEncoding, Keeping
-from colbert_lab.search.mode import Muvera, SearchSettings, variants_of
+from colbert_lab.search.mode import STORED, Muvera, SearchSettings, variants_of
 from colbert_lab.search.store import TokenStore, convert
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from tests.conftest import sentences
+from tests.model.test_matryoshka import cut_head
 from tests.toy import new_student
 
 MEASURES = ["ndcg@10", "mrr@10", "recall@5", "map@10"]
@@ -227,6 +228,35 @@ def several(student: Student) -> dict[tuple[str, str], Result]:
         (result.key, result.variant.label): result
         for result in evaluator.evaluate_student(student, "test", progress=False)
     }
+
+
+@pytest.mark.parametrize("memory", [2**30, 4000])
+def test_a_prefix_is_searched_as_the_student_with_a_cut_head(student: Student, memory: int) -> None:
+    """From one encoding, in memory and from files."""
+    splits = {"dev": make_split("dev", 6)}
+
+    def results(student: Student, dims: list[int | None]) -> dict[str, Result]:
+        ways = variants_of(["exact", "muvera", "muvera_rerank"], ["float32"], [1, 2], STORED, dims)
+        muvera = Muvera(repetitions=3, bits=2, inner_dim=4, rerank=9)
+        keeping = Keeping(memory, FOLDER, keep=False)
+        evaluator = make_evaluator(splits, search=SearchSettings(ways, muvera=muvera), keeping=keeping)
+        assert len(evaluator.corpora(student)) == 1
+        found = evaluator.evaluate_student(student, "test", progress=False)
+        return {result.variant.label: result for result in found}
+
+    several, cut, whole = (
+        results(student, [None, 6, 9]), results(cut_head(student, 6), [None]), results(student, [None]),
+    )  # fmt: skip
+    assert len(several) == 3 * len(cut) == 18
+    for label, theirs in cut.items():
+        ours = several[f"{label}.dim6"]
+        assert ours.ranking.document_ids == theirs.ranking.document_ids
+        np.testing.assert_allclose(ours.ranking.scores, theirs.ranking.scores, atol=1e-5)
+        assert ours.index_bytes == theirs.index_bytes
+        assert ours.protocol == {**theirs.protocol, "dim": 6}
+        assert several[label].ranking == whole[label].ranking
+        assert several[label].protocol == whole[label].protocol
+    assert several["exact.dim6"].ranking.document_ids != several["exact"].ranking.document_ids
 
 
 def test_all_ways_to_search_are_there_for_every_split(several: dict[tuple[str, str], Result]) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from colbert_lab.model.formats.own import load_student
 from colbert_lab.records.records import read_records
 from tests.command import command, the_run
-from tests.toy import student_overrides, write_toy
+from tests.toy import student_overrides, toy_overrides, write_toy
 
 MODES = "evaluation.mode=[exact,rerank,muvera,muvera_rerank]"
 
@@ -85,6 +86,9 @@ def test_a_run_file_is_reranked(tiny_bert: Path, toy: Path, tmp_path: Path) -> N
         (["evaluation.mode=[exact,exact]"], "evaluation.mode: name one or several different values"),
         (["evaluation.storage=int4"], "evaluation.storage=int4: must be one of float32"),
         (["evaluation.mode=muvera", "evaluation.storage=int8"], "evaluation.storage=int8: has no effect"),
+        (["evaluation.dim=[4,17]"], "evaluation.dim=[4, 17]: the student has 16 dimensions"),
+        (["evaluation.dim=[4,4]"], "evaluation.dim: name one or several different values"),
+        (["evaluation.dim=0"], "evaluation.dim=0: must be at least 1"),
         (["evaluation.pool_factor=0"], "evaluation.pool_factor=0: must be at least 1"),
         (
             ["evaluation.pool_factor=two"],
@@ -145,3 +149,27 @@ def test_few_dimensions_need_no_setting_of_a_mode_that_is_not_used(
 ) -> None:
     outcome = command(*evaluate(tiny_bert, toy, tmp_path, "student.dim=8"))
     assert outcome.status == 0, outcome.err
+
+
+def test_a_matryoshka_student_is_trained_and_measured_at_its_dimensions(
+    tiny_bert: Path, toy: Path, tmp_path: Path
+) -> None:
+    given = [
+        *toy_overrides(tiny_bert, toy, tmp_path),
+        "phases.distill.steps=2",
+        "phases.distill.evaluate_every=null",
+    ]
+    dims = ["student.matryoshka=[4,8]", "evaluation.dim=[16,8,6]", "evaluation.measures=[ndcg@10]"]
+    outcome = command(*given, *dims)
+    assert outcome.status == 0, outcome.err
+    assert "no loss sees the student's 16 dimensions as a whole" in outcome.err
+    assert "evaluation.dim=6: the student is trained at 4, 8 dimensions" in outcome.err
+    run = the_run(tmp_path, "toy")
+    found = [r for r in read_records(run / "results.jsonl") if (r.phase, r.split) == ("distill", "test")]
+    assert [(r.variant, r.dim) for r in found] == [("exact", None), ("exact.dim8", 8), ("exact.dim6", 6)]
+    assert len({r.protocol_hash for r in found}) == 3
+    sizes = [r.index_bytes or 0 for r in found]
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert "| exact.dim8 |" in (run / "table.md").read_text()
+    assert "train/loss_dim4" in (run / "distill" / "metrics.csv").read_text()
+    assert load_student(run / "distill" / "student").model.matryoshka == (4, 8)

@@ -41,7 +41,7 @@ RECORD = Record(
 def test_fields_are_the_documented_ones_in_their_order(tmp_path: Path) -> None:
     expected = (
         "schema run_id name config_hash phase_hash student_hash factors seed step system system_name phase dataset "
-        "split split_fingerprint protocol_hash mode storage pool_factor measure value n_queries commit dirty "
+        "split split_fingerprint protocol_hash mode storage pool_factor dim measure value n_queries commit dirty "
         "seconds_train seconds_eval seconds_index seconds_search index_bytes n_documents hardware time"
     )
     assert tuple(expected.split()) == FIELDS

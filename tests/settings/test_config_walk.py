@@ -132,6 +132,7 @@ NULL = [
     "trainer.threads",
     "data.sources.triples.rows",
     "score.teacher.label",
+    "evaluation.dim",
     "evaluation.muvera.final_dim",
     "evaluation.splits.test.protocol.query_length",
     "evaluation.splits.test.protocol.document_length",
@@ -185,7 +186,7 @@ MAY_BE = {
     },
     "NaN": set(),
     "word": set(),
-    "list": {"evaluation.pool_factor", "trainer.devices"},
+    "list": {"evaluation.dim", "evaluation.pool_factor", "trainer.devices"},
 }  # fmt: skip
 ENDS = {
     "0": (".weight", ".warmup", ".k1", ".b", OPTIMIZER + "lr", OPTIMIZER + "weight_decay",
