@@ -18,6 +18,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json_or
 from colbert_lab.text.collections.beir import is_beir
 from colbert_lab.text.collections.hub_splits import Layout, fill
+from colbert_lab.text.collections.ir_datasets_splits import ir_dataset_id
 from colbert_lab.text.collections.split_request import SplitRequest
 from colbert_lab.text.contents import DATA, MODELS, code_id, data_id, model_id
 from colbert_lab.text.file_hashes import collection_files, files_id
@@ -35,6 +36,7 @@ COLLECTIONS = {
 }
 """Sources that read a collection's documents and queries, and the setting that names the file of ids beside them."""
 BEIR = "colbert_lab.sources.triple_sources.TripleFiles"
+IR_DATASETS = "colbert_lab.sources.ir_datasets_rows.IrDatasetRows"
 INSTALLED_DOCS = "installed_docs"
 TARGET = "_target_"
 OWN = ("objective", "optimizer")
@@ -162,6 +164,8 @@ def _node(key: str, node: Any) -> Iterator[tuple[str, str | None]]:
 
 def _source(target: str, name: str, node: Mapping[str, Any]) -> str | None:
     """What a source of training data reads."""
+    if target == IR_DATASETS:
+        return ir_dataset_id(node[name], node.get("use") == "docpairs", node.get("rows"))
     folder, revision = Path(node[name]), node.get("revision")
     ids = node.get(COLLECTIONS.get(target, ""))
     if isinstance(ids, str):
@@ -176,6 +180,8 @@ def _split(name: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str | Non
     key, path = f"evaluation.splits.{name}", fill(entry.get("path"), {"key": name})
     if entry.get("type") == INSTALLED_DOCS:
         yield key, _installed()
+    elif path and entry.get("type") == "ir_datasets":
+        yield f"{key}.path", ir_dataset_id(path)
     elif path:
         tables = [table for table in (entry.get("layout") or {}).values() if isinstance(table, Mapping)]
         layout = Layout() if tables else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.base.types import Corpus
+from colbert_lab.sources.ir_datasets_rows import IrDatasetRows
 from colbert_lab.sources.list_candidates import Candidates
 from colbert_lab.sources.negatives import never_candidates
 from colbert_lab.sources.sources import InstalledDocsLists, ScoredListFiles, Source, judged_split
@@ -73,6 +74,8 @@ def has_lists(source: Source) -> bool:
     """
     if isinstance(source, TripleFiles | InstalledDocsTriples):
         return bool(source.negatives)
+    if isinstance(source, IrDatasetRows):
+        return source.use == "docpairs" or bool(source.negatives)
     return not isinstance(source, InstalledDocsLists)
 
 

@@ -1,5 +1,5 @@
-"""Collections with queries and judgments: BEIR's layout, MS MARCO's, the hub's; and the splits made of them.
+"""Collections with queries and judgments: BEIR's layout, MS MARCO's, the hub's, ``ir_datasets``'; and their splits.
 
-Comes in: a folder or a hub id. Goes out: a :class:`colbert_lab.base.types.Split` or a corpus.
+Comes in: a folder, a hub id or an id of ``ir_datasets``. Goes out: a :class:`colbert_lab.base.types.Split` or a corpus.
 May import: what ``text`` may.
 """

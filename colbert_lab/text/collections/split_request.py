@@ -19,12 +19,13 @@ from colbert_lab.text.collections.beir import (
     judgments_file,
 )
 from colbert_lab.text.collections.hub_splits import Layout, fill, hub_split_names
+from colbert_lab.text.collections.ir_datasets_splits import documents_id
 from colbert_lab.text.collections.text_files import read_qrels
 from colbert_lab.text.installed_docs_build import SPLITS
 from colbert_lab.text.lines import plain_or_gzipped
 
 log = logging.getLogger(__name__)
-TYPES = ("installed_docs", "beir", "hub", "candidates")
+TYPES = ("installed_docs", "beir", "hub", "candidates", "ir_datasets")
 ROLES = ("test", "dev")
 TRAIN = "train"
 
@@ -35,10 +36,11 @@ class SplitRequest:
 
     Attributes:
         type: ``installed_docs``; ``beir`` (a folder in BEIR layout, otherwise like ``hub``); ``hub`` (a data set of
-            the Hugging Face hub or a local copy of it, with a ``layout``); ``candidates`` (held-out candidate lists).
+            the Hugging Face hub or a local copy of it, with a ``layout``); ``candidates`` (held-out candidate lists);
+            ``ir_datasets`` (a data set of the package of that name).
         split: name of the split in its source; ``auto`` is the dev split, else 10% of the training queries, else
             nothing.
-        path: folder, hub id or file.
+        path: folder, hub id, file, or id of ``ir_datasets``, which names the split too (``split`` is then ``auto``).
         queries: cut to this many queries; None keeps all.
         layout: where a data set of the hub keeps its parts.
         name: what tables call the data set; None takes the end of the path.
@@ -125,6 +127,8 @@ def resolve(key: str, request: SplitRequest) -> str | None:
                 f"{entry}.split={request.split}: installed_docs has {', '.join(reversed(SPLITS))}"
             )
         return request.split
+    if request.type == "ir_datasets":
+        return _in_ir_datasets(entry, request)
     if not request.path:
         raise InputError(f"{entry}.path: no folder given; set evaluation.path=DIR")
     if request.type == "candidates":
@@ -149,6 +153,20 @@ def resolve(key: str, request: SplitRequest) -> str | None:
     with naming([key]):
         there = hub_split_names(request.layout)
     return _automatic(entry, request.path, there, TRAIN in there)
+
+
+def _in_ir_datasets(entry: str, request: SplitRequest) -> str | None:
+    """The id of a data set, which names its split; None where a dev split has none."""
+    if request.split != "auto":
+        raise InputError(f"{entry}.split={request.split}: the id in path names the split; set auto")
+    if request.path is None and request.role == "dev":
+        log.info("%s.path: no data set, so nothing is selected on it", entry)
+        return None
+    if not request.path:
+        raise InputError(f"{entry}.path: no data set; set evaluation.path=ID, such as beir/scifact/test")
+    with naming([entry.removeprefix("evaluation.splits.")]):
+        documents_id(request.path)
+    return request.path
 
 
 def _in_folder(entry: str, request: SplitRequest, path: str) -> str | None:

@@ -13,6 +13,7 @@ from colbert_lab.text.collections.beir import HELD_OUT, load_beir_splits
 from colbert_lab.text.collections.collection import build_corpus, build_split, check_exclusions, own_documents
 from colbert_lab.text.collections.cut import cut_together
 from colbert_lab.text.collections.hub_splits import Table, load_hub_splits, read_columns
+from colbert_lab.text.collections.ir_datasets_splits import documents_id, load_ir_datasets
 from colbert_lab.text.collections.split_request import SplitRequest, filled, naming, resolve
 from colbert_lab.text.fingerprint import fingerprint, normalised
 from colbert_lab.text.installed_docs import installed_docs_splits, load_installed_docs
@@ -136,6 +137,8 @@ def load_splits(
     for key in names:
         one = asked[key]
         source = "installed_docs" if one.type == "installed_docs" else f"{one.path} {one.type} {one.layout}"
+        if one.type == "ir_datasets":
+            source = f"{documents_id(names[key])} {one.type}"
         sources.setdefault(source, []).append(key)
     loaded: dict[str, list[tuple[str, Split]]] = {}
     for keys in sources.values():
@@ -185,6 +188,8 @@ def _whole(
     """All splits that are wanted of one collection."""
     if request.type == "installed_docs":
         return installed_docs_splits(load_installed_docs(cache_dir), wanted)
+    if request.type == "ir_datasets":
+        return load_ir_datasets(wanted, tolerate_unknown_documents=tolerate_unknown_documents)
     assert request.path is not None
     if request.is_folder:
         return load_beir_splits(request.path, wanted, tolerate_unknown_documents=tolerate_unknown_documents)
