@@ -174,8 +174,7 @@ class TrainerSettings:
 MODES = ("exact", "rerank", "muvera", "muvera_rerank", "plaid")
 STORAGES = ("float32", "float16", "int8", "residual1", "residual2", "residual4")
 LEAST_MEMORY = 0.25
-"""GiB. With less, the buffers of a shard are so small (32 MiB) that glibc's malloc takes them from its heap, which
-keeps most of what is freed there: memory then grows with the corpus (1 GB for 24,000 documents was measured)."""
+"""GiB. With less, shards' buffers come from glibc's heap, which keeps them: 1 GB for 24,000 documents was measured."""
 
 
 @dataclass(frozen=True)
