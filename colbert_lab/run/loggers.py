@@ -7,6 +7,7 @@ import importlib.util
 import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -17,6 +18,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table, to_markdown
+from colbert_lab.base.locks import one_maker
 from colbert_lab.settings.typed import NAME, instance_of
 from colbert_lab.tracking.logged_phase import LoggedPhase, logger_guarded
 
@@ -95,20 +97,21 @@ class MLflow(MLFlowLogger):
         file = tracking_uri.removeprefix("sqlite:///")
         local = file != tracking_uri
         place = hashlib.sha256(folder.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        if local:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(
-            experiment_name=experiment_name,
-            run_name=run_name,
-            tracking_uri=tracking_uri,
-            tags={**(tags or {}), PLACE: place},
-            artifact_location=(Path(file).parent.absolute() / "mlflow").as_uri() if local else None,
-        )
-        client = self._mlflow_client
-        known = client.get_experiment_by_name(experiment_name)
-        if known is not None:
-            for run in client.search_runs([known.experiment_id], f"tags.`{PLACE}` = '{place}'"):
-                client.delete_run(run.info.run_id)
+        # MLflow makes its database and an experiment without asking whether another process is just doing so.
+        with one_maker(Path(file)) if local else nullcontext():
+            super().__init__(
+                experiment_name=experiment_name,
+                run_name=run_name,
+                tracking_uri=tracking_uri,
+                tags={**(tags or {}), PLACE: place},
+                artifact_location=(Path(file).parent.absolute() / "mlflow").as_uri() if local else None,
+            )
+            client = self._mlflow_client
+            known = client.get_experiment_by_name(experiment_name)
+            if known is not None:
+                for run in client.search_runs([known.experiment_id], f"tags.`{PLACE}` = '{place}'"):
+                    client.delete_run(run.info.run_id)
+            _ = self.experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
