@@ -35,10 +35,8 @@ class CSV(CSVLogger):
     The phase's file is written anew each time that the phase is opened, from what is on disk.
     """
 
-    def __init__(
-        self, save_dir: str, name: str, version: str = "", flush_logs_every_n_steps: int = 1
-    ) -> None:
-        super().__init__(save_dir, name, version, flush_logs_every_n_steps=flush_logs_every_n_steps)
+    def __init__(self, save_dir: str, name: str, version: str = "") -> None:
+        super().__init__(save_dir, name, version, flush_logs_every_n_steps=1)
         _remove(Path(self.log_dir), "metrics.csv", "hparams.yaml")
 
 
