@@ -90,6 +90,8 @@ def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: 
                     f"phases.{phase}.data{place}.documents=60",
                     f"phases.{phase}.data{place}.queries=16",
                 ]
+    if cfg.student.architecture is None:
+        small += ["student.layers=1"]
     outcome = command(
         f"+experiment={experiment}",
         *small,

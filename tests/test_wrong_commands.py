@@ -18,7 +18,7 @@ EVALUATE = "task=evaluate evaluation=beir evaluation.path=TOY"
 KD = "+experiment=colbert_zero_kd"
 CASES = {
     "task=trian": "task=trian: must be one of train, evaluate, compare",
-    "+experiment=colbert_zero_kdd": "experiment/colbert_zero_kdd: no such config; there are colbert_az",
+    "+experiment=colbert_zero_kdd": "experiment/colbert_zero_kdd: no such config; there are best_on_dev, colbert_az",
     f"{KD} student=minilmm": "student/minilmm: no such config; there are bert, minilm",
     f"{KD} data=beirr": "data/beirr: no such config; there are beir",
     f"{KD} evaluation=beirr": "evaluation/beirr: no such config; there are az_mirage",

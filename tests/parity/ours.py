@@ -26,9 +26,12 @@ CHUNKS = 3  # of documents, sorted by length as in training
 class Table(nn.Module):
     """A student that looks token vectors up."""
 
+    matryoshka: tuple[int, ...] | None = None
+
     def __init__(self, vectors_TD: Tensor) -> None:
         super().__init__()
         self.vectors_TD = nn.Parameter(vectors_TD.clone())
+        self.dims = (vectors_TD.shape[1],)
 
     def forward(self, tokens: Tokens) -> Embeddings:
         return Embeddings(F.normalize(self.vectors_TD[tokens.input_ids_NL], dim=-1), tokens.score_mask_NL)
