@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 """What Optuna makes of lines that are not its own."""
 NAME = "search"
+OPTUNAS = "optuna.pruners."
 PRUNER = "pruner"
 """In the study's attributes: the settings of what stops trials, for their processes."""
 
@@ -62,6 +64,8 @@ def open_study(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if pruner is not None:
+        _pruner_of(pruner)  # refused before a file is made
     try:
         study = _read(journal, direction)
     except DAMAGE as error:
@@ -71,7 +75,10 @@ def open_study(
         ) from error
     if pruner is not None:
         study.set_user_attr(PRUNER, dict(pruner))
-    study.pruner = _made("pruner", study.user_attrs[PRUNER])
+    try:
+        study.pruner = _pruner_of(study.user_attrs[PRUNER])
+    except (InputError, LookupError, TypeError) as error:
+        raise InputError(f"{journal}: names no pruner that can be made ({error}); delete it") from error
     return study
 
 
@@ -105,16 +112,31 @@ def new_sampler(settings: Mapping[str, Any], seed: int) -> BaseSampler:
     Raises:
         InputError: it cannot be made.
     """
-    made: BaseSampler = _made("sampler", settings, seed=seed)
+    import optuna
+
+    made: BaseSampler = _made("sampler", settings, optuna.samplers.BaseSampler, seed=seed)
     return made
 
 
-def _made(what: str, settings: Mapping[str, Any], **more: Any) -> Any:
+def _pruner_of(settings: Mapping[str, Any]) -> Any:
+    """What stops trials; nothing outside Optuna is imported for it, as a search's file may be a stranger's."""
+    import optuna
+
+    if not str(settings[TARGET]).startswith(OPTUNAS):
+        raise InputError(f"hydra.sweeper.pruner._target_={settings[TARGET]}: is no pruner of Optuna")
+    return _made("pruner", settings, optuna.pruners.BasePruner)
+
+
+def _made(what: str, settings: Mapping[str, Any], kind: type, **more: Any) -> Any:
     import inspect
 
     import optuna
 
-    target = resolve_name(str(settings[TARGET]))
+    target: Any = None
+    with suppress(ImportError, AttributeError, ValueError):  # told below
+        target = resolve_name(str(settings[TARGET]))
+    if not (isinstance(target, type) and issubclass(target, kind)):  # another thing is not called
+        raise InputError(f"hydra.sweeper.{what}._target_={settings[TARGET]}: is no {what} of Optuna")
     own = {name: value for name, value in settings.items() if not name.startswith("_")}
     own |= {name: value for name, value in more.items() if name in inspect.signature(target).parameters}
     try:

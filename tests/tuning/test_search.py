@@ -87,6 +87,7 @@ def test_every_trial_has_a_seed_of_its_own() -> None:
     [
         (TPE | {"seed": 1}, "hydra.sweeper.sampler.seed: set hydra.sweeper.seed"),
         ({"_target_": "optuna.samplers.GridSampler"}, "hydra.sweeper.sampler: .*search_space"),
+        ({"_target_": "os.getcwd"}, r"hydra.sweeper.sampler._target_=os.getcwd: is no sampler of Optuna"),
     ],
 )
 def test_a_sampler_that_cannot_be_made_is_one_line(sampler: Any, message: str, tmp_path: Path) -> None:
@@ -113,3 +114,37 @@ def test_a_line_that_a_kill_left_half_written_is_taken_out(tmp_path: Path) -> No
     journal.write_text(journal.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     assert begun(journal).left()[:2] == [1, None]  # what the second one came to is lost, and it is taken up
     assert len(run_to(begun(journal))) == 7
+
+
+def test_a_pruner_of_elsewhere_is_refused_before_there_is_a_file(tmp_path: Path) -> None:
+    settings = SearchSettings(None, 2, 1, "maximize", 42, TPE, {"_target_": "tests.toy.Pruner"})
+    with pytest.raises(InputError, match=r"^hydra.sweeper.pruner._target_=tests.toy.Pruner: is no pruner"):
+        Search(tmp_path / "journal", SPACE, settings, "dev/ndcg@10")
+    assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize("target", ["hostile_pruner.Pruner", "optuna.pruners.os.system", "os.system"])
+def test_a_file_has_nothing_of_elsewhere_imported_or_called(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose command a search's file is, nobody knows."""
+    (tmp_path / "hostile_pruner.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    journal = tmp_path / "journal"
+    run_to(begun(journal), 1)
+    text = journal.read_text(encoding="utf-8")
+    hostile = text.replace(PRUNER["_target_"], target)
+    assert hostile != text
+    journal.write_text(hostile, encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{journal}: names no pruner that can be made"):
+        trials_in(journal)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_without_a_pruner_is_one_line(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    run_to(begun(journal), 1)
+    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if "MedianPruner" not in line), encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{journal}: names no pruner that can be made"):
+        trials_in(journal)
