@@ -14,7 +14,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.settings.checks import TARGET
 from colbert_lab.settings.search import SearchSettings
 from colbert_lab.tuning.space import Space, told
-from colbert_lab.tuning.storage import cut_half_line, new_sampler, open_study
+from colbert_lab.tuning.storage import cut_half_line, new_sampler, open_study, reading
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -117,19 +117,23 @@ def trials_in(journal: Path) -> Trials:
 
     Args:
         journal: the file.
+
+    Raises:
+        InputError: the file is damaged.
     """
     import optuna
 
     study = open_study(journal)
-    every = study.get_trials(deepcopy=False)
-    ranges = {key: each for trial in every for key, each in trial.distributions.items()}
-    return Trials(
-        objective=str(study.user_attrs[OBJECTIVE]),
-        maximize=study.direction is optuna.study.StudyDirection.MAXIMIZE,
-        logarithmic=frozenset(key for key, each in ranges.items() if getattr(each, "log", False)),
-        trials=[_trial(each) for each in every],
-        importance=_importance(study),
-    )
+    with reading(journal):
+        every = study.get_trials(deepcopy=False)
+        ranges = {key: each for trial in every for key, each in trial.distributions.items()}
+        return Trials(
+            objective=str(study.user_attrs[OBJECTIVE]),
+            maximize=study.direction is optuna.study.StudyDirection.MAXIMIZE,
+            logarithmic=frozenset(key for key, each in ranges.items() if getattr(each, "log", False)),
+            trials=[_trial(each) for each in every],
+            importance=_importance(study),
+        )
 
 
 def _trial(found: FrozenTrial) -> Trial:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,25 @@ def cut_half_line(journal: Path) -> None:
         file.truncate(content.rfind(b"\n") + 1)
 
 
+@contextmanager
+def reading(journal: Path) -> Iterator[None]:
+    """What cannot be read of a search's file is one error that says what to do.
+
+    Args:
+        journal: the file that the block reads.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise InputError(
+            f"{journal}: is damaged ({type(error).__name__}); delete it, and the same command begins the search anew, "
+            "with the finished runs that it comes to again"
+        ) from error
+
+
 def open_study(
     journal: Path, *, direction: str | None = None, pruner: Mapping[str, Any] | None = None
 ) -> Study:
@@ -66,13 +85,8 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if pruner is not None:
         _pruner_of(pruner)  # refused before a file is made
-    try:
+    with reading(journal):
         study = _read(journal, direction)
-    except DAMAGE as error:
-        raise InputError(
-            f"{journal}: is damaged ({type(error).__name__}); delete it, and the same command begins the search anew, "
-            "with the finished runs that it comes to again"
-        ) from error
     if pruner is not None:
         study.set_user_attr(PRUNER, dict(pruner))
     try:

@@ -148,3 +148,15 @@ def test_a_file_without_a_pruner_is_one_line(tmp_path: Path) -> None:
     journal.write_text("".join(line for line in lines if "MedianPruner" not in line), encoding="utf-8")
     with pytest.raises(InputError, match=f"^{journal}: names no pruner that can be made"):
         trials_in(journal)
+
+
+@pytest.mark.parametrize("wrong", [('"objective"', '"elsewhere"'), ('"lr": "', '"lr": "no number ')])
+def test_a_file_that_lacks_what_a_search_writes_is_one_line(wrong: tuple[str, str], tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    run_to(begun(journal), 1)
+    text = journal.read_text(encoding="utf-8").replace('":"', '": "')
+    damaged = text.replace(*wrong)
+    assert damaged != text
+    journal.write_text(damaged, encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{journal}: is damaged"):
+        trials_in(journal)
