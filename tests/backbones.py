@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from tests.conftest import make_tiny_bert, sentences
+from tests.tiny import make_tiny_bert, sentences
 
 EOS = "<|endoftext|>"
 DECODERS = {

@@ -14,7 +14,7 @@ from colbert_lab.api import Hit, Model
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.mteb_search import MtebSearch
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 TEXTS = {f"d{n}": text for n, text in enumerate(sentences(30))}

@@ -15,8 +15,8 @@ from colbert_lab.run.inputs import load_inputs
 from colbert_lab.settings import command_of
 from tests.backbones import make_tiny_decoder
 from tests.command import command, the_run, written
-from tests.conftest import sentences
 from tests.test_configs import composed
+from tests.tiny import sentences
 from tests.toy import toy_overrides, write_toy
 
 SIZES = {  # backbone without pooler, two markers in the token table, head

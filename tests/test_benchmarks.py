@@ -15,8 +15,8 @@ from colbert_lab.__main__ import CONF
 from colbert_lab.records.rankings import ranking_path, read_per_query, read_ranking
 from colbert_lab.records.records import Record, read_records
 from tests.command import Outcome, command, the_run
-from tests.conftest import sentences
 from tests.hub_copies import Collection, write_bright, write_nano
+from tests.tiny import sentences
 from tests.toy import student_overrides
 
 

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from colbert_lab.__main__ import CONF
 from colbert_lab.settings import checked
 from tests.command import command, the_run
-from tests.conftest import sentences
 from tests.hub_copies import write_configs, write_splits
+from tests.tiny import sentences
 
 # Where a value is published:
 CARD = "model card of lightonai/ColBERT-Zero"

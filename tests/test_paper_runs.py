@@ -11,9 +11,10 @@ import pytest
 
 from colbert_lab.model.formats.known import save_checkpoint
 from tests.command import command, the_run
-from tests.conftest import STUDENT, sentences
+from tests.conftest import STUDENT
 from tests.hub_copies import write_configs, write_tables
 from tests.test_paper_recipes import PHASES, RUN
+from tests.tiny import sentences
 from tests.toy import new_student
 
 

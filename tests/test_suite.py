@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import sentences
+from tests.tiny import sentences
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 CELLS = [("colbert_lab", "default"), ("pylate", "default"), ("sentence_transformers", "default")]

@@ -9,7 +9,7 @@ from typing import Any
 
 from colbert_lab.model.student import NewStudent, Student, build_student
 from colbert_lab.model.tokenizer import TokenRules
-from tests.conftest import sentences, write_beir
+from tests.tiny import sentences, write_beir
 
 N_DOCUMENTS, N_TRAIN, N_TEST, N_CANDIDATES = 60, 40, 12, 6
 

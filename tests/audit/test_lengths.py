@@ -12,7 +12,7 @@ from colbert_lab.audit.training_text import training_text
 from colbert_lab.base.types import Role
 from colbert_lab.model.tokenizer import StudentTokenizer
 from tests.audit.support import lists, split, triples
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 PROMPTS = {"query_prompt": "search_query ", "document_prompt": "search_document the "}

@@ -16,7 +16,7 @@ from colbert_lab.base.types import Corpus, Split
 from colbert_lab.sources.sources import ScoredListFiles
 from colbert_lab.training.objectives.term import Side
 from tests.audit.support import lists, split, triples
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")

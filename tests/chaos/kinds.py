@@ -14,9 +14,10 @@ import torch
 
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.records.records import TIMES
-from tests.conftest import STUDENT, make_tiny_bert
+from tests.conftest import STUDENT
 from tests.teachers.support import make_reranker
 from tests.test_schedule import three_phases
+from tests.tiny import make_tiny_bert
 from tests.toy import new_student, student_overrides, write_toy
 
 SECONDS = {

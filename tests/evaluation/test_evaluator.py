@@ -26,8 +26,8 @@ from colbert_lab.search.corpus import CorpusEncoding, Keeping
 from colbert_lab.search.mode import STORED, Muvera, SearchSettings, variants_of
 from colbert_lab.search.store import TokenStore, convert
 from colbert_lab.text.collections.collection import build_corpus, build_split
-from tests.conftest import sentences
 from tests.model.test_matryoshka import cut_head
+from tests.tiny import sentences
 from tests.toy import new_student
 
 MEASURES = ["ndcg@10", "mrr@10", "recall@5", "map@10"]

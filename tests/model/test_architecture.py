@@ -19,7 +19,7 @@ from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.student import Student
 from tests.backbones import make_tiny_decoder
-from tests.conftest import make_tiny_bert, sentences
+from tests.tiny import make_tiny_bert, sentences
 from tests.toy import new_student
 
 TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

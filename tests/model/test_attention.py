@@ -10,7 +10,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.model.attention import NAME, matmul_attention
 from colbert_lab.model.backbone import backbone_from_config, load_backbone
 from tests.backbones import make_tiny_decoder, make_tiny_modernbert
-from tests.conftest import make_tiny_bert
+from tests.tiny import make_tiny_bert
 
 MAKERS: dict[str, Callable[[Path], object]] = {
     "bert": make_tiny_bert,

@@ -19,7 +19,7 @@ from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.student import Student
 from colbert_lab.teachers.bi_encoder import BiEncoder
 from tests.backbones import EOS, make_tiny_decoder, make_tiny_modernbert, make_tiny_roberta
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 MAKERS: dict[str, Callable[[Path], Path]] = {

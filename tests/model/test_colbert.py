@@ -12,7 +12,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.model.changing import widened
 from colbert_lab.model.colbert import Head, LayerShape, head_from, head_shapes, widen
 from colbert_lab.model.encode import encode
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 HIDDEN, DIM = 8, 6

@@ -17,7 +17,7 @@ from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.matryoshka import check_dims, packed_prefix, unit_prefix
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import student_fingerprint
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 

@@ -20,7 +20,7 @@ from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.projection import Projection, ProjectionHead, imported
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import student_fingerprint
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 HERE = __name__

@@ -15,7 +15,7 @@ from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.maxsim import maxsim
 from colbert_lab.model.student import Student
 from colbert_lab.training.cost import peak_bytes, reset_peak
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 

@@ -20,7 +20,7 @@ from colbert_lab.model.unread import check_known, unknown_words
 from colbert_lab.teachers.bi_encoder import BiEncoder
 from tests.backbones import make_tiny_decoder
 from tests.command import command
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student, toy_overrides, write_toy
 
 CHINESE = ["城の門は 何時に開きますか", "北京是中国的首都"] * 10

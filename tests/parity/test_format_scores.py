@@ -13,7 +13,7 @@ import torch
 
 import colbert_lab
 from colbert_lab.model.formats.known import save_checkpoint
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 pytest.importorskip("sentence_transformers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -238,3 +239,9 @@ def test_the_extra_installs_the_version_that_the_check_wants_and_dev_does_not() 
         "plaid" in requirement for extra in set(extras) - {"plaid"} for requirement in extras[extra]
     )
     assert "fast-plaid" not in (ROOT / "constraints.txt").read_text()
+
+
+def test_the_checks_of_the_real_index_start_without_the_test_tools() -> None:
+    """They run in the environment of the extra, which has no pytest."""
+    script = "import sys; sys.modules['pytest'] = None; import tests.search.plaid_checks"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -10,8 +10,8 @@ from colbert_lab.base.types import Split
 from colbert_lab.sources.negatives import mine_triples, pairs_of
 from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.text.collections.collection import build_corpus, build_split
-from tests.conftest import sentences
 from tests.teachers.support import Given
+from tests.tiny import sentences
 
 
 def split_of(texts: dict[str, str], queries: dict[str, str], qrels: dict[str, dict[str, int]]) -> Split:

@@ -27,8 +27,8 @@ from colbert_lab.text.collections.beir import load_beir
 from colbert_lab.text.installed_docs import from_rows
 from colbert_lab.text.installed_docs_build import Row
 from colbert_lab.text.rows.examples import ScoredLists
-from tests.conftest import sentences, write_beir
 from tests.teachers.support import Given, Hashed, HashedIndex, make_corpus
+from tests.tiny import sentences, write_beir
 from tests.toy import write_toy
 
 

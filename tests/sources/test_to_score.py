@@ -13,8 +13,8 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.sources.sources import InstalledDocsLists, ScoredListFiles
 from colbert_lab.sources.to_score import ToScore, has_lists, lists_of, retrieved, texts_of
 from colbert_lab.sources.triple_sources import InstalledDocsTriples, Mixture, TripleFiles
-from tests.conftest import write_beir
 from tests.teachers.support import Hashed
+from tests.tiny import write_beir
 from tests.toy import write_toy
 
 TRIPLES = [

@@ -17,8 +17,8 @@ from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.text import installed_docs
 from colbert_lab.text.installed_docs import from_rows
 from colbert_lab.text.installed_docs_build import Row
-from tests.conftest import sentences, write_beir
 from tests.hub_copies import write_splits
+from tests.tiny import sentences, write_beir
 
 RETRIEVER = BM25(0.9, 0.4)
 

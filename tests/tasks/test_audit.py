@@ -10,7 +10,8 @@ import pytest
 
 from colbert_lab.model.formats.own import save_student
 from tests.command import Outcome, command
-from tests.conftest import SHARED_DATA, write_beir
+from tests.conftest import SHARED_DATA
+from tests.tiny import write_beir
 from tests.toy import new_student, student_overrides, toy_overrides, write_toy
 
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")

@@ -20,7 +20,8 @@ from colbert_lab.sources.mining import Miner
 from colbert_lab.text.rows.hub_triples import load_triples
 from colbert_lab.text.scored_lists import read_scored_lists
 from tests.command import Outcome, command, the_run
-from tests.conftest import ROOT, sentences, write_beir
+from tests.conftest import ROOT
+from tests.tiny import sentences, write_beir
 from tests.toy import student_overrides, write_toy
 
 TEACHER = ["+mine.filter.teacher._target_=tests.teachers.support.Hashed", "+mine.filter.teacher.name=t"]

@@ -16,8 +16,9 @@ from colbert_lab.model.formats.known import format_of, load_checkpoint
 from colbert_lab.publish.converting import differences
 from colbert_lab.records.records import read_records
 from tests.command import command, the_run
-from tests.conftest import ROOT, make_tiny_bert
+from tests.conftest import ROOT
 from tests.publish.hub import TOKEN, serving
+from tests.tiny import make_tiny_bert
 from tests.toy import toy_overrides, write_toy
 
 REPO = "someone/toy"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from colbert_lab.base.types import Corpus
 from colbert_lab.text.collections.collection import build_corpus
-from tests.conftest import make_tiny_bert
+from tests.tiny import make_tiny_bert
 
 
 def make_corpus(n: int) -> Corpus:

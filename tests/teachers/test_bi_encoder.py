@@ -16,7 +16,7 @@ from colbert_lab.teachers.bi_encoder import BiEncoder
 from colbert_lab.teachers.dense_files import DenseFiles, dense_files
 from colbert_lab.teachers.revision import identified
 from colbert_lab.text.collections.collection import build_corpus
-from tests.conftest import sentences
+from tests.tiny import sentences
 
 QUERIES = sentences(4, seed=5, high=7)
 

@@ -16,7 +16,7 @@ from colbert_lab.model.student import Student
 from colbert_lab.teachers import colbert_teacher as subject
 from colbert_lab.teachers.colbert_teacher import ColBERTTeacher
 from colbert_lab.text.collections.collection import build_corpus
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 

@@ -13,8 +13,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from colbert_lab.base.errors import InputError
 from colbert_lab.teachers.cross_encoder import CrossEncoder
 from colbert_lab.text.collections.collection import build_corpus
-from tests.conftest import sentences
 from tests.teachers.support import make_reranker
+from tests.tiny import sentences
 
 QUERIES = [text for text in sentences(5, seed=1, low=3, high=9) for _ in range(6)]
 DOCUMENTS = sentences(30, seed=2, low=2, high=60)

@@ -27,8 +27,8 @@ from colbert_lab.teachers.ensemble import Ensemble
 from colbert_lab.teachers.scorer import rank, rank_split
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from colbert_lab.text.collections.splits import SplitRequest, load_splits
-from tests.conftest import write_beir
 from tests.teachers.support import Given, Hashed
+from tests.tiny import write_beir
 from tests.toy import new_student
 
 TEXTS = {

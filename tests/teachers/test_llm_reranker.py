@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, GPT2Co
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.teachers.llm_reranker import LLMReranker
-from tests.conftest import make_tiny_bert, sentences
+from tests.tiny import make_tiny_bert, sentences
 
 QUERIES = [text for text in sentences(4, seed=1, low=3, high=8) for _ in range(5)]
 DOCUMENTS = sentences(20, seed=2, low=2, high=30)

@@ -25,8 +25,8 @@ from colbert_lab.teachers.ensemble import Ensemble
 from colbert_lab.teachers.llm_reranker import LLMReranker
 from colbert_lab.teachers.revision import identified, revision
 from colbert_lab.text.contents import code_id
-from tests.conftest import make_tiny_bert
 from tests.teachers.support import Hashed, HashedIndex, make_corpus
+from tests.tiny import make_tiny_bert
 
 
 def test_a_folder_is_known_by_the_hash_of_its_weights(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from colbert_lab.teachers import scorer as subject
 from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.teachers.scorer import indexed, rank, rank_split, score_lists, zscore
 from colbert_lab.text.collections.collection import build_corpus, build_split
-from tests.conftest import sentences
 from tests.teachers.support import Given, Hashed, make_corpus
+from tests.tiny import sentences
 
 IDS = ["d3", "d1", "d10", "d2", "D9"]
 CORPUS = build_corpus(IDS, ["x"] * 5)

@@ -11,7 +11,7 @@ from colbert_lab.base.types import Corpus
 from colbert_lab.settings.groups import PhaseSettings
 from colbert_lab.settings.typed import typed
 from colbert_lab.text.rows.examples import ScoredLists
-from tests.conftest import sentences
+from tests.tiny import sentences
 
 TRAINER: dict[str, Any] = {
     "accelerator": "cpu",

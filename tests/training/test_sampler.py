@@ -27,7 +27,7 @@ from colbert_lab.training.objectives.contrastive import Contrastive, among, igno
 from colbert_lab.training.phase import training_module
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
 from colbert_lab.training.sampler import KnownPositives
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 from tests.training.support import make_lists, phase_settings
 

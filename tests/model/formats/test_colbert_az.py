@@ -13,7 +13,7 @@ import colbert_lab
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.formats import colbert_az
 from tests.backbones import make_tiny_modernbert
-from tests.conftest import make_tiny_bert
+from tests.tiny import make_tiny_bert
 
 QUERIES = [
     "what swims in the river",

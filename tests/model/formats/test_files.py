@@ -18,8 +18,8 @@ from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import load_checkpoint, save_checkpoint
 from colbert_lab.model.model_files import read_weights, weight_files
 from tests.command import command
-from tests.conftest import sentences
 from tests.model.formats.conftest import WRITABLE
+from tests.tiny import sentences
 from tests.toy import new_student
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0\nsize 231508\n"

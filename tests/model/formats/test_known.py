@@ -22,9 +22,9 @@ from colbert_lab.model.formats.known import (
     save_checkpoint,
 )
 from colbert_lab.text.contents import model_id
-from tests.conftest import sentences
 from tests.model.formats.conftest import WRITABLE, student_for
 from tests.parity import formats_flmr
+from tests.tiny import sentences
 
 
 def test_each_layout_is_found_and_loads_as_it_was(

@@ -14,7 +14,7 @@ import torch
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.student import Student
-from tests.conftest import sentences
+from tests.tiny import sentences
 from tests.toy import new_student
 
 

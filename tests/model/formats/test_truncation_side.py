@@ -23,8 +23,8 @@ from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.sources.sources import ScoredListFiles
 from colbert_lab.training.prepare import prepare_phase
 from tests.audit.support import triples
-from tests.conftest import WORDS
 from tests.parity import formats_flmr
+from tests.tiny import WORDS
 from tests.toy import new_student
 from tests.training.support import make_lists, phase_settings
 

@@ -16,7 +16,6 @@ from colbert_lab.base.types import Split
 from colbert_lab.run.inputs import split_requests
 from colbert_lab.settings import Command, checked
 from colbert_lab.text.collections.splits import is_dev, load_splits
-from tests.conftest import write_beir
 from tests.hub_copies import (
     Collection,
     write_az_mirage,
@@ -27,6 +26,7 @@ from tests.hub_copies import (
     write_nano_en,
     write_tables,
 )
+from tests.tiny import write_beir
 
 N = 8
 # Ids that look like numbers and are none, and one with a quotation mark, as DBpedia has them.

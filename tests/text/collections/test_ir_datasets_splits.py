@@ -19,8 +19,8 @@ from colbert_lab.text.collections.ir_datasets_splits import (
 )
 from colbert_lab.text.collections.splits import SplitRequest, load_splits
 from tests.command import command, the_run
-from tests.conftest import WORDS, write_beir
 from tests.text.collections.ir_toy import NAME, registered
+from tests.tiny import WORDS, write_beir
 from tests.toy import student_overrides
 
 pytest.importorskip("ir_datasets")

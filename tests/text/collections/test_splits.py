@@ -20,8 +20,8 @@ from colbert_lab.text.collections.hub_splits import Layout, Table
 from colbert_lab.text.collections.splits import SplitRequest, is_dev, load_candidates, load_splits
 from colbert_lab.text.installed_docs import InstalledDocs, from_rows
 from colbert_lab.text.installed_docs_build import Row
-from tests.conftest import write_beir
 from tests.hub_copies import write_splits
+from tests.tiny import write_beir
 
 N = 40
 DOCUMENTS = {f"d{n}": f"document {n}" for n in range(N)}
