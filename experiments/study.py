@@ -3,7 +3,7 @@
     python experiments/study.py run experiments/001_schedules           every run that is not there yet, then the tables
     python experiments/study.py run experiments/006_teachers --collections DIR
     python experiments/study.py collect experiments/001_schedules       rows of the runs that are below outputs/
-    python experiments/study.py table [experiments/001_schedules]   READMEs and figures, from the rows alone
+    python experiments/study.py table [experiments/001_schedules]   pages and figures, from the rows alone
     python experiments/study.py commands experiments/001_schedules      what would be run
     python experiments/study.py check experiments/001_schedules --cells kd --seeds 1   makes a run once more, below
                                                                     OUTPUTS_again, and compares it with its rows
@@ -32,7 +32,7 @@ from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.run.sweeping import finished_before
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.collecting import Check, check_table, collect
-from colbert_lab.studies.pages import README, write_overview, write_readme
+from colbert_lab.studies.pages import OVERVIEW, write_overview, write_readme
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.rows import read_rows, whole_rows, with_run, write_rows
 from colbert_lab.studies.study import (
@@ -257,7 +257,7 @@ def work(given: argparse.Namespace) -> int:
             write_readme(found)
             print(f"{study.name}: {len(found.runs)} of {len(study.plan())} runs. {found.verdict}")
     if given.action not in ("commands", "check") and {each.resolve() for each in folders} & set(committed):
-        write_overview([answer(read_study(each)) for each in committed], HERE.parent / README)
+        write_overview([answer(read_study(each)) for each in committed], HERE.parent / OVERVIEW)
     return 1 if failed else 0
 
 

@@ -202,9 +202,9 @@ def test_help_tells_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
         assert text in outcome.out
 
 
-def test_the_experiment_in_the_readme_composes(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = [part for part in readme.split("```yaml\n")[1:] if part.startswith("# @package _global_")]
+def test_the_experiment_on_its_page_composes(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "experiments.md").read_text(encoding="utf-8")
+    (block,) = [part for part in page.split("```yaml\n")[1:] if part.startswith("# @package _global_")]
     folder = tmp_path / "experiment"
     folder.mkdir()
     (folder / "sharp.yaml").write_text(block.split("```")[0], encoding="utf-8")

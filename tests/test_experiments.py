@@ -16,7 +16,7 @@ from colbert_lab.__main__ import CONF
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
 from colbert_lab.studies.answer import answer
-from colbert_lab.studies.pages import FIGURES, README, between, generated, overview
+from colbert_lab.studies.pages import FIGURES, OVERVIEW, README, between, generated, overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.study import Places, overrides
 from colbert_lab.studies.study_runs import PER_QUERY, RESULTS, RUNS
@@ -41,10 +41,10 @@ def test_page_and_figures_follow_from_the_rows(folder: Path) -> None:
 
 
 def test_the_front_table_follows_from_the_rows() -> None:
-    root = EXPERIMENTS.parent / README
-    text = root.read_text(encoding="utf-8")
+    page = EXPERIMENTS.parent / OVERVIEW
+    text = page.read_text(encoding="utf-8")
     answers = [answer(read_study(folder)) for folder in STUDIES]
-    assert between(text, overview(answers, root.parent), root) == text
+    assert between(text, overview(answers, page.parent), page) == text
 
 
 @studies

@@ -209,7 +209,16 @@ class LayoutSettings:
 
 @dataclass(frozen=True)
 class ProtocolSettings:
-    """What a split asks for, see ``text/collections/split_request.py``; null leaves it to the student."""
+    """What a split asks for; null leaves it to the student.
+
+    Attributes:
+        query_length: tokens of a query.
+        document_length: tokens of a document.
+        query_prompt: put before every query; ``{domain}`` stands for the domain.
+        document_prompt: put before every document.
+        domain: what ``{domain}`` stands for.
+        exclude_same_id: take the document with the query's own id out of its ranking.
+    """
 
     query_length: int | None = whole(1, default=None)
     document_length: int | None = whole(1, default=None)

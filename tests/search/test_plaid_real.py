@@ -1,7 +1,7 @@
 """The real fast-plaid, in the environment of the extra ``plaid``.
 
-The README has the command. With ``COLBERT_LAB_DATA=FOLDER`` the collection is FOLDER/scifact in BEIR layout; where
-there is none, the installed documentation takes its place.
+``docs/how-to/search.md`` has the command. With ``COLBERT_LAB_DATA=FOLDER`` the collection is FOLDER/scifact in BEIR
+layout; where there is none, the installed documentation takes its place.
 """
 
 from __future__ import annotations
