@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -28,10 +27,10 @@ from colbert_lab.base.errors import CheckFailed, InputError
 from colbert_lab.base.logs import process_rank
 from colbert_lab.base.outside import printable
 from colbert_lab.base.stopping import cause, end_processes, exit_status, say_stopped, stopped_by_signals
-from colbert_lab.base.yaml_files import check_yaml
 from colbert_lab.run.cells import told_cell
 from colbert_lab.run.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
-from colbert_lab.settings.whole import nearest
+from colbert_lab.settings.checks import nearest
+from colbert_lab.settings.files import bounded_configs
 from colbert_lab.tasks.arguments import readable
 from colbert_lab.tasks.registry import TASKS, execute
 
@@ -135,25 +134,6 @@ def _free(place: Path) -> float:
         return shutil.disk_usage(there).free
     except OSError:
         return math.inf
-
-
-def bounded_configs() -> None:
-    """Let Hydra load no config file whose aliases would take all time and memory, from wherever it is.
-
-    Hydra reads each file, also of ``--config-dir`` and ``hydra.searchpath``, with ``OmegaConf.load``, which writes out
-    what every alias stands for.
-    """
-    load = OmegaConf.load
-
-    def bounded(file: Any) -> Any:
-        text = Path(file).read_text(encoding="utf-8") if isinstance(file, str | Path) else file.read()
-        where = file if isinstance(file, str | Path) else getattr(file, "name", "config")
-        check_yaml(text if isinstance(text, str) else text.decode("utf-8"), str(where))
-        return load(io.StringIO(text))
-
-    bounded.of = load  # type: ignore[attr-defined]
-    if not hasattr(load, "of"):
-        setattr(OmegaConf, "load", staticmethod(bounded))  # noqa: B010
 
 
 def one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Walks through a config and checks every value against what stands with its key."""
+"""Walks through a config: checks every value against what stands with its key, and finds the keys that one is like."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from difflib import get_close_matches
 from functools import cache
+from itertools import takewhile
+from operator import eq
 from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import FILLED, LIKE, Allowed, allowed_of
@@ -209,3 +214,30 @@ def _inner(kinds: Sequence[Any], base: type, allowed: Allowed | None) -> tuple[A
     if found:
         return (found[0] or [Any])[-1], allowed
     return Any, allowed and allowed.each
+
+
+def nearest(key: str, cfg: DictConfig) -> str | None:
+    """The keys of a config that somebody may have meant who gave one that it does not have.
+
+    Args:
+        key: the one that was given.
+        cfg: what Hydra composed.
+
+    Returns:
+        Those with the same last name nearest to it, else those that are spelt alike; None where there are none.
+    """
+    keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    *parents, last = key.split(".")
+    alike = [other for other in keys if other.split(".")[-1] == last and other != key]
+    shared = {other: sum(takewhile(bool, map(eq, parents, other.split(".")))) for other in alike}
+    best = max(shared.values(), default=0)
+    found = [other for other in alike if shared[other] == best and (best or not parents)]
+    found = sorted(found, key=lambda other: (other.count("."), other)) or get_close_matches(key, keys, n=1)
+    return " or ".join(found[:3]) or None
+
+
+def _keys(values: Any, prefix: str = "") -> Iterator[str]:
+    """All keys of plain values, of what holds others too."""
+    for name, value in values.items() if isinstance(values, dict) else ():
+        yield f"{prefix}{name}"
+        yield from _keys(value, f"{prefix}{name}.")

@@ -246,13 +246,18 @@ def command_of(
     Raises:
         InputError: see :func:`colbert_lab.settings.whole.checked`.
     """
-    cfg = copy.deepcopy(cfg)
     given = {key: str(cfg[key]) for key in texts(Settings) if "." not in key and cfg[key] is not None}
+    if given:
+        cfg = copy.deepcopy(cfg)
     for key in given:
         cfg[key] = None  # "${" in a text is no interpolation
     asked = Command.of(checked(cfg, targets), overrides, given)
     if precision is None:
         return asked
     trainer = asked.settings.trainer
-    cfg.trainer.precision = precision(trainer.precision, trainer.accelerator)
+    chosen = precision(trainer.precision, trainer.accelerator)
+    if chosen == trainer.precision:
+        return asked
+    cfg = copy.deepcopy(cfg)
+    cfg.trainer.precision = chosen
     return Command.of(checked(cfg, targets=False), overrides, given, asked.config)

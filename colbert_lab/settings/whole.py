@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING as DATACLASS_MISSING
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
-from difflib import get_close_matches
 from functools import cache, reduce
-from itertools import takewhile
-from operator import eq, or_
+from operator import or_
 from pathlib import Path
 from types import GenericAlias, NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -24,7 +22,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import number, one_of, whole
-from colbert_lab.settings.checks import TARGET, check_values, kinds_of
+from colbert_lab.settings.checks import TARGET, check_values, kinds_of, nearest
 from colbert_lab.settings.groups import (
     EvaluationSettings,
     PhaseSettings,
@@ -141,8 +139,9 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
             a name that leads out of ``output_dir``.
     """
     try:
-        schema = OmegaConf.structured(unfrozen(Settings))
+        schema = _schema()
         if OmegaConf.select(cfg, f"student.head.{TARGET}") is not None:
+            schema = copy.deepcopy(schema)
             schema.student.head = None  # its keys are those of the class that it names
         config = OmegaConf.merge(
             schema,
@@ -157,7 +156,9 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
         if missing:
             raise InputError(f"no value for {', '.join(missing)}: set it, for example {missing[0]}=...")
         OmegaConf.resolve(config)
-        config = OmegaConf.merge(config, _from_home(OmegaConf.to_container(config)))
+        values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+        if (below_home := _from_home(values)) != values:
+            config = OmegaConf.unsafe_merge(config, values := below_home)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "config"
         key = "from" if key == "from_" else key
@@ -166,9 +167,14 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
         raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, DictConfig)
     check_name(config.name)
-    values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     check_values(values, Settings, targets)
     return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """Names and types of the config as OmegaConf has them; what is merged into it leaves it as it is."""
+    return OmegaConf.structured(unfrozen(Settings))  # type: ignore[no-any-return]
 
 
 @cache
@@ -252,33 +258,6 @@ def _as_declared(values: Any, hint: Any, key: str = "") -> Any:
     if not wanted or values is None or isinstance(values, list):
         return values
     return values if open_ended else [values]
-
-
-def nearest(key: str, cfg: DictConfig) -> str | None:
-    """The keys of a config that somebody may have meant who gave one that it does not have.
-
-    Args:
-        key: the one that was given.
-        cfg: what Hydra composed.
-
-    Returns:
-        Those with the same last name nearest to it, else those that are spelt alike; None where there are none.
-    """
-    keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
-    *parents, last = key.split(".")
-    alike = [other for other in keys if other.split(".")[-1] == last and other != key]
-    shared = {other: sum(takewhile(bool, map(eq, parents, other.split(".")))) for other in alike}
-    best = max(shared.values(), default=0)
-    found = [other for other in alike if shared[other] == best and (best or not parents)]
-    found = sorted(found, key=lambda other: (other.count("."), other)) or get_close_matches(key, keys, n=1)
-    return " or ".join(found[:3]) or None
-
-
-def _keys(values: Any, prefix: str = "") -> Iterator[str]:
-    """All keys of plain values, of what holds others too."""
-    for name, value in values.items() if isinstance(values, dict) else ():
-        yield f"{prefix}{name}"
-        yield from _keys(value, f"{prefix}{name}.")
 
 
 def _with_every(cfg: DictConfig) -> DictConfig:

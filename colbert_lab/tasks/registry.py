@@ -132,7 +132,8 @@ def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
 
 def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
     """What is asked of the task, checked."""
-    cfg = copy.deepcopy(cfg)
+    if task.trains or task.reads is not None:
+        cfg = copy.deepcopy(cfg)
     if task.trains:
         cfg.task = "train"
     if task.reads is not None:

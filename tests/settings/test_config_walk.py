@@ -21,8 +21,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.run.evaluating import systems_beside
 from colbert_lab.settings import Settings, checked
 from colbert_lab.settings.allowed import ALLOWED, FILLED, LIKE, allowed_of
-from colbert_lab.settings.checks import check_values, kinds_of, leaves
-from colbert_lab.settings.whole import nearest
+from colbert_lab.settings.checks import check_values, kinds_of, leaves, nearest
 from colbert_lab.training.precision import pick_precision
 from tests.command import command
 from tests.test_configs import composed
