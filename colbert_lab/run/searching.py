@@ -6,14 +6,10 @@ Its settings are ``conf/hydra/sweeper/optuna.yaml``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.analysis.trials import LEFT, Trial
 from colbert_lab.analysis.trials import PRUNED as PRUNED_TRIAL
@@ -23,7 +19,7 @@ from colbert_lab.records.contents import contents_of
 from colbert_lab.records.identity import SHORT, canonical_json, config_hash
 from colbert_lab.run.cells import BEFORE, PRUNED, Cell, write_cell
 from colbert_lab.run.sweeping import current_sweep
-from colbert_lab.settings import Command, Settings, command_of
+from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.search import search_settings_of
 from colbert_lab.text.collections.splits import DEV_NAMES
 from colbert_lab.text.file_hashes import remember_in
@@ -33,20 +29,37 @@ from colbert_lab.tuning.space import Space, read_space
 
 log = logging.getLogger("colbert_lab")
 MEASURED = "evaluation.measured"
+NUMBER = "hydra.sweeper.trial"
 AUTO = "auto"
 """A split that is dev or held out, or is not there; which one is known once it is read."""
 
 
-def search(config: DictConfig, context: HydraContext, task: TaskFunction, arguments: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Launching:
+    """What a search needs of Hydra, or of whatever composes commands and runs them.
+
+    Args:
+        settings: of the sweeper, as ``conf/hydra/sweeper/optuna.yaml`` has them.
+        folder: of the sweep.
+        compose: the command of the overrides of a trial.
+        launch: runs trials, each given by its overrides, of which the first has the given number; returns what each
+            command returned, and raises what one raised when its turn comes.
+    """
+
+    settings: Mapping[str, Any]
+    folder: Path
+    compose: Callable[[Sequence[str]], Command]
+    launch: Callable[[Sequence[Sequence[str]], int], Iterable[Any]]
+
+
+def search(launching: Launching, arguments: Sequence[str]) -> None:
     """Search until there are ``hydra.sweeper.n_trials`` trials, going on with those that are there.
 
     Finished and pruned trials are not run again; those that failed or were killed are, with the values that they had.
     A trial measures the objective's split alone, unless ``evaluation.measured`` names others.
 
     Args:
-        config: of the sweep as Hydra composed it.
-        context: what composes the config of a trial.
-        task: what a launcher runs.
+        launching: what composes the commands of trials and runs them.
         arguments: overrides of the command line.
 
     Raises:
@@ -55,19 +68,15 @@ def search(config: DictConfig, context: HydraContext, task: TaskFunction, argume
     sweep = current_sweep()
     assert sweep is not None
     assert sweep.folder is not None
-    values: dict[str, Any] = OmegaConf.to_container(config.hydra.sweeper)  # type: ignore[assignment]
-    settings = search_settings_of(values)
+    settings = search_settings_of(dict(launching.settings))
     given = [f"{key}={value}" for key, value in (settings.params or {}).items()]
     space = read_space([*given, *arguments])
-    commands = [_command(config, context.config_loader, space, tried) for tried in space.corners()]
+    commands = [launching.compose([*space.overrides(tried), f"{NUMBER}=0"]) for tried in space.corners()]
     first, (split, *_) = commands[0], [check_objective(each.settings, settings.prunes) for each in commands]
     if not first.settings.evaluation.measured:
         space = Space(space.searched, (*space.fixed, f"{MEASURED}=[{split}]"))
-    journal = Path(config.hydra.sweep.dir) / f"search-{_identity(first, space, settings.direction)}.journal"
+    journal = launching.folder / f"search-{_identity(first, space, settings.direction)}.journal"
     sweep.journal = str(journal)
-    launcher = Plugins.instance().instantiate_launcher(
-        config=config, hydra_context=context, task_function=task
-    )
     lock = _alone(journal)
     try:
         found = Search(journal, space, settings, str(first.settings.evaluation.headline))
@@ -77,21 +86,14 @@ def search(config: DictConfig, context: HydraContext, task: TaskFunction, argume
         left = found.left()
         for start in range(0, len(left), settings.n_jobs):
             asked = [found.ask(number) for number in left[start : start + settings.n_jobs]]
-            jobs = [[*each.overrides, f"hydra.sweeper.trial={each.number}"] for each in asked]
-            returned = launcher.launch(jobs, initial_job_idx=asked[0].number)
-            for each, job in zip(asked, returned, strict=True):
-                if isinstance(value := job.return_value, float):
+            jobs = [[*each.overrides, f"{NUMBER}={each.number}"] for each in asked]
+            for each, value in zip(asked, launching.launch(jobs, asked[0].number), strict=True):
+                if isinstance(value, float):
                     found.tell(each.number, value)
     finally:
         if lock is not None:
             lock_file(journal).unlink(missing_ok=True)
             give_back(lock)
-
-
-def _command(config: DictConfig, loader: ConfigLoader, space: Space, tried: dict[str, Any]) -> Command:
-    composed = loader.load_sweep_config(config, [*space.overrides(tried), "hydra.sweeper.trial=0"])
-    with_own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    return command_of(with_own)
 
 
 def _identity(command: Command, space: Space, direction: str) -> str:
