@@ -78,6 +78,14 @@ CHANGES: dict[str, Change] = {
         ["student.output=single", "student.score=mean_maxsim"],
         ("student.score=mean_maxsim: has no place in student.output=single; set it to maxsim",),
     ),
+    "a minimum without expansion": (
+        ["student.expansion_min=8"],
+        ("student.expansion_min=8: must be 1 to", "and null with student.expansion=none"),
+    ),
+    "a minimum above the length": (
+        ["student.expansion=attended", "student.expansion_min=999"],
+        ("student.expansion_min=999: must be 1 to", "student.query_length, which cuts queries"),
+    ),
     "no room beside the prompt": (
         ["student.query_length=4", "prompts.query='red fish bird '"],
         ("query_length",),

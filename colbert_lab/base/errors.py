@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from colbert_lab.base.types import Role
 
 
 class InputError(ValueError):
@@ -16,6 +18,24 @@ class InputError(ValueError):
 
 class Diverged(InputError):
     """Numbers that are not finite, where training came to them by its settings, or in a damaged file."""
+
+
+class NoScoringTokenError(InputError):
+    """A text has no token that takes part in MaxSim.
+
+    Attributes:
+        role: of the texts, query or document.
+        rows: positions of such texts in the batch.
+    """
+
+    def __init__(self, role: Role, rows: list[int], ids: Sequence[str] | None = None) -> None:
+        self.role = role
+        self.rows = rows
+        texts = ", ".join((ids[r] if ids is not None else f"row {r}") for r in rows[:5])
+        super().__init__(
+            f"{len(rows)} {role} text(s) leave no scoring token ({texts}): remove the empty ones, "
+            "or shorten student.skiplist"
+        )
 
 
 class CheckFailed(Exception):

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from colbert_lab.base.errors import InputError
+from colbert_lab.base.errors import InputError, NoScoringTokenError
 from colbert_lab.base.types import Embeddings, Role, Tokens
 from colbert_lab.explain.reading import Kind, ReadText, read
 from colbert_lab.model.maxsim import MAXSIM, maxsim, scoring_queries
 from colbert_lab.model.student import Student
-from colbert_lab.model.tokenizer import NoScoringTokenError
 
 
 @dataclass(frozen=True)

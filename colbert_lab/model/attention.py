@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from colbert_lab.base.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,6 +81,20 @@ def matmul_attention(
 def can_be_chosen(backbone: PreTrainedModel) -> bool:
     """Whether a backbone asks transformers for its attention; MPNet, for one, has only its own."""
     return bool(backbone._supports_attention_backend)
+
+
+def pick_attention(attention: str) -> str:
+    """What to load a backbone with: for ``auto`` ``sdpa`` with a GPU and ``eager`` without.
+
+    Raises:
+        InputError: transformers knows none of this name, and it is not that of a kernel on the hub (``owner/name``).
+    """
+    known = ("auto", "eager", *sorted(ALL_ATTENTION_FUNCTIONS.valid_keys()))
+    if attention not in known and "/" not in attention:
+        raise InputError(f"student.attention={attention}: must be one of {', '.join(known)}")
+    if attention != "auto":
+        return attention
+    return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 AttentionInterface.register(NAME, matmul_attention)

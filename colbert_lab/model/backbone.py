@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,25 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from colbert_lab.base.errors import Diverged, InputError, some_ids
-from colbert_lab.model import attention as own
 from colbert_lab.model.architecture import architecture_config, keep_first_layers, not_built, set_dropout
-from colbert_lab.model.model_files import TOKENIZER_FILES, check_no_pointer, locate, read_json, weight_files
+from colbert_lab.model.attention import NAME, can_be_chosen, pick_attention
+from colbert_lab.model.model_files import (
+    TOKENIZER_FILES,
+    WANTS_CODE,
+    brings_code,
+    check_no_pointer,
+    locate,
+    read_json,
+    weight_files,
+)
 from colbert_lab.model.unread import TOKENIZER_ADVICE, check_vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+log = logging.getLogger(__name__)
 KEY = "student.backbone"
 
 
@@ -63,6 +72,12 @@ def load_backbone(
             layers.
     """
     config = _from_pretrained(AutoConfig, model, trust_remote_code, key)
+    if brings_code(config) and not trust_remote_code:
+        log.warning(
+            "%s=%s: the Python code that comes with it (auto_map in config.json) is not run; transformers' own %s is "
+            "taken, which may be another model: see student.trust_remote_code",
+            key, model, config.model_type,
+        )  # fmt: skip
     if dropout is not None:
         set_dropout(config, dropout, model)
     if layers is not None:
@@ -152,6 +167,9 @@ def backbone_from_config(
 ) -> PreTrainedModel:
     """A backbone with weights yet to be loaded.
 
+    One that code of its folder builds is never on the meta device: what such code computes when it builds a model,
+    such as tables of rotary positions, is in no file.
+
     Args:
         shape: its configuration, or the folder with it as ``config.json``.
         attention: as for :func:`load_backbone`.
@@ -162,16 +180,26 @@ def backbone_from_config(
         InputError: the configuration cannot be read, or wants code that comes with the model.
     """
     with quiet_transformers():
-        config = shape
-        if isinstance(shape, Path):
-            config = _from_pretrained(AutoConfig, str(shape.resolve()), trust_remote_code, key)
-        try:
-            model = AutoModel.from_config(
-                config,
-                attn_implementation=pick_attention(attention),
-                dtype=torch.float32,
-                trust_remote_code=trust_remote_code,
+        config: PreTrainedConfig = (
+            _from_pretrained(AutoConfig, str(shape.resolve()), trust_remote_code, key)
+            if isinstance(shape, Path)
+            else shape
+        )
+        code = brings_code(config)
+        if code and not trust_remote_code:
+            raise InputError(
+                f"{key}={shape}: {WANTS_CODE}{key.rpartition('.')[0]}.trust_remote_code=true; where transformers' own "
+                f"{config.model_type} is the same model, take auto_map out of its config.json"
             )
+        chosen = None if code and attention in ("auto", "sdpa") else pick_attention(attention)
+        try:
+            with torch.device("cpu") if code else nullcontext():
+                model = AutoModel.from_config(
+                    config,
+                    attn_implementation=chosen,
+                    dtype=torch.float32,
+                    trust_remote_code=trust_remote_code,
+                )
         except ImportError as error:
             raise InputError(
                 f"student.attention={attention}: {str(error).strip().splitlines()[0]}"
@@ -184,33 +212,19 @@ def backbone_from_config(
     return _ready(model, attention)
 
 
-def pick_attention(attention: str) -> str:
-    """What to load a backbone with: for ``auto`` ``sdpa`` with a GPU and ``eager`` without.
-
-    Raises:
-        InputError: transformers knows none of this name, and it is not that of a kernel on the hub (``owner/name``).
-    """
-    known = ("auto", "eager", *sorted(ALL_ATTENTION_FUNCTIONS.valid_keys()))
-    if attention not in known and "/" not in attention:
-        raise InputError(f"student.attention={attention}: must be one of {', '.join(known)}")
-    if attention != "auto":
-        return attention
-    return "sdpa" if torch.cuda.is_available() else "eager"
-
-
 def _ready(backbone: PreTrainedModel, attention: str) -> PreTrainedModel:
     """The backbone without pooler and, for ``auto`` without a GPU, with the attention that is fast there.
 
     Raises:
         InputError: ``matmul`` for a backbone that has only its own attention.
     """
-    if not own.can_be_chosen(backbone):
-        if attention == own.NAME:
+    if not can_be_chosen(backbone):
+        if attention == NAME:
             raise InputError(
-                f"student.attention={own.NAME}: {type(backbone).__name__} has only its own; set it to auto or eager"
+                f"student.attention={NAME}: {type(backbone).__name__} has only its own; set it to auto or eager"
             )
     elif attention == "auto" and pick_attention(attention) == "eager":
-        backbone.set_attn_implementation(own.NAME)
+        backbone.set_attn_implementation(NAME)
     return without_pooler(backbone)
 
 
@@ -255,8 +269,7 @@ def _from_pretrained(cls: Any, model: str, trust_remote_code: bool, key: str, **
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if "trust_remote_code" in str(error):
             raise InputError(
-                f"{key}={model}: wants to run Python code that comes with it; read it, and where you trust it set "
-                f"{key.rpartition('.')[0]}.trust_remote_code=true"
+                f"{key}={model}: {WANTS_CODE}{key.rpartition('.')[0]}.trust_remote_code=true"
             ) from error
         told = f"cannot be loaded ({first.rstrip(' :')})"
         if not folder.is_dir():

@@ -15,11 +15,10 @@ import torch
 from tqdm.auto import tqdm
 
 from colbert_lab.base.atomic import named_when_full, write_text
-from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.errors import InputError, NoScoringTokenError, some_ids
 from colbert_lab.base.types import Embeddings, PackedEmbeddings, Role, Tokens
 from colbert_lab.model.batches import length_sorted_batches
 from colbert_lab.model.student import Student
-from colbert_lab.model.tokenizer import NoScoringTokenError
 
 TOKENIZE_AT_ONCE = 4096  # texts; keeps the progress bar moving and the token lists of one call small
 SAVE_SECONDS = 20.0  # of work that a kill may cost

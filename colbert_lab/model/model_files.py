@@ -9,7 +9,7 @@ import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,9 @@ from colbert_lab.base import outside
 from colbert_lab.base.errors import InputError, no_folder, some_ids
 from colbert_lab.text.contents import PACKAGE_PREFIX, package_folder
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 log = logging.getLogger(__name__)
 KEY = "student.checkpoint"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
@@ -27,6 +30,9 @@ INDEX = ".index.json"
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json", "*.model")
 LFS = b"version https://git-lfs.github.com/spec/"
 T = TypeVar("T")
+WANTS_CODE = "wants to run Python code that comes with it; read it, and where you trust it set "
+CODE_ROOT = "transformers_modules"
+"""The package that transformers makes of code that comes with models."""
 
 
 def check_no_pointer(file: Path, key: str = KEY) -> None:
@@ -248,3 +254,14 @@ def read_file(file: Path, key: str) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise InputError(f"{key}: {file} holds no weights by name")
     return dict(found)
+
+
+def brings_code(config: PreTrainedConfig) -> bool:
+    """Whether a configuration names code for its model that is neither transformers' nor a class of ours.
+
+    Without consent to it, transformers takes its own class of the same ``model_type`` where it has one, and does not
+    say so (``resolve_trust_remote_code`` in its dynamic_module_utils.py).
+    """
+    named = getattr(config, "auto_map", None)
+    theirs = type(config).__module__.split(".")[0] in ("transformers", CODE_ROOT)
+    return theirs and isinstance(named, Mapping) and "AutoModel" in named

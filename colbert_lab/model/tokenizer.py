@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
-from colbert_lab.base.errors import InputError
+from colbert_lab.base.errors import InputError, NoScoringTokenError
 from colbert_lab.base.types import Role, Tokens
 from colbert_lab.model.maxsim import MAXSIM, check_score
 
@@ -38,6 +38,8 @@ class TokenRules:
         extend_length: add the prompt's own number of tokens to the lengths, so that a prompt costs no text.
         expansion: ``none``; or pad queries with mask tokens that score and that the encoder attends to
             (``attended``) or does not (``unattended``, ColBERTv2's ``attend_to_mask_tokens: false``).
+        expansion_min: tokens to which shorter queries are expanded, while longer ones, of up to ``query_length``, stay
+            as they are (the strategy ``min`` of sentence-transformers 6.2); None expands all to ``query_length``.
         skiplist: document tokens that do not score: ``punctuation``, ``none``, or the tokens themselves. Tokens that
             the vocabulary lacks are passed over; the unknown token is skipped only when it is listed itself.
         strip: remove white space around prompt and text together.
@@ -47,6 +49,7 @@ class TokenRules:
             ``left`` its beginning goes, and the prompt with it, as PyLate and Stanford's ColBERT do where a folder's
             tokenizer says so.
         score: what a query and a document have, see :data:`colbert_lab.model.maxsim.SCORES`.
+        unscored: number of first tokens of every text that do not score, such as BGE-M3's one.
     """
 
     query_length: int
@@ -63,6 +66,8 @@ class TokenRules:
     marker_after: int | None = None
     truncation_side: str = "right"
     score: str = MAXSIM
+    expansion_min: int | None = None
+    unscored: int = 0
 
     def __post_init__(self) -> None:
         """Check types, as rules also come from JSON files that anyone may have written.
@@ -116,11 +121,18 @@ class StudentTokenizer:
                 f"student.expansion={rules.expansion}: must be one of {', '.join(get_args(Expansion))}"
             )
         check_score(rules.score)
-        self._filler = _first(tokenizer.mask_token_id, tokenizer.eos_token_id)
+        fillers = (tokenizer.mask_token_id, tokenizer.eos_token_id)
+        self._filler = next((int(token) for token in fillers if token is not None), None)
         if rules.expansion != "none" and self._filler is None:
             raise InputError(
                 f"student.expansion={rules.expansion}: this tokenizer has neither a mask nor an EOS token to expand "
                 "with; set student.expansion=none"
+            )
+        least = rules.expansion_min
+        if least is not None and (rules.expansion == "none" or not 1 <= least <= rules.query_length):
+            raise InputError(
+                f"student.expansion_min={least}: must be 1 to {rules.query_length}, student.query_length, which cuts "
+                "queries, and null with student.expansion=none"
             )
         if tokenizer.pad_token_id is None:
             if tokenizer.eos_token is None:
@@ -196,6 +208,14 @@ class StudentTokenizer:
         length = self.rules.query_length if role == "query" else self.rules.document_length
         return length + self.prompt_tokens(role) if self.rules.extend_length else length
 
+    def floor(self, role: Role) -> int:
+        """Tokens to which shorter texts in this role are expanded; 0 where none are."""
+        if role == "document" or self.rules.expansion == "none":
+            return 0
+        length = self.length(role)
+        least = self.rules.expansion_min
+        return length if least is None else least + length - self.rules.query_length
+
     def room(self, role: Role) -> int:
         """Tokens that are left for the text itself."""
         marker = 0 if self._marker[role] is None else 1
@@ -233,7 +253,7 @@ class StudentTokenizer:
         return [[*row[:first], marker, *row[first:]] for row in encoded]
 
     def pad(self, rows: Sequence[Sequence[int]], role: Role) -> Tokens:
-        """Pad token ids to the longest row (or, when queries are expanded, to their length) and mark what scores.
+        """Pad token ids to the longest row, and expanded queries to no less than :meth:`floor`, and mark what scores.
 
         Args:
             rows: token ids from :meth:`ids`.
@@ -245,22 +265,24 @@ class StudentTokenizer:
         Raises:
             InputError: a text has no scoring token; the message names its position in ``rows``.
         """
-        expanded = role == "query" and self.rules.expansion != "none"
-        width = self.length(role) if expanded else max(len(row) for row in rows)
-        filler = self._filler if expanded else self.tokenizer.pad_token_id
-        assert filler is not None
-        ids_NL = torch.full((len(rows), width), int(filler), dtype=torch.int64)
+        floor = self.floor(role)
+        width = max([floor, *map(len, rows)])
+        ids_NL = torch.full((len(rows), width), int(self.tokenizer.pad_token_id), dtype=torch.int64)
         real_NL = torch.zeros((len(rows), width), dtype=torch.bool)
         for n, row in enumerate(rows):
             ids_NL[n, : len(row)] = torch.tensor(row, dtype=torch.int64)
             real_NL[n, : len(row)] = True
-        attended_NL = torch.ones_like(real_NL) if expanded and self.rules.expansion == "attended" else real_NL
-        if expanded:
-            score_NL = torch.ones_like(real_NL)
-        elif role == "document":
+        attended_NL = score_NL = real_NL
+        if floor:
+            assert self._filler is not None
+            expanded_NL = ~real_NL & (torch.arange(width) < floor)
+            ids_NL[expanded_NL] = self._filler
+            score_NL = real_NL | expanded_NL
+            attended_NL = score_NL if self.rules.expansion == "attended" else real_NL
+        if role == "document":
             score_NL = real_NL & ~torch.isin(ids_NL, self._skiplist)
-        else:
-            score_NL = real_NL
+        if self.rules.unscored:
+            score_NL = score_NL & (torch.arange(width) >= self.rules.unscored)
         empty = (~score_NL.any(dim=1)).nonzero().flatten().tolist()
         if empty:
             raise NoScoringTokenError(role, empty)
@@ -274,25 +296,3 @@ class StudentTokenizer:
 def leading_special(tokenizer: PreTrainedTokenizerBase) -> int:
     """Number of special tokens that a tokenizer puts before a text, such as [CLS]."""
     return int(tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"].index(0))
-
-
-def _first(*ids: int | None) -> int | None:
-    """The first id that there is."""
-    return next((int(n) for n in ids if n is not None), None)
-
-
-class NoScoringTokenError(InputError):
-    """A text has no token that takes part in MaxSim.
-
-    Attributes:
-        rows: positions of such texts in the batch.
-    """
-
-    def __init__(self, role: Role, rows: list[int], ids: Sequence[str] | None = None) -> None:
-        self.role = role
-        self.rows = rows
-        named = ", ".join((ids[r] if ids is not None else f"row {r}") for r in rows[:5])
-        super().__init__(
-            f"{len(rows)} {role} text(s) leave no scoring token ({named}): remove the empty ones, "
-            "or shorten student.skiplist"
-        )

@@ -73,8 +73,8 @@ def count_texts(
     """
     rows = np.unique(np.linspace(0, len(texts) - 1, min(most, len(texts))).round().astype(int)).tolist()
     lengths = [len(ids) for ids in tokenizer.ids([texts[row] for row in rows], role)]
-    if role == "query" and tokenizer.rules.expansion != "none":
-        lengths = [tokenizer.length("query")] * len(lengths)
+    floor = tokenizer.floor(role)
+    lengths = [max(length, floor) for length in lengths]
     return TextCount(len(texts), rows, lengths, list(length_sorted_batches(lengths, token_budget)))
 
 

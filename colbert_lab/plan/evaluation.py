@@ -105,7 +105,8 @@ class EvaluationCosts:
             key: tuple[object, ...] = (split.corpus.fingerprint, rules.document_length, rules.document_prompt)
         else:
             texts = list(split.queries.values())
-            key = (split.fingerprint, rules.query_length, rules.query_prompt, rules.expansion)
+            floor = student.tokenizer.floor(role)
+            key = (split.fingerprint, rules.query_length, rules.query_prompt, floor)
         if key not in self._counts:
             budget = self.evaluator.token_budget
             self._counts[key] = count_texts(student.tokenizer, texts, role, budget, self.texts)

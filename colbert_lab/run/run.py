@@ -193,7 +193,9 @@ class _Walk:
                 folder, done = self._phase(phase, student, tracked)
                 tracked.student(folder / "student", done.reused_from)
                 tracked.facts(asdict(done), previous)
-                student = load_student(folder / "student", settings.student.attention)
+                student = load_student(
+                    folder / "student", settings.student.attention, settings.student.trust_remote_code
+                )
                 seconds += done.seconds
                 self._measure(student, name, self.phases[name].hash, done.kept_step, seconds)
                 if measuring is not None:

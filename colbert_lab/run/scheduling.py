@@ -11,7 +11,7 @@ import torch
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.parts import versions
-from colbert_lab.model.backbone import pick_attention
+from colbert_lab.model.attention import pick_attention
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.records.contents import beside_data, contents_of
 from colbert_lab.records.identity import config_hash, phase_hash, saying

@@ -14,6 +14,7 @@ from colbert_lab.settings.allowed import LIKE, MOST, Allowed, filled, like, numb
 from colbert_lab.settings.roles import DEFAULT, HOW, MEASURED, READ, RESULT, TRAINED, Role, having, keys
 
 MOST_DIMENSIONS = 65_536
+IF_USED = TRAINED | Role.IF_ANY
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class StudentSettings:
     dim: int | None = whole(1, MOST_DIMENSIONS)
     bias: bool = MISSING
     widen: int | None = whole(1, MOST_DIMENSIONS)
-    matryoshka: list[int] | None = having(TRAINED | Role.IF_ANY, whole(1, MOST_DIMENSIONS, default=None))
+    matryoshka: list[int] | None = having(IF_USED, whole(1, MOST_DIMENSIONS, default=None))
     head: Any = field(default_factory=HeadSettings, metadata={LIKE: HeadSettings})
     dropout: float | None = number(0, below=1)
-    lora: LoraSettings | None = having(TRAINED | Role.IF_ANY, None)
+    lora: LoraSettings | None = having(IF_USED, None)
     attention: str = having(TRAINED | Role.ROUNDING)
     query_length: int = having(READ, whole(1))
     document_length: int = having(READ, whole(1))
@@ -62,6 +63,7 @@ class StudentSettings:
     document_marker: str | None = having(READ)
     new_markers: str = one_of("random", "mean")
     expansion: str = having(READ, one_of("none", "attended", "unattended"))
+    expansion_min: int | None = having(READ | Role.IF_ANY, whole(1, default=None))
     skiplist: Any = having(READ)
     score: str = having(READ | Role.IF_ANY, one_of("maxsim", "mean_maxsim", default="maxsim"))
 
@@ -98,7 +100,7 @@ class LrScheduleSettings:
 
     name: str = one_of("linear", "cosine", "constant", "wsd")
     warmup: float = number(0, MOST)
-    decay: float | None = having(TRAINED | Role.IF_ANY, number(above=0, high=1, default=None))
+    decay: float | None = having(IF_USED, number(above=0, high=1, default=None))
 
 
 @dataclass(frozen=True)
@@ -127,18 +129,16 @@ class PhaseSettings:
     optimizer: Any = having(TRAINED)
     head_lr: float | None = having(TRAINED, number(above=0))
     layer_decay: float | None = having(TRAINED, number(above=0, below=1))
-    freeze: list[str] = having(TRAINED | Role.IF_ANY, field(default_factory=list))
-    head_only_steps: int = having(TRAINED | Role.IF_ANY, whole(0, default=0))
-    ema: float | None = having(TRAINED | Role.IF_ANY, number(above=0, below=1, default=None))
+    freeze: list[str] = having(IF_USED, field(default_factory=list))
+    head_only_steps: int = having(IF_USED, whole(0, default=0))
+    ema: float | None = having(IF_USED, number(above=0, below=1, default=None))
     lr_schedule: LrScheduleSettings = having(TRAINED, field(default_factory=LrScheduleSettings))
     gradient_clip: float | None = having(TRAINED, number(above=0))
     token_budget: int = having(TRAINED, whole(1))
     recompute: Any = having(RESULT, one_of("auto", switch=True))
     evaluate_every: int | None = having(RESULT, whole(1))
-    keep: str = having(TRAINED | Role.IF_ANY, one_of("last", "best", default="last"))
-    early_stopping: EarlyStoppingSettings = having(
-        TRAINED | Role.IF_ANY, field(default_factory=EarlyStoppingSettings)
-    )
+    keep: str = having(IF_USED, one_of("last", "best", default="last"))
+    early_stopping: EarlyStoppingSettings = having(IF_USED, field(default_factory=EarlyStoppingSettings))
     checkpoint_every: int = having(RESULT, whole(1))
     log_every: int = having(RESULT, whole(1))
 

@@ -105,7 +105,7 @@ def _plan(
         asked = Student(inputs.student.model, phase.tokenizer)
         phases.append(planner.phase(phase, asked, state, trainer.arguments, cut))
         kept = (
-            load_student(state.student, settings.student.attention)
+            load_student(state.student, settings.student.attention, settings.student.trust_remote_code)
             if state.student is not None and settings.evaluation.keep_embeddings
             else None
         )

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from colbert_lab.base.errors import InputError
+from colbert_lab.base.errors import InputError, NoScoringTokenError
 from colbert_lab.base.types import Role, Tokens
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.tokenizer import NoScoringTokenError, StudentTokenizer
+from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.fingerprint import fingerprint, text_key
 from colbert_lab.text.rows.examples import Example, Examples
 from colbert_lab.training.sampler import Drawn, KnownPositives, SourceSampler, positive_keys

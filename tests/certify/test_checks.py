@@ -56,6 +56,7 @@ def made(settings: dict[str, Any], name: str, precision: str = "32-true", **chan
         ({"expansion": "unattended", "query_prompt": "a red "}, {"distillation": 0.0, "contrastive": 1.0}),
         ({"output": "single", "pooling": "mean"}, {"contrastive_settings": {"batch_negatives": False}}),
         ({"score": "mean_maxsim"}, {}),
+        ({"expansion": "unattended", "expansion_min": 8}, {"distillation": 0.5, "contrastive": 0.5}),
     ],
 )
 def test_nothing_is_changed(

@@ -21,6 +21,7 @@ QUERY, DOCUMENT = "what swims, şəhər 😀?", "a red fish swims in the river. 
 RULES: list[dict[str, Any]] = [
     {},
     {"expansion": "attended"},
+    {"expansion": "unattended", "expansion_min": 8},
     {"expansion": "unattended", "query_marker": "[Q]", "document_marker": "[D]"},
     {"query_prompt": "search_query: ", "document_prompt": "d: ", "extend_length": True, "skiplist": "none"},
     {"document_length": 8},

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from colbert_lab.base.errors import InputError
+from colbert_lab.base.errors import InputError, NoScoringTokenError
 from colbert_lab.model.backbone import load_tokenizer
-from colbert_lab.model.tokenizer import NoScoringTokenError, StudentTokenizer, TokenRules
+from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules
 
 RULES: dict[str, Any] = {
     "query_length": 8,
@@ -86,6 +86,49 @@ def test_expansion_does_not_touch_documents(tiny_bert: Path) -> None:
     assert tokenizer(["red fish"], "document").input_ids_NL.shape == (1, 5)
 
 
+@pytest.mark.parametrize("expansion", ["attended", "unattended"])
+def test_expansion_to_a_minimum_leaves_longer_queries(tiny_bert: Path, expansion: str) -> None:
+    """A query below the minimum is filled up to it, one above is padded and not expanded, one above the length cut."""
+    tokenizer = make(tiny_bert, expansion=expansion, expansion_min=6)
+    texts = ["red", "red green blue stone", "red " * 50]
+    tokens = tokenizer(texts, "query")
+    assert [words(tokenizer, row)[4:] for row in tokens.input_ids_NL.tolist()] == [
+        ["[MASK]", "[MASK]", "[PAD]", "[PAD]"],
+        ["blue", "stone", "[SEP]", "[PAD]"],
+        ["red", "red", "red", "[SEP]"],
+    ]
+    assert tokens.score_mask_NL.sum(dim=1).tolist() == [6, 7, 8]
+    real = [6, 7, 8] if expansion == "attended" else [4, 7, 8]
+    assert tokens.attention_mask_NL.sum(dim=1).tolist() == real
+    assert tokenizer(["red"], "query").input_ids_NL.shape == (1, 6)
+    assert tokenizer(["red"], "document").input_ids_NL.shape == (1, 4)
+    assert (tokenizer.floor("query"), tokenizer.floor("document")) == (6, 0)
+
+
+def test_a_minimum_of_the_whole_length_is_expansion_without_one(tiny_bert: Path) -> None:
+    for changes in ({}, {"query_prompt": "search_query: ", "extend_length": True}):
+        whole = make(tiny_bert, expansion="unattended", **changes)
+        least = make(tiny_bert, expansion="unattended", expansion_min=8, **changes)
+        for one, other in zip(
+            vars(whole(["red", "red " * 9], "query")).values(),
+            vars(least(["red", "red " * 9], "query")).values(),
+            strict=True,
+        ):
+            assert one.tolist() == other.tolist()
+        assert whole.floor("query") == least.floor("query") == whole.length("query")
+
+
+def test_first_tokens_that_do_not_score(tiny_bert: Path) -> None:
+    tokenizer = make(tiny_bert, unscored=1, query_marker=None, document_marker=None)
+    assert tokenizer(["red", "red fish"], "query").score_mask_NL.tolist() == [
+        [False, True, True, False],
+        [False, True, True, True],
+    ]
+    assert tokenizer(["red , fish"], "document").score_mask_NL.tolist() == [[False, True, False, True, True]]
+    assert "unscored" not in make(tiny_bert).rules.to_dict()
+    assert tokenizer.rules.to_dict()["unscored"] == 1
+
+
 def test_skiplist_masks_document_punctuation_only(tiny_bert: Path) -> None:
     tokenizer = make(tiny_bert)
     document = tokenizer(["red, fish."], "document")
@@ -111,6 +154,8 @@ def test_document_without_scoring_token_is_named(tiny_bert: Path) -> None:
         ({"query_length": 3}, r"student\.query_length=3 leaves no room.*at least 4"),
         ({"document_prompt": "search_document: a an the of"}, r"student\.document_length=10 leaves no room"),
         ({"expansion": "some"}, r"student\.expansion=some"),
+        ({"expansion_min": 6}, r"student\.expansion_min=6: .* null with student\.expansion=none"),
+        ({"expansion": "attended", "expansion_min": 9}, r"student\.expansion_min=9: must be 1 to 8"),
         ({"skiplist": "verbs"}, r"student\.skiplist=verbs"),
     ],
 )

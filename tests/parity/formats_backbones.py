@@ -19,7 +19,7 @@ from torch import nn
 
 from tests.parity.formats_texts import TRAINING_TEXTS
 
-Kind = Literal["bert", "bert_cased", "modernbert", "llama", "qwen2"]
+Kind = Literal["bert", "bert_cased", "modernbert", "llama", "qwen2", "lfm2", "xlm_roberta"]
 HIDDEN, LAYERS, HEADS, POSITIONS = 16, 2, 2, 48
 WORDPIECES, BYTE_PAIRS = 200, 300
 BERT_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]"]
@@ -109,6 +109,8 @@ def _byte_pairs(kind: Kind) -> Any:
         "modernbert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
         "llama": ["<s>", "</s>"],
         "qwen2": ["<|endoftext|>"],
+        "lfm2": ["<|pad|>", "<|startoftext|>", "<|im_end|>"],
+        "xlm_roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
     }[kind]
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -133,6 +135,19 @@ def _byte_pairs(kind: Kind) -> Any:
             single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)]
         )
         named = {"bos_token": "<s>", "eos_token": "</s>"}
+    elif kind == "xlm_roberta":
+        tokenizer.post_processor = library.processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
+        named = {"cls_token": "<s>", "sep_token": "</s>", "bos_token": "<s>", "eos_token": "</s>"}
+        named |= {f"{name}_token": f"<{name}>" for name in ("pad", "unk", "mask")}
+    elif kind == "lfm2":
+        tokenizer.post_processor = library.processors.TemplateProcessing(
+            single="<|startoftext|> $A",
+            pair="<|startoftext|> $A <|startoftext|> $B",
+            special_tokens=[("<|startoftext|>", 1)],
+        )
+        named = {"bos_token": "<|startoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|pad|>"}
     else:
         named = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
     return import_module("transformers").PreTrainedTokenizerFast(
@@ -158,6 +173,10 @@ def make_model(kind: Kind, tokenizer: Any) -> Any:
         return transformers.BertModel(
             transformers.BertConfig(**shape, intermediate_size=16), add_pooling_layer=False
         )
+    if kind == "xlm_roberta":
+        shape["max_position_embeddings"] = POSITIONS + tokenizer.pad_token_id + 1
+        config = transformers.XLMRobertaConfig(**shape, type_vocab_size=1, intermediate_size=16)
+        return transformers.XLMRobertaModel(config)
     if kind == "modernbert":
         ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep")}
         return transformers.ModernBertModel(
@@ -171,12 +190,14 @@ def make_model(kind: Kind, tokenizer: Any) -> Any:
                 global_attn_every_n_layers=2,
             )
         )
-    name = {"llama": "Llama", "qwen2": "Qwen2"}[kind]
+    name = {"llama": "Llama", "qwen2": "Qwen2", "lfm2": "Lfm2"}[kind]
+    of_kind = {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}
     config = getattr(transformers, f"{name}Config")(
         **shape,
         num_key_value_heads=1,
         intermediate_size=16,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        **(of_kind if kind == "lfm2" else {}),
     )
     return getattr(transformers, f"{name}Model")(config)

@@ -4,8 +4,8 @@ Runs in the peer's own environment, from the root of the repository, where colbe
 
     PEER/bin/python -m tests.parity.formats_encode PEER FOLDER TEXTS.json OUT.safetensors
 
-PEER is pylate, sentence_transformers, stanford or txtai. TEXTS.json has the keys of ``formats_golden.Texts``
-(``texts`` of a case.json); OUT.safetensors is read by ``formats_golden.Encoded.load``.
+PEER is pylate, sentence_transformers, stanford, flag_embedding or txtai. TEXTS.json has the keys of
+``formats_golden.Texts`` (``texts`` of a case.json); OUT.safetensors is read by ``formats_golden.Encoded.load``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from tests.parity.formats_golden import texts_from
 
-PEERS = ("pylate", "sentence_transformers", "stanford", "txtai")
+PEERS = ("pylate", "sentence_transformers", "stanford", "flag_embedding", "txtai")
 
 
 def main() -> None:

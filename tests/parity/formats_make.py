@@ -5,6 +5,7 @@ Runs in the peer's own environment, from the root of the repository, where colbe
     PEER/bin/python -m tests.parity.formats_make pylate OUT                   pylate==1.6.0
     PEER/bin/python -m tests.parity.formats_make sentence_transformers OUT    sentence-transformers==6.2.0
     PEER/bin/python -m tests.parity.formats_make stanford OUT                 colbert-ai==0.2.22
+    PEER/bin/python -m tests.parity.formats_make flag_embedding OUT           FlagEmbedding==1.4.2
 
 OUT/PEER-VERSION/CASE is laid out as formats_golden.py says; with OUT = tests/parity/formats it replaces the
 committed cases. ``--backbone FOLDER`` makes one case with that Hugging Face folder instead of a tiny one.
@@ -22,8 +23,18 @@ import torch
 
 from tests.parity.formats_golden import EXPECTED_FILE, GOLDENS, Golden
 
-PACKAGES = {"pylate": "pylate", "sentence_transformers": "sentence-transformers", "stanford": "colbert-ai"}
-VERSIONS = {"pylate": "1.6.0", "sentence_transformers": "6.2.0", "stanford": "0.2.22"}
+PACKAGES = {
+    "pylate": "pylate",
+    "sentence_transformers": "sentence-transformers",
+    "stanford": "colbert-ai",
+    "flag_embedding": "FlagEmbedding",
+}
+VERSIONS = {
+    "pylate": "1.6.0",
+    "sentence_transformers": "6.2.0",
+    "stanford": "0.2.22",
+    "flag_embedding": "1.4.2",
+}
 
 
 def make(peer: str, out: Path, backbone: Path | None) -> None:

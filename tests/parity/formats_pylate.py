@@ -61,6 +61,15 @@ CASES = (
     ),
     Case("modernbert", "byte-level BPE, no token types; saved after use", backbone="modernbert", used=True),
     Case("llama", "a decoder with BOS: EOS expands queries", backbone="llama"),
+    Case(
+        "ettin",
+        "mxbai-edge-colbert: ModernBERT without expansion, lower-cased, Dense layers with residuals",
+        backbone="modernbert",
+        settings={"do_query_expansion": False},
+        lower=True,
+        stacked=True,
+    ),
+    Case("lfm2", "LFM2-ColBERT: a decoder of convolutions and attention, with a pad token", backbone="lfm2"),
     Case("qwen2", "a decoder without BOS: the marker comes after the first token", backbone="qwen2"),
 )
 FOREIGN = {

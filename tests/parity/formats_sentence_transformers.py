@@ -78,6 +78,23 @@ CASES = (
         },
     ),
     Case(
+        "bert_min_mask",
+        "expansion to a least length, of the mask token; longer queries are cut at another length",
+        transformer={
+            "query_length": QUERY_LENGTH,
+            "query_expansion": {"strategy": "min", "attend": False, "length": 8},
+        },
+    ),
+    Case(
+        "lfm2_min",
+        "a decoder of convolutions and attention; expansion to a least length is attended",
+        backbone="lfm2",
+        transformer={
+            "query_length": QUERY_LENGTH,
+            "query_expansion": {"strategy": "min", "attend": True, "length": 8},
+        },
+    ),
+    Case(
         "bert_lower",
         "a cased vocabulary with do_lower_case; GELU, biases, residuals, one between unequal widths",
         backbone="bert_cased",
@@ -100,6 +117,11 @@ FOREIGN = {
     "read_pylate": ("pylate-1.6.0/bert", "a PyLate folder as it is"),
     "read_pylate_prompts": ("pylate-1.6.0/bert_prompts", "a PyLate folder with prompts as it is"),
     "read_pylate_skiplist": ("pylate-1.6.0/bert_skiplist", "unknown words are left out, unlike in PyLate"),
+    "read_pylate_ettin": (
+        "pylate-1.6.0/ettin",
+        "a PyLate folder of ModernBERT, stacked and lower-cased, as it is",
+    ),
+    "read_pylate_lfm2": ("pylate-1.6.0/lfm2", "a PyLate folder of LFM2 as it is"),
     "read_pylate_qwen2": ("pylate-1.6.0/qwen2", "the marker is the first token, unlike in PyLate"),
     "read_stanford": ("stanford-0.2.22/bert", "a Stanford folder as it is"),
 }

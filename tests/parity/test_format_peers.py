@@ -30,6 +30,7 @@ PYTHONS = {
     "pylate": "COLBERT_LAB_PYLATE_PYTHON",
     "sentence_transformers": "COLBERT_LAB_ST_PYTHON",
     "stanford": "COLBERT_LAB_STANFORD_PYTHON",
+    "flag_embedding": "COLBERT_LAB_FLAG_EMBEDDING_PYTHON",
     "txtai": "COLBERT_LAB_TXTAI_PYTHON",
 }
 CLOSE = 1e-5

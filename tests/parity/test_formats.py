@@ -23,7 +23,7 @@ from tests.parity.formats_golden import Golden, goldens
 
 CLOSE = 1e-5
 REFUSED = {
-    ("sentence_transformers", "bert_min"): "query_expansion.strategy=min: only fixed is known",
+    ("sentence_transformers", "bert_min"): r"query_expansion.token=\[unused0\]: only \[MASK\]",
     ("sentence_transformers", "bert_skiplist"): "skiplist_tasks=.* only document is known",
 }
 """Folders that hold what a student here cannot do: one clear error."""
@@ -97,7 +97,7 @@ def test_every_layout_that_takes_it_keeps_it(case: Golden, tmp_path: Path) -> No
             torch.testing.assert_close(after.emb_TD, before.emb_TD, atol=CLOSE, rtol=0)
     assert all(why.startswith(f"to={target}: ") for target, why in refused.items())
     assert "colbert_lab" in taken
-    assert len(taken) > 1
+    assert len(taken) > 1 or student.tokenizer.rules.unscored
 
 
 @pytest.mark.parametrize(("peer", "name"), REFUSED)
@@ -109,9 +109,10 @@ def test_what_a_student_cannot_do_is_one_error(peer: str, name: str) -> None:
 
 def test_the_cases_cover_what_they_should() -> None:
     """Every peer, with and without expansion, attended and not, with stacked heads, prompts and no markers."""
-    assert {case.peer for case in CASES} >= {"pylate", "sentence_transformers", "stanford"}
+    assert {case.peer for case in CASES} >= {"pylate", "sentence_transformers", "stanford", "flag_embedding"}
     rules = [load_checkpoint(str(case.model_folder)).tokenizer.rules for case in CASES]
     assert {rule.expansion for rule in rules} == {"none", "attended", "unattended"}
+    assert {rule.expansion for rule in rules if rule.expansion_min} == {"attended", "unattended"}
     assert {rule.query_marker is None for rule in rules} == {True, False}
     assert {bool(rule.query_prompt) for rule in rules} == {True, False}
     heads = [load_checkpoint(str(case.model_folder)).model.head for case in goldens("pylate")]

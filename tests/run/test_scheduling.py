@@ -237,6 +237,18 @@ def test_a_phase_of_other_data_is_refused_with_what_differs(
         assert done_phase(Command.of(cfg).settings, folder, now) is None
 
 
+def test_expansion_to_a_minimum_counts_where_there_is_one(cfg: DictConfig) -> None:
+    command = Command.of(cfg)
+    assert "expansion_min" not in json.loads(parent_identity(command.settings))
+    before: Any = OmegaConf.to_container(OmegaConf.create(dict(command.config)))
+    del before["student"]["expansion_min"]
+    assert config_hash(before) == config_hash(command.config)
+    least = Command.of(changed(cfg, student__expansion_min=8))
+    assert json.loads(parent_identity(least.settings))["expansion_min"] == 8
+    assert config_hash(least.config) != config_hash(command.config)
+    assert token_rules(least.settings.student, least.settings.prompts).expansion_min == 8
+
+
 def test_the_score_counts_where_it_is_the_mean(cfg: DictConfig) -> None:
     """Else a student that says nothing of its score would be another one than before there was a choice."""
     command = Command.of(cfg)

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colbert_lab.base.errors import InputError, named, no_folder
-from colbert_lab.model.formats import colbert_az, flmr, own, pylate, sentence_transformers, stanford
+from colbert_lab.model.formats import (
+    bge_m3,
+    colbert_az,
+    flmr,
+    own,
+    pylate,
+    sentence_transformers,
+    stanford,
+)
 from colbert_lab.model.formats.modules import CONFIG_FILE, MODULES_FILE
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.model.formats.shared import Parts, assemble
@@ -23,6 +31,13 @@ HEADED = (KEY, "from")
 """Keys of a checkpoint beside which the config may choose the class of its head."""
 
 
+NOT_EVERYWHERE = {
+    "expansion_min": "expands queries to their whole length or not at all, and this student to student.expansion_min",
+    "unscored": "scores the first token of a text, and this student does not",
+}
+"""Rules that few layouts can say: what the others do."""
+
+
 @dataclass(frozen=True)
 class Format:
     """A layout of a student's folder.
@@ -34,6 +49,7 @@ class Format:
         save: student and an empty folder; None where it can only be loaded.
         remote_code: whether a folder may bring or name code of its own, of its backbone or its head.
         scores: what a folder can say of its student's score.
+        rules: what else a folder can say, of :data:`NOT_EVERYWHERE`.
     """
 
     looked_for: str
@@ -42,6 +58,7 @@ class Format:
     save: Callable[[Student, Path], None] | None
     remote_code: Callable[[Path], bool] = lambda _: True
     scores: Sequence[str] = (MAXSIM,)
+    rules: Sequence[str] = ()
 
 
 def _model_type(folder: Path) -> str | None:
@@ -68,6 +85,14 @@ FORMATS: Mapping[str, Format] = {
         own.write_student,
         remote_code=own.names_code,
         scores=SCORES,
+        rules=tuple(NOT_EVERYWHERE),
+    ),
+    # Its folder has modules.json too, for its dense vectors.
+    bge_m3.NAME: Format(
+        bge_m3.HEAD_FILE,
+        lambda folder: (folder / bge_m3.HEAD_FILE).is_file(),
+        _assembled(bge_m3.read),
+        None,
     ),
     sentence_transformers.NAME: Format(
         f"{MODULES_FILE} with model_type {sentence_transformers.MODEL_TYPE} in {CONFIG_FILE}",
@@ -77,6 +102,7 @@ FORMATS: Mapping[str, Format] = {
         _assembled(sentence_transformers.read),
         sentence_transformers.save,
         scores=SCORES,
+        rules=("expansion_min",),
     ),
     pylate.NAME: Format(
         f"{MODULES_FILE} with model_type ColBERT (or none) in {CONFIG_FILE}",
@@ -243,7 +269,17 @@ def save_checkpoint(student: Student, target: str, folder: Path) -> None:
         raise InputError(
             f"to={target}: this student has one vector a text, and the layout is for one a token"
         )
-    score = student.tokenizer.rules.score
+    reading = student.tokenizer
+    used = {
+        "expansion_min": reading.floor("query") not in (0, reading.length("query")),
+        "unscored": reading.rules.unscored > 0,
+    }
+    for rule in (rule for rule, is_used in used.items() if is_used and rule not in FORMATS[target].rules):
+        holding = [name for name, layout in FORMATS.items() if layout.save and rule in layout.rules]
+        raise InputError(
+            f"to={target}: the layout {NOT_EVERYWHERE[rule]}; layouts that can say so: {', '.join(holding)}"
+        )
+    score = reading.rules.score
     if score not in FORMATS[target].scores:
         holding = [name for name, layout in FORMATS.items() if layout.save and score in layout.scores]
         raise InputError(

@@ -22,7 +22,7 @@ from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.backbone import backbone_from_config, check_finite, load_tokenizer
 from colbert_lab.model.colbert import ColBERT, Head, head_from
-from colbert_lab.model.formats.shared import fit
+from colbert_lab.model.formats.shared import config_to_write, fit
 from colbert_lab.model.matryoshka import check_dims
 from colbert_lab.model.model_files import KEY, read_json, read_weights, value
 from colbert_lab.model.projection import TARGET, ProjectionHead, described, head_named
@@ -47,7 +47,7 @@ def save_student(student: Student, folder: Path) -> None:
 
 def write_student(student: Student, folder: Path) -> None:
     """Write the files of a student folder into an empty folder."""
-    student.model.backbone.config.save_pretrained(folder)
+    config_to_write(student.model.backbone, folder).save_pretrained(folder)
     weights = {name: value.detach().cpu().contiguous() for name, value in student.model.state_dict().items()}
     student.tokenizer.tokenizer.save_pretrained(folder)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -77,13 +77,13 @@ def _os_errors(folder: Path) -> Iterator[None]:
 
 
 def load_student(folder: Path, attention: str = "sdpa", trusted: bool = False) -> Student:
-    """Load a folder written by :func:`save_student`; no code in it is ever run.
+    """Load a folder written by :func:`save_student`; no code in it is run without consent.
 
     Args:
         folder: the student folder.
         attention: attention implementation of transformers.
-        trusted: whether the class that it names of its head may be imported, see
-            :func:`colbert_lab.model.projection.head_named`.
+        trusted: whether code that builds its backbone may be run, and the class that it names of its head imported,
+            see :func:`colbert_lab.model.projection.head_named`.
 
     Raises:
         InputError: the folder is not a student, the class of its head may not be imported or is not there, or weights
@@ -95,7 +95,7 @@ def load_student(folder: Path, attention: str = "sdpa", trusted: bool = False) -
     if not isinstance(layers, kind) or pooling not in (None, *POOLINGS):
         raise InputError(f"{KEY}: {file}: head or pooling is not what colbert_lab writes; is it damaged?")
     tokenizer = _tokenizer(folder, settings)
-    backbone = backbone_from_config(folder, attention, key=KEY)
+    backbone = backbone_from_config(folder, attention, trusted, KEY)
     if len(tokenizer.tokenizer) > backbone.get_input_embeddings().num_embeddings:
         raise InputError(f"{KEY}={folder}: the tokenizer has more tokens than the weights")
     check_reading(tokenizer, backbone, f"the backbone {folder}")
@@ -128,9 +128,10 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def names_code(folder: Path) -> bool:
-    """Whether a student's folder names a class that has to be found, that of its head."""
-    head = read_json(folder / STUDENT_FILE).get("head")
-    return isinstance(head, dict) and TARGET in head
+    """Whether a student's folder names code of its backbone, or a class that has to be found, that of its head."""
+    head, config = read_json(folder / STUDENT_FILE).get("head"), folder / "config.json"
+    backbone = config.is_file() and "auto_map" in read_json(config)
+    return backbone or (isinstance(head, dict) and TARGET in head)
 
 
 def _tokenizer(folder: Path, settings: dict[str, Any]) -> StudentTokenizer:

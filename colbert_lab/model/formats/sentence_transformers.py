@@ -8,8 +8,9 @@ config.json, model.safetensors, tokenizer files   the backbone
 
 What it does with them (sentence_transformers 6.2.0, base/modules/transformer.py and multi_vector_encoder): a marker is
 the beginning of a prompt, written as text, which the tokenizer reads as one special token; prompts are applied by
-role. Queries are filled up with the mask token, or the EOS token of a tokenizer that has none. Words of the skiplist
-that the vocabulary lacks are passed over. Text keeps its white space.
+role. Queries are filled up with the mask token, or the EOS token of a tokenizer that has none: all of them to
+``query_expansion.length``, or with the strategy ``min`` the shorter ones, while longer ones are cut at
+``query_length``. Words of the skiplist that the vocabulary lacks are passed over. Text keeps its white space.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def _rules(folder: Path, modules: list[Module], tokenizer: PreTrainedTokenizerBa
         split_marker(prompt, tokenizer) for prompt in prompts
     )
     longest = min(lengths["max_seq_length"] or tokenizer.model_max_length, tokenizer.model_max_length)
-    expansion, length = _expansion(folder, value(settings, "query_expansion", dict, file), tokenizer)
+    expansion, length, least = _expansion(folder, value(settings, "query_expansion", dict, file), tokenizer)
     skiplist: list[str] = []
     for module in modules:
         if module.kind == "MultiVectorMask":
@@ -150,25 +151,28 @@ def _rules(folder: Path, modules: list[Module], tokenizer: PreTrainedTokenizerBa
         skiplist=skiplist,
         lowercase=value(settings, "do_lower_case", bool, file, False),
         truncation_side=tokenizer.truncation_side,
+        expansion_min=least,
     )
 
 
 def _expansion(
     folder: Path, settings: dict[str, Any] | None, tokenizer: PreTrainedTokenizerBase
-) -> tuple[Expansion, int | None]:
-    """How queries are expanded, and to how many tokens."""
+) -> tuple[Expansion, int | None, int | None]:
+    """How queries are expanded, how many tokens all of them have then, and how many each has at least."""
     if settings is None:
-        return "none", None
+        return "none", None, None
     key = f"{KEY}={folder}: query_expansion"
-    if settings.get("strategy") != "fixed":
-        raise InputError(f"{key}.strategy={settings.get('strategy')}: only fixed is known")
+    strategy = settings.get("strategy")
+    if strategy not in ("fixed", "min"):
+        raise InputError(f"{key}.strategy={strategy}: only fixed and min are known")
     usual = tokenizer.mask_token or tokenizer.eos_token
     if settings.get("token") not in (None, usual):
         raise InputError(f"{key}.token={settings['token']}: only {usual} (or null) is known")
     length = value(settings, "length", int, key)
     if length is None:
         raise InputError(f"{key}.length is missing")
-    return ("attended" if value(settings, "attend", bool, key, False) else "unattended"), length
+    expansion: Expansion = "attended" if value(settings, "attend", bool, key, False) else "unattended"
+    return (expansion, length, None) if strategy == "fixed" else (expansion, None, length)
 
 
 def _skiplist(folder: Path, config: dict[str, Any]) -> list[str]:
@@ -219,10 +223,11 @@ def save(student: Student, folder: Path) -> None:
         raise refuse(
             NAME, f"its markers come after the prompt, and this student's after {rules.marker_after} token"
         )
+    longest, floor = reading.length("query"), reading.floor("query")
     expansion = None
-    if rules.expansion != "none":
-        attend = rules.expansion == "attended"
-        expansion = {"strategy": "fixed", "attend": attend, "token": None, "length": reading.length("query")}
+    if floor:
+        strategy, attend = "fixed" if floor == longest else "min", rules.expansion == "attended"
+        expansion = {"strategy": strategy, "attend": attend, "token": None, "length": floor}
     write_backbone(student, folder)
     write_tokenizer(normalised_first(with_special_markers(student), *stripping(student)), folder)
     names = {"module_input_name": TOKENS, "module_output_name": TOKENS}
@@ -242,7 +247,7 @@ def save(student: Student, folder: Path) -> None:
             "transformer_task": "feature-extraction",
             "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
             "module_output_name": "token_embeddings",
-            "query_length": None if expansion else reading.length("query"),
+            "query_length": None if floor == longest else longest,
             "document_length": reading.length("document"),
             "query_expansion": expansion,
             "do_lower_case": rules.lowercase,

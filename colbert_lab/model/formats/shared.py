@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, normalizers
 from torch import Tensor, nn
+from transformers.dynamic_module_utils import custom_object_save
 
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.model.backbone import (
@@ -25,7 +26,7 @@ from colbert_lab.model.backbone import (
     without_pooler,
 )
 from colbert_lab.model.colbert import ColBERT, Head
-from colbert_lab.model.model_files import KEY
+from colbert_lab.model.model_files import CODE_ROOT, KEY
 from colbert_lab.model.student import Student, check_attention, check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer, TokenRules
 
@@ -76,7 +77,8 @@ def check_fit(missing: Sequence[str], extra: Sequence[str], wrong: Sequence[str]
 def fill_backbone(empty: PreTrainedModel, weights: Mapping[str, Tensor], where: str) -> PreTrainedModel:
     """A backbone with a checkpoint's weights, in float32.
 
-    transformers puts them in place, as it knows the older names of weights.
+    transformers puts them in place, as it knows the older names of weights; but not where code of the folder built
+    the backbone, whose tables it would leave undefined.
 
     Args:
         empty: a backbone of the same shape.
@@ -86,11 +88,16 @@ def fill_backbone(empty: PreTrainedModel, weights: Mapping[str, Tensor], where: 
     Raises:
         InputError: as for :func:`fit`.
     """
+    used = {name: value for name, value in weights.items() if not _unused(name)}
+    if type(empty).__module__.split(".")[0] == CODE_ROOT:
+        prefix = f"{empty.base_model_prefix}."
+        fit(empty, {name.removeprefix(prefix): value for name, value in used.items()}, where)
+        return empty
     with quiet_transformers():
         filled, info = type(empty).from_pretrained(
             None,
             config=empty.config,
-            state_dict={name: value for name, value in weights.items() if not _unused(name)},
+            state_dict=used,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             attn_implementation=empty.config._attn_implementation,
@@ -191,7 +198,9 @@ def write_backbone(
     """
     backbone = student.model.backbone
     written = backbone.state_dict() if weights is None else weights
-    plain = backbone.config.to_dict() | {"architectures": [type(backbone).__name__]} | config
+    plain = (
+        config_to_write(backbone, folder).to_dict() | {"architectures": [type(backbone).__name__]} | config
+    )
     plain.pop("_name_or_path", None)  # where this machine loaded it from
     (folder / "config.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     save_file(
@@ -199,6 +208,25 @@ def write_backbone(
         folder / "model.safetensors",
         metadata={"format": "pt"},
     )
+
+
+def config_to_write(backbone: PreTrainedModel, folder: Path) -> PreTrainedConfig:
+    """A backbone's configuration, for a folder beside whose weights it is to lie.
+
+    Code that came with the backbone and built it is copied there; code that was passed over is no longer named.
+
+    Args:
+        backbone: of the student.
+        folder: where to; it exists.
+    """
+    config = copy.deepcopy(backbone.config)
+    root = type(backbone).__module__.split(".")[0]
+    for part in (config, backbone):
+        if type(part).__module__.split(".")[0] == CODE_ROOT:
+            custom_object_save(part, folder, config=config)
+    if root == "transformers" and hasattr(config, "auto_map"):
+        del config.auto_map
+    return config
 
 
 def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
