@@ -609,7 +609,7 @@ WRONG = ["+search_mode@evaluation.own_modes.wrong=wrong", "evaluation.mode=[exac
         ([*OWN_MODE, "evaluation.own_modes.centroid.keep=0"], "evaluation.own_modes.centroid.keep=0: must be at least"),
         ([*OWN_MODE, "+evaluation.own_modes.centroid.kep=1"], "evaluation.own_modes.centroid.kep"),
         ([*OWN_MODE, "evaluation.mode=[exact,centre]"],
-         "evaluation.mode[1]=centre: must be one of exact, rerank, muvera, muvera_rerank, plaid, centroid"),
+         "evaluation.mode[1]=centre: must be one of exact, rerank, muvera, muvera_rerank, plaid, xtr, centroid"),
         ([*OWN_MODE, "evaluation.mode=exact", "evaluation.own_modes.centroid.keep=3"],
          "evaluation.own_modes.centroid.keep=3: has no effect without evaluation.mode=centroid"),
         (["+search_mode@evaluation.own_modes.muvera=centroid", "evaluation.mode=muvera"],

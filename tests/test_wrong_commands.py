@@ -35,6 +35,7 @@ CASES = {
     f"{EVALUATE} student.checkpoint=FILE": "student.checkpoint=FILE: is a file; name a folder",
     f"{EVALUATE} student.checkpoint=TOY": "student.checkpoint=TOY: not a student folder of a known layout",
     f"{EVALUATE} student.backbone=FILE": "student.backbone=FILE: is a file; name a folder",
+    f"{EVALUATE} evaluation.mode=xtr evaluation.xtr.k=0": "evaluation.xtr.k=0: must be at least 1",
     f"{EVALUATE} output_dir=FILE": "output_dir: cannot write to FILE/evaluate (Not a directory); choose another with",
     f"{EVALUATE} cache_dir=FILE": "cache_dir=FILE: FILE is a file; choose another folder",
     f"{EVALUATE} compare.baseline=x": "compare.baseline: has no effect on task=evaluate; leave it out",

@@ -93,7 +93,7 @@ class Variant:
     """One way to search a corpus.
 
     Attributes:
-        mode: search mode: exact, rerank, muvera, muvera_rerank, plaid, or a name in ``evaluation.own_modes``.
+        mode: search mode: exact, rerank, muvera, muvera_rerank, plaid, xtr, or a name in ``evaluation.own_modes``.
         storage: how the token embeddings that it scores are kept; None where the mode keeps none.
         pool_factor: document tokens a pooled token stands for; 1 for no pooling.
         dim: number of first dimensions that are searched; None for all.

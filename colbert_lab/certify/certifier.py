@@ -15,7 +15,8 @@ from colbert_lab.certify.as_trained import FULL, Step, cut_phase, train_step
 from colbert_lab.certify.certificate import Finding
 from colbert_lab.certify.checks import ALONE, Difference, gathering, largest
 from colbert_lab.certify.micro_batch import MicroBatch, Shared, shared, two_processes
-from colbert_lab.certify.reference import Reference, without_reference
+from colbert_lab.certify.plain_loss import without_reference
+from colbert_lab.certify.reference import Reference
 from colbert_lab.model.projection import ProjectionHead
 from colbert_lab.model.student import Student
 from colbert_lab.training.phase import needs_gradcache

@@ -10,21 +10,20 @@ of one text.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from colbert_lab.base.types import Role, Tokens
+from colbert_lab.certify.plain_loss import plain_loss
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.maxsim import MAXSIM, MEAN
 from colbert_lab.model.tokenizer import StudentTokenizer
-from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch
-from colbert_lab.training.objectives.term import Learned, Objective, Pairs, PlainQuery, Scored, Term
+from colbert_lab.training.objectives.term import Objective
 
 TIE = 1e-5  # similarities nearer than this may swap in float32
 Texts = Mapping[str, Tensor]
@@ -138,7 +137,8 @@ class Reference:
         learned: dict[str, dict[str, Tensor]] = {}
         for (name, what), logarithm in logarithms.items():
             learned.setdefault(name, {})[what] = logarithm.exp()
-        losses = [plain_loss(objective, examples, each.score, learned, known, batch) for each in cut]
+        more = learned, known, batch
+        losses = [plain_loss(objective, examples, each.score, *more, each.similarities) for each in cut]
         loss = torch.stack(losses).mean()
         loss.backward()
         self.model.zero_grad(set_to_none=True)
@@ -188,15 +188,26 @@ class _Scores:
     def score(self, query: str, document: str) -> Tensor:
         pair = query, document
         if pair not in self.known:
-            choice = None
-            if self.near is not None:
-                like = self.leaves["query", query]
-                near_q, near_d = (side[text].to(like) for side, text in zip(self.near, pair, strict=True))
-                choice = (near_q @ near_d.T).argmax(dim=1)
-            self.known[pair] = plain_maxsim(
-                self.leaves["query", query], self.leaves["document", document], choice, self.how
-            )
+            near_QL = self.near_similarities(query, document)
+            choice = None if near_QL is None else near_QL.argmax(dim=1)
+            sides = self.leaves["query", query], self.leaves["document", document]
+            self.known[pair] = plain_maxsim(*sides, choice, self.how)
         return self.known[pair]
+
+    def near_similarities(self, query: str, document: str) -> Tensor | None:
+        if self.near is None:
+            return None
+        sides, like = zip(self.near, (query, document), strict=True), self.leaves["query", query]
+        near_q, near_d = (side[text].to(like) for side, text in sides)
+        return near_q @ near_d.T
+
+    def similarities(self, query: str, document: str) -> tuple[Tensor, Tensor]:
+        """See :attr:`PlainQuery.tokens`; rounding changes no number by more than :data:`TIE`."""
+        exact_QL = self.leaves["query", query] @ self.leaves["document", document].T
+        rounded_QL, near_QL = exact_QL.detach(), self.near_similarities(query, document)
+        if near_QL is None or near_QL.shape != exact_QL.shape:
+            return exact_QL, rounded_QL
+        return exact_QL, rounded_QL + (near_QL - rounded_QL).clamp(-TIE, TIE)
 
     def table(self, rows: Iterable[tuple[str, Sequence[str]]]) -> Tensor:
         found = [torch.stack([self.score(query, text).detach() for text in texts]) for query, texts in rows]
@@ -230,61 +241,3 @@ def plain_maxsim(
     # The value of the best, with the gradient of the chosen.
     tied_best_Q = best_Q.detach() + chosen_Q - chosen_Q.detach()
     return together(torch.where(tied_Q, tied_best_Q, best_Q))
-
-
-def plain_loss(
-    objective: Objective,
-    examples: Sequence[Example],
-    score: Callable[[str, str], Tensor],
-    learned: Mapping[str, Learned] | None = None,
-    known: Mapping[str, Collection[str]] | None = None,
-    batch: Batch | None = None,
-) -> Tensor:
-    """The objective, query by query.
-
-    Args:
-        objective: its terms. One without a reference is computed by its own code, on these scores.
-        examples: queries with their documents, the positive first.
-        score: of a query and a document.
-        learned: what terms learn, by their names.
-        known: query to texts that are positives of it in the training data, and so no negatives.
-        batch: the same micro-batch as training has it, for terms without a reference.
-    """
-    everything = list(dict.fromkeys(text for example in examples for text in example.documents))
-    total = torch.zeros((), dtype=torch.float64)
-    queries: list[PlainQuery] = []
-    for example in examples:
-        positives = (known or {}).get(example.query, ())
-        queries.append(PlainQuery(example, everything, positives, partial(score, example.query), queries))
-    for name, term in objective.terms.items():
-        own = (learned or {}).get(name, {})
-        losses = [term.reference(query, own) for query in queries]
-        plain = [loss for loss in losses if loss is not None]
-        if len(plain) == len(losses):
-            part = torch.stack(plain).mean()
-        else:
-            assert batch is not None
-            part = term.loss(scored_plainly(batch, examples, score), own)
-        total = total.to(part) + term.weight * part
-    return total
-
-
-def without_reference(objective: Objective) -> list[str]:
-    """Names of the terms that bring no reference."""
-    return [name for name, term in objective.terms.items() if type(term).reference is Term.reference]
-
-
-def scored_plainly(batch: Batch, examples: Sequence[Example], score: Callable[[str, str], Tensor]) -> Scored:
-    """Plain scores in the places where training has its own."""
-    texts = {text_key(text): text for example in examples for text in example.documents}
-    columns = [texts[int(key)] for key in batch.keys_N]
-
-    def table(rows: Iterable[Sequence[str]]) -> Tensor:
-        pairs = zip(examples, rows, strict=True)
-        return torch.stack([torch.stack([score(each.query, text) for text in row]) for each, row in pairs])
-
-    return Scored(
-        batch,
-        lambda: table(each.documents for each in examples),
-        lambda: Pairs(table([columns] * len(examples)), batch.keys_N, batch.rows_BK),
-    )

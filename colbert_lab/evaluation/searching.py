@@ -17,9 +17,9 @@ from colbert_lab.evaluation.evaluator import Evaluator, FirstStage
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import Keeping
 from colbert_lab.search.exact import search_depth
-from colbert_lab.search.mode import STORED, Muvera, Plaid, SearchMode, SearchSettings, variants_of
+from colbert_lab.search.mode import STORED, Muvera, Plaid, SearchMode, SearchSettings, Xtr, variants_of
 from colbert_lab.search.plaid import check_kept, check_plaid, check_probing
-from colbert_lab.settings.groups import MODES, EvaluationSettings
+from colbert_lab.settings.evaluation import MODES, EvaluationSettings
 from colbert_lab.settings.typed import check_used, instantiated, made
 from colbert_lab.teachers.revision import identified
 from colbert_lab.teachers.scorer import Scorer, rank_split
@@ -29,7 +29,7 @@ from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.training.strategy import bare_trainer, stops_as_interrupts
 
 log = logging.getLogger(__name__)
-USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": ("plaid",)}
+USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": ("plaid",), "xtr": ("xtr",)}
 """Settings of search, and the modes that read them."""
 
 
@@ -91,6 +91,7 @@ def search_settings(
         first_stage=_first_stage_identity(settings) if "rerank" in modes else None,
         muvera=muvera,
         plaid=Plaid(**asdict(settings.plaid)),
+        xtr=Xtr(**asdict(settings.xtr)),
         own=own,
     )
 

@@ -72,10 +72,10 @@ class _AllPairs(torch.autograd.Function):
         dtype = torch.promote_types(emb_BQD.dtype, torch.float32)
         scores_BN = emb_BQD.new_empty(len(emb_BQD), total, dtype=dtype)
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            for block in _blocks(chunks, masks, block_values):
-                for rows in _query_parts(mask_BQ, block.emb_NWD, block_values):
-                    best = _similarities(emb_BQD[rows][mask_BQ[rows]], block.emb_NWD).amax(dim=-1)
-                    scores_BN[rows, block.columns] = _sum(best, mask_BQ[rows], dtype)
+            for block in scored_blocks(chunks, masks, block_values):
+                for rows in query_parts(mask_BQ, block.emb_NWD, block_values):
+                    best = similarities(emb_BQD[rows][mask_BQ[rows]], block.emb_NWD).amax(dim=-1)
+                    scores_BN[rows, block.columns] = query_sums(best, mask_BQ[rows], dtype)
         return scores_BN
 
     @staticmethod
@@ -85,17 +85,17 @@ class _AllPairs(torch.autograd.Function):
         query_gradient_BQD = torch.zeros_like(emb_BQD)
         gradients = [torch.zeros_like(chunk, memory_format=torch.contiguous_format) for chunk in chunks]
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            for block in _blocks(chunks, ctx.masks, ctx.block_values):
+            for block in scored_blocks(chunks, ctx.masks, ctx.block_values):
                 some_TD = block.emb_NWD.flatten(0, 1)
                 some_gradient_TD = torch.zeros_like(some_TD)
                 column = gradient_BN[:, block.columns]
                 asked = column.any(dim=1).nonzero().flatten()
-                for part in _query_parts(mask_BQ[asked], block.emb_NWD, ctx.block_values):
+                for part in query_parts(mask_BQ[asked], block.emb_NWD, ctx.block_values):
                     rows = asked[part]
                     mask_bQ = mask_BQ[rows]
                     q_TD = emb_BQD[rows][mask_bQ]
                     weights = column[rows].repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(q_TD.dtype)
-                    shares = _shares(_similarities(q_TD, block.emb_NWD), weights).flatten(1)
+                    shares = shares_of(similarities(q_TD, block.emb_NWD), weights).flatten(1)
                     added = torch.zeros_like(emb_BQD[rows])
                     added[mask_bQ] = shares @ some_TD
                     query_gradient_BQD.index_add_(0, rows, added)
@@ -106,35 +106,38 @@ class _AllPairs(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Documents that are scored together.
 
     Attributes:
         chunk: number of their chunk.
         columns: their columns of the scores.
-        rows_NW: their scoring tokens' rows in the flattened chunk.
+        rows_NW: their scoring tokens' rows in the flattened chunk, see :func:`scoring_places`.
         emb_NWD: embeddings of these.
+        filler_NW: True where a row is that of a document's first token once more.
     """
 
     chunk: int
     columns: slice
     rows_NW: Tensor
     emb_NWD: Tensor
+    filler_NW: Tensor
 
 
-def _blocks(chunks: Sequence[Tensor], masks: Sequence[Tensor], block_values: int) -> Iterator[_Block]:
+def scored_blocks(chunks: Sequence[Tensor], masks: Sequence[Tensor], block_values: int) -> Iterator[Block]:
     """All documents, as many at once as ``block_values`` allows with their queries."""
     start = 0
     for number, (chunk, mask) in enumerate(zip(chunks, masks, strict=True)):
         n, length, _ = chunk.shape
         places_NW = scoring_places(mask)
         rows_NW = places_NW + torch.arange(n, device=mask.device).unsqueeze(1) * length
+        filler_NW = torch.arange(places_NW.shape[1], device=mask.device) >= mask.sum(dim=1, keepdim=True)
         tokens = math.isqrt(2 * block_values)  # twice as many as the queries have
         step = max(1, tokens // places_NW.shape[1])
         for first in range(0, n, step):
-            some = rows_NW[first : first + step]
+            some, filler = rows_NW[first : first + step], filler_NW[first : first + step]
             columns = slice(start + first, start + first + len(some))
-            yield _Block(number, columns, some, chunk.flatten(0, 1)[some])
+            yield Block(number, columns, some, chunk.flatten(0, 1)[some], filler)
         start += n
 
 
@@ -157,26 +160,26 @@ def scoring_places(mask_NL: Tensor) -> Tensor:
     return torch.where(inside, order[:, :width], order[:, :1])
 
 
-def _similarities(q_TD: Tensor, d_NWD: Tensor) -> Tensor:
+def similarities(q_TD: Tensor, d_NWD: Tensor) -> Tensor:
     """Of every query token with every document token [T, N, W]."""
     n, width, dim = d_NWD.shape
     return (q_TD @ d_NWD.reshape(n * width, dim).T).view(len(q_TD), n, width)
 
 
-def _sum(best_TN: Tensor, mask_bQ: Tensor, dtype: torch.dtype) -> Tensor:
+def query_sums(best_TN: Tensor, mask_bQ: Tensor, dtype: torch.dtype) -> Tensor:
     """Sum over the tokens of each query [b, N]."""
     padded = best_TN.new_zeros(*mask_bQ.shape, best_TN.shape[1])
     padded[mask_bQ] = best_TN
     return padded.sum(dim=1, dtype=dtype)
 
 
-def _shares(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:
+def shares_of(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:
     """Each similarity's share of the gradient; overwrites the similarities."""
     closest = sim_TNW.eq_(sim_TNW.amax(dim=-1, keepdim=True))
     return closest.mul_((weights_TN / closest.sum(dim=-1)).unsqueeze(-1))
 
 
-def _query_parts(mask_BQ: Tensor, documents_NWD: Tensor, block_values: int) -> Iterator[slice]:
+def query_parts(mask_BQ: Tensor, documents_NWD: Tensor, block_values: int) -> Iterator[slice]:
     """Ranges of queries whose tokens make about a block with the documents."""
     tokens = max(1, int(mask_BQ.sum()) // max(1, len(mask_BQ)))
     step = max(1, block_values // (documents_NWD.shape[0] * documents_NWD.shape[1] * tokens))

@@ -51,7 +51,7 @@ class Record:
         split: name of the split in ``evaluation.splits``, unique in a run.
         split_fingerprint: hash of corpus, queries and judgments.
         protocol_hash: see :func:`colbert_lab.records.identity.protocol_hash`.
-        mode: search mode (exact, rerank, muvera, muvera_rerank, plaid, or a name in ``evaluation.own_modes``).
+        mode: search mode (exact, rerank, muvera, muvera_rerank, plaid, xtr, or a name in ``evaluation.own_modes``).
         storage: how token embeddings were kept (float32, float16, int8, residual4); None where the mode keeps none.
         pool_factor: document tokens that a pooled token stands for; 1 without pooling.
         dim: first dimensions that were searched; None for all.

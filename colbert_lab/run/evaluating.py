@@ -17,7 +17,7 @@ from colbert_lab.model.student import Student
 from colbert_lab.records.means import split_weights
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Settings
-from colbert_lab.settings.groups import DevCutSettings, EvaluationSettings
+from colbert_lab.settings.evaluation import DevCutSettings, EvaluationSettings
 from colbert_lab.settings.typed import check_used, instantiated, made
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.collections.cut import cut_split

@@ -25,13 +25,8 @@ from colbert_lab.run.evaluating import check_kinds, check_measures, measured_spl
 from colbert_lab.run.selecting import check_dev
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
-from colbert_lab.settings.groups import (
-    LayoutSettings,
-    PromptSettings,
-    SplitSettings,
-    StudentSettings,
-    TableSettings,
-)
+from colbert_lab.settings.evaluation import LayoutSettings, SplitSettings, TableSettings
+from colbert_lab.settings.groups import PromptSettings, StudentSettings
 from colbert_lab.settings.roles import Role, keys
 from colbert_lab.settings.typed import made
 from colbert_lab.text.collections.hub_splits import Layout, Table
@@ -96,6 +91,7 @@ def load_inputs(command: Command) -> Inputs:
     check_measures(evaluation, splits)
     check_dev(settings, measured_splits(evaluation, splits))
     search = search_settings(evaluation, student.model.dim, overrides, student.model.dims)
+    search.check_student(dense=student.model.pooling is not None)
     check_splits(search, splits, evaluation.depth)
     first_stage = first_stage_of(evaluation, splits) if search.first_stage is not None else None
     check_splits_read(student, splits)
@@ -125,10 +121,9 @@ def load_inputs(command: Command) -> Inputs:
         tokenizer = phases[name].tokenizer
     measured = measured_splits(evaluation, splits)
     check_dev(settings, measured)  # a split whose queries are trained on may be gone
-    if all_pairs is not maxsim_blocked and not any(phase.objective.all_pairs for phase in phases.values()):
-        log.warning(
-            "trainer.maxsim=%s has no effect: no phase that is trained is contrastive", trainer.maxsim
-        )
+    terms = [term for phase in phases.values() for term in phase.objective.terms.values()]
+    if all_pairs is not maxsim_blocked and not any(term.all_pairs and not term.tokens for term in terms):
+        log.warning("trainer.maxsim=%s has no effect: no term of the loss scores all pairs", trainer.maxsim)
     return Inputs(student, measured, phases, data, search, first_stage)
 
 

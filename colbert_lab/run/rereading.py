@@ -18,7 +18,8 @@ from colbert_lab.model.student import NewStudent, Student
 from colbert_lab.records.run_files import needed_config
 from colbert_lab.records.runs import BEFORE, Run
 from colbert_lab.run.inputs import configured_student, split_requests
-from colbert_lab.settings.groups import PromptSettings, SplitSettings, StudentSettings
+from colbert_lab.settings.evaluation import SplitSettings
+from colbert_lab.settings.groups import PromptSettings, StudentSettings
 from colbert_lab.settings.typed import typed
 from colbert_lab.text.collections.splits import load_splits
 

@@ -14,7 +14,8 @@ from colbert_lab.model.student import Student
 from colbert_lab.run.evaluating import build_evaluator, split_while_training
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Settings
-from colbert_lab.settings.groups import EarlyStoppingSettings, EvaluationSettings
+from colbert_lab.settings.evaluation import EvaluationSettings
+from colbert_lab.settings.groups import EarlyStoppingSettings
 from colbert_lab.settings.roles import Role, keys
 from colbert_lab.text.collections.splits import DEV_NAMES, is_dev
 from colbert_lab.training.prepare import PreparedPhase

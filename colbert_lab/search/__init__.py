@@ -1,4 +1,4 @@
-"""Search modes: from embeddings to rankings. Exact, reranking, MUVERA, PLAID; storage and pooling of embeddings.
+"""Search modes: from embeddings to rankings. Exact, reranking, MUVERA, PLAID, XTR; storage and pooling of embeddings.
 
 Comes in: a student, a corpus, queries. Goes out: the best documents of each query.
 May import: ``base``, ``settings``, ``text``, ``model``.

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from colbert_lab.base.types import PackedEmbeddings, Ranking, Split
+from colbert_lab.model.xtr import EQUAL
 from colbert_lab.search.store import TokenStore
 
 BLOCKS = {"cpu": (4_194_304, 2_048), "cuda": (67_108_864, 8_192)}
@@ -80,6 +81,7 @@ def search(
     *,
     device: torch.device | None = None,
     progress: str | None = None,
+    least_T: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Exact MaxSim top-k over a corpus in memory or on disk.
 
@@ -93,6 +95,9 @@ def search(
         k: how many documents to keep a query.
         device: where to compute; None takes the queries'.
         progress: title of a progress bar in documents; None shows none.
+        least_T: for each query token what takes the place of a smaller similarity (see
+            :mod:`colbert_lab.search.xtr`); a document of which no token is as near to any has the score -inf. None
+            takes similarities as they are.
 
     Returns:
         float32 scores [B, k'] and document rows [B, k'] on the CPU, best first, k' = min(k, C).
@@ -102,13 +107,14 @@ def search(
     parts = [
         (tokens.to(device), owner.to(device), n) for tokens, owner, n in _query_parts(queries, query_tokens)
     ]
+    floors = None if least_T is None else least_T.to(device).split([len(owner_T) for _, owner_T, _ in parts])
     best: list[Tensor | None] = [None] * len(parts)
     rows: list[Tensor | None] = [None] * len(parts)
     with tqdm(
         total=len(store), desc=progress, unit="doc", unit_scale=True, disable=None if progress else True
     ) as bar:
         for shard in store.shards:
-            for block in _document_blocks(shard.lengths_C.tolist(), values // query_tokens):
+            for block in document_blocks(shard.lengths_C.tolist(), values // query_tokens):
                 lengths = shard.lengths_C[block]
                 position_NL = padded_positions(lengths)
                 emb_TD = store.read(shard, block.start, block.stop).to(device)
@@ -117,7 +123,14 @@ def search(
                 block_ties, block_rows = ties_C[block_rows].to(device), block_rows.to(device)
                 for p, (query_TD, owner_T, n_queries) in enumerate(parts):
                     best_TN = (query_TD @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
+                    missed_TN = None if floors is None else best_TN < floors[p][:, None] - EQUAL
+                    if floors is not None:
+                        best_TN = torch.maximum(best_TN, floors[p][:, None])
                     scores = best_TN.new_zeros(n_queries, len(lengths)).index_add_(0, owner_T, best_TN)
+                    if missed_TN is not None:
+                        found_TN = (~missed_TN).to(scores.dtype)
+                        counts = torch.zeros_like(scores).index_add_(0, owner_T, found_TN)
+                        scores.masked_fill_(counts == 0, -torch.inf)
                     keys, columns = sort_keys(scores, block_ties), block_rows.expand(n_queries, -1)
                     seen, seen_rows = best[p], rows[p]
                     if seen is not None and seen_rows is not None:
@@ -144,7 +157,7 @@ def _query_parts(queries: PackedEmbeddings, most: int) -> list[tuple[Tensor, Ten
     return parts
 
 
-def _document_blocks(sorted_lengths: list[int], tokens: int) -> list[slice]:
+def document_blocks(sorted_lengths: list[int], tokens: int) -> list[slice]:
     """Cut documents in order of rising length into blocks of at most ``tokens`` padded tokens."""
     blocks, start = [], 0
     for end in range(1, len(sorted_lengths) + 1):

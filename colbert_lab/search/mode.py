@@ -14,7 +14,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import PackedEmbeddings, Variant
 from colbert_lab.search.fde import FixedDimensionalEncoding
 from colbert_lab.search.store import TokenStore
-from colbert_lab.settings.groups import MODES
+from colbert_lab.settings.evaluation import MODES
 from colbert_lab.text.contents import identity
 
 
@@ -127,7 +127,7 @@ def _faults(score: Tensor, row: Tensor, k: int, documents: int) -> Iterator[tupl
     yield bool((score[1:] > score[:-1]).any()), "is not in the order of its scores, best first"
 
 
-STORED = ("exact", "rerank", "muvera_rerank")  # modes that score stored token embeddings
+STORED = ("exact", "rerank", "muvera_rerank", "xtr")  # modes that score stored token embeddings
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,17 @@ class Plaid:
 
 
 @dataclass(frozen=True)
+class Xtr:
+    """Settings of the mode ``xtr``, see :func:`colbert_lab.search.xtr.search_retrieved`.
+
+    Attributes:
+        k: document tokens that a query token retrieves.
+    """
+
+    k: int = 1000
+
+
+@dataclass(frozen=True)
 class SearchSettings:
     """``evaluation``'s settings of search.
 
@@ -176,6 +187,7 @@ class SearchSettings:
         first_stage: what that first stage is, for the protocol.
         muvera: see there.
         plaid: see there.
+        xtr: see there.
         own: modes of a class of their own, by name.
 
     Raises:
@@ -188,6 +200,7 @@ class SearchSettings:
     first_stage: Any = None
     muvera: Muvera = Muvera()
     plaid: Plaid = Plaid()
+    xtr: Xtr = Xtr()
     own: Mapping[str, SearchMode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -196,6 +209,21 @@ class SearchSettings:
         for variant in self.variants:
             if variant.mode not in known:
                 raise InputError(f"evaluation.mode={variant.mode}: must be one of {', '.join(known)}")
+
+    def check_student(self, dense: bool) -> None:
+        """Whether a student has what the modes search.
+
+        Args:
+            dense: whether it has one vector a text.
+
+        Raises:
+            InputError: it has not.
+        """
+        if dense and any(variant.mode == "xtr" for variant in self.variants):
+            raise InputError(
+                "evaluation.mode=xtr: retrieves tokens, and a dense student (student.output=single) has one vector a "
+                "text; use evaluation.mode=exact"
+            )
 
     def protocol(self, variant: Variant) -> dict[str, Any]:
         """What of these settings decides a variant's numbers; nothing for exact search of float32."""
@@ -216,6 +244,8 @@ class SearchSettings:
             }
         if variant.mode == "plaid":
             told["plaid"] = dict(vars(self.plaid))
+        if variant.mode == "xtr":
+            told["xtr"] = dict(vars(self.xtr))
         if variant.mode in self.own:
             told["own_mode"] = identity(self.own[variant.mode])
         return told

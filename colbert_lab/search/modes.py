@@ -22,6 +22,7 @@ from colbert_lab.search.mode import Found, Index, Searchable, SearchSettings, ch
 from colbert_lab.search.plaid import PlaidIndex
 from colbert_lab.search.storage import Codec, pool
 from colbert_lab.search.store import TokenStore, codec_for, convert
+from colbert_lab.search.xtr import search_retrieved
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -175,6 +176,11 @@ class Indexes:
         if variant.mode == "exact" and lists is None:
             scores, rows = search(queries, store, self.ties_C, k, device=self.device, progress=title)
             return Found(list(scores), list(rows))
+        if variant.mode == "xtr":
+            k_tokens, ties_C = self.settings.xtr.k, self.ties_C
+            return Found(
+                *search_retrieved(queries, store, ties_C, k, k_tokens, device=self.device, progress=title)
+            )
         if lists is not None:
             candidates = list(lists)
         elif variant.mode == "rerank":

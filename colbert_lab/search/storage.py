@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import PackedEmbeddings
-from colbert_lab.settings.groups import STORAGES
+from colbert_lab.settings.evaluation import STORAGES
 
 Arrays = Mapping[str, np.ndarray]
 BLOCK = 65_536  # tokens that are compared with all centroids at once

@@ -23,13 +23,8 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import number, one_of, whole
 from colbert_lab.settings.checks import TARGET, check_values, kinds_of, nearest
-from colbert_lab.settings.groups import (
-    EvaluationSettings,
-    PhaseSettings,
-    PromptSettings,
-    StudentSettings,
-    TrainerSettings,
-)
+from colbert_lab.settings.evaluation import EvaluationSettings
+from colbert_lab.settings.groups import PhaseSettings, PromptSettings, StudentSettings, TrainerSettings
 from colbert_lab.settings.roles import DEFAULT, READ, RESULT, TRAINED, WHERE, WHICH, Role, having, only_for
 from colbert_lab.settings.tasks import (
     AuditSettings,

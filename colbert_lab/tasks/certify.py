@@ -21,7 +21,7 @@ from colbert_lab.records.run_directory import output_file
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.scheduling import check_schedule
 from colbert_lab.settings import Command
-from colbert_lab.settings.groups import EvaluationSettings
+from colbert_lab.settings.evaluation import EvaluationSettings
 from colbert_lab.settings.tasks import CertifySettings
 from colbert_lab.tasks.registry import show
 from colbert_lab.training.precision import prepare_torch

@@ -25,7 +25,7 @@ from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.matryoshka import prefix
 from colbert_lab.model.maxsim import MAXSIM, maxsim_lists, scoring_queries
 from colbert_lab.training.data import Batch
-from colbert_lab.training.objectives.term import BY_DIM, Learned, Objective, Pairs, Scored
+from colbert_lab.training.objectives.term import BY_DIM, Learned, Objective, Pairs, Scored, Texts
 from colbert_lab.training.optim import Optimization, make_optimizer
 from colbert_lab.training.schedules import make_scheduler
 
@@ -160,9 +160,8 @@ class StudentModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch."""
-        queries = concatenate(
-            embed_chunks(self.model, split_rows(batch.queries, self.token_budget), self.recompute)
-        )
+        parts = split_rows(batch.queries, self.token_budget)
+        queries = concatenate(embed_chunks(self.model, parts, self.recompute))
         chunks = embed_chunks(self.model, batch.documents, self.recompute)
         by_dim = self.scored(queries, chunks, batch)
         losses = []
@@ -204,11 +203,18 @@ class StudentModule(pl.LightningModule):
             return maxsim_lists(asking(dim), prefix(own(), dim))
 
         def pairs(dim: int) -> Pairs:
-            everything, keys_N, first = gathered()
-            scores_BN = self.all_pairs(asking(dim), [prefix(each, dim) for each in everything])
-            return Pairs(scores_BN, keys_N, batch.rows_BK + first)
+            found = tokens(dim)
+            return Pairs(self.all_pairs(asking(dim), found.documents), found.keys_N, found.rows_BK)
 
-        return {dim: Scored(batch, partial(lists, dim), partial(pairs, dim)) for dim in self.model.dims}
+        def tokens(dim: int) -> Texts:
+            everything, keys_N, first = gathered()
+            cut = [prefix(each, dim) for each in everything]
+            return Texts(prefix(queries, dim), cut, keys_N, batch.rows_BK + first)
+
+        def scored(dim: int) -> Scored:
+            return Scored(batch, partial(lists, dim), partial(pairs, dim), partial(tokens, dim))
+
+        return {dim: scored(dim) for dim in self.model.dims}
 
     def learned_by(self, name: str) -> Learned:
         """Values of what a term learns."""

@@ -158,19 +158,9 @@ def prepare_phase(
     tell_positives(name, batches)
     audit = audit_truncation(name, batches)
     return PreparedPhase(
-        name,
-        settings,
-        tokenizer,
-        seed,
-        batches,
-        objective,
-        optimizer,
-        max_steps,
-        entropy,
-        mismatch,
-        audit,
+        name, settings, tokenizer, seed, batches, objective, optimizer, max_steps, entropy, mismatch, audit,
         score=tokenizer.rules.score,
-    )
+    )  # fmt: skip
 
 
 def objective_from(settings: Mapping[str, Any]) -> Objective:
@@ -193,12 +183,18 @@ def objective_from(settings: Mapping[str, Any]) -> Objective:
 
 
 def check_network(phase: PreparedPhase, model: ColBERT) -> None:
-    """Whether a network can take the phase's lengths, and has what it freezes and what its learning rates work on.
+    """Whether a network can take the phase's lengths and terms, and has what it freezes and its learning rates work on.
 
     Raises:
         InputError: it cannot, or they have not.
     """
     settings = phase.settings
+    needs = [name for name, term in phase.objective.terms.items() if term.tokens]
+    if needs and model.pooling is not None:
+        raise InputError(
+            f"phases.{phase.name}.objective.{needs[0]}.weight: chooses among the tokens of documents, and a dense "
+            "student (student.output=single) has one vector a text; set it to 0"
+        )
     check_reading(phase.tokenizer, model.backbone, "the student's backbone", f"phases.{phase.name}")
 
     def check() -> None:

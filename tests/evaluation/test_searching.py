@@ -12,7 +12,7 @@ from colbert_lab.records.records import read_records
 from tests.command import command, the_run
 from tests.toy import student_overrides, toy_overrides, write_toy
 
-MODES = "evaluation.mode=[exact,rerank,muvera,muvera_rerank]"
+MODES = "evaluation.mode=[exact,rerank,muvera,muvera_rerank,xtr]"
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +31,17 @@ def test_all_modes_side_by_side_with_what_they_cost(tiny_bert: Path, toy: Path, 
     given = evaluate(
         tiny_bert, toy, tmp_path, MODES, "evaluation.storage=[float32,int8]", "evaluation.pool_factor=[1,2]",
         "evaluation.muvera.repetitions=4", "evaluation.muvera.bits=2", "evaluation.muvera.inner_dim=8",
-        "evaluation.muvera.rerank=60", "evaluation.rerank.depth=20",
+        "evaluation.muvera.rerank=60", "evaluation.rerank.depth=20", "evaluation.xtr.k=20",
     )  # fmt: skip
     outcome = command(*given)
     assert outcome.status == 0, outcome.err
     run = the_run(tmp_path, "evaluate")
     records = [r for r in read_records(run / "results.jsonl") if r.system == "student" and r.split == "test"]
     found = {r.variant: r for r in records if r.measure == "ndcg@10"}
-    assert len(found) == 2 * (3 * 2 + 1)
+    assert len(found) == 2 * (4 * 2 + 1)
     assert found["muvera_rerank"].value == found["exact"].value
     assert found["muvera_rerank.int8.pool2"].value == found["exact.int8.pool2"].value
+    assert found["xtr.int8"].index_bytes == found["exact.int8"].index_bytes
     assert len({r.protocol_hash for r in found.values()}) == len(found)
     assert found["exact.int8"].index_bytes is not None
     assert found["exact"].index_bytes is not None
@@ -119,6 +120,12 @@ def test_a_run_file_is_reranked(tiny_bert: Path, toy: Path, tmp_path: Path) -> N
         (
             ["evaluation.mode=plaid", "student.dim=12"],
             "student.dim=12: fast-plaid packs residuals into bytes",
+        ),
+        (["evaluation.xtr.k=5"], "evaluation.xtr.k=5: has no effect without evaluation.mode=xtr"),
+        (["evaluation.mode=xtr", "evaluation.xtr.k=0"], "evaluation.xtr.k=0: must be at least 1"),
+        (
+            ["evaluation.mode=xtr", "student.output=single"],
+            "evaluation.mode=xtr: retrieves tokens, and a dense",
         ),
         (["evaluation.memory=0.1"], "evaluation.memory=0.1: must be at least 0.25"),
     ],

@@ -26,6 +26,7 @@ from colbert_lab.training.objectives.document_to_query import DocumentToQuery
 from colbert_lab.training.objectives.margins import MarginMSE, PairwiseSoftmax
 from colbert_lab.training.objectives.ranks import ApproxNDCG, LambdaLoss, Weighting
 from colbert_lab.training.objectives.term import Objective, Side
+from colbert_lab.training.objectives.xtr import XTR
 from tests.parity import make_losses as lightning_ir
 from tests.parity.make_golden import CASES, Table, features, make_inputs, outcome
 from tests.parity.ours import contrastive, distillation, trained
@@ -136,6 +137,26 @@ def test_mean_maxsim_of_the_multi_vector_encoder(name: str, case: str) -> None:
     ours = trained(inputs, objective, recompute=True, score=MEAN)
     check(ours, outcome(inputs, loss, table.vectors_TD.grad), loss=factor, gradient=factor)
     assert ours != trained(inputs, objective)
+
+
+@pytest.mark.parametrize("k", [1, 8, 30, 1000])
+@pytest.mark.parametrize("case", CASES)
+def test_xtr_of_the_multi_vector_encoder(case: str, k: int) -> None:
+    """Its top k of all tokens, its mean over those of a query that retrieved something, from token vectors on."""
+    inputs, ways = make_inputs(CASES[case]), CASES[case].ways
+    flat = features(inputs.document_ids_NL, inputs.document_mask_NL)
+    columns = [{name: value[w::ways] for name, value in flat.items()} for w in range(ways)]
+    query = features(inputs.query_ids_BQ, inputs.query_mask_BQ)
+    scores = import_module("sentence_transformers.multi_vector_encoder.scoring").XTRScores(top_k=k)
+    losses = import_module("sentence_transformers.multi_vector_encoder.losses")
+    table = Table(inputs.vectors_TD, unit=True)
+    make = losses.MultiVectorMultipleNegativesRankingLoss
+    loss = make(table, similarity_fct=scores, scale=1 / 0.2)([query, *columns], inputs.teacher_BK)
+    loss.backward()
+    assert table.vectors_TD.grad is not None
+    ours = trained(inputs, Objective({"xtr": XTR(0.2, k=k)}), recompute=True)
+    check(ours, outcome(inputs, loss, table.vectors_TD.grad))
+    assert ours != trained(inputs, Objective({"xtr": XTR(0.2, k=k + 5)})) or k == 1000
 
 
 def test_the_contrast_of_both_directions() -> None:

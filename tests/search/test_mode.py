@@ -62,6 +62,6 @@ def test_a_ranking_a_query() -> None:
 
 
 def test_an_unknown_mode_is_no_mode_of_ours() -> None:
-    with pytest.raises(InputError, match=r"evaluation\.mode=mine: must be one of exact, .*, plaid$"):
+    with pytest.raises(InputError, match=r"evaluation\.mode=mine: must be one of exact, .*, xtr$"):
         SearchSettings((Variant("mine"),))
     assert SearchSettings((Variant("mine"),), own={"mine": SearchMode()}).own

@@ -16,7 +16,7 @@ from torch import Tensor
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import PackedEmbeddings
 from colbert_lab.search.storage import Codec, Float, Int8, Residual, codec_of, fit_residual, nearest, pool
-from colbert_lab.settings.groups import STORAGES
+from colbert_lab.settings.evaluation import STORAGES
 from tests.parity import make_pooling_golden
 from tests.parity.make_pooling_golden import GOLDEN, LENGTHS, make_documents
 

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from colbert_lab.settings import checked, command_of
-from colbert_lab.settings.groups import SplitSettings
+from colbert_lab.settings.evaluation import SplitSettings
 from colbert_lab.settings.typed import typed
 from colbert_lab.tasks.registry import TASKS
 from tests.test_configs import composed

@@ -15,7 +15,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus
 from colbert_lab.evaluation.searching import _first_stage_identity
 from colbert_lab.model.student import pick_device
-from colbert_lab.settings.groups import EvaluationSettings, RerankSettings
+from colbert_lab.settings.evaluation import EvaluationSettings, RerankSettings
 from colbert_lab.sources.sources import build_scored_lists
 from colbert_lab.teachers.bi_encoder import BiEncoder
 from colbert_lab.teachers.bm25 import BM25

@@ -14,7 +14,7 @@ from colbert_lab.base.types import Embeddings
 from colbert_lab.certify import checks
 from colbert_lab.certify.as_trained import FULL, train_step
 from colbert_lab.certify.micro_batch import shared, two_processes
-from colbert_lab.certify.reference import plain_loss
+from colbert_lab.certify.plain_loss import plain_loss
 from colbert_lab.model.changing import trained_at
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.text.fingerprint import text_key
@@ -71,13 +71,17 @@ def test_gradients_of_every_loss_are_those_of_the_plain_formula(student_settings
     }
 
     def total(dim: int) -> Tensor:
-        def score(query: str, text: str) -> Tensor:
+        def similar(query: str, text: str) -> tuple[Tensor, Tensor]:
             n, (chunk, row) = int(query), rows[place[text_key(text)]]
             sides = (queries.emb_NLD[n][queries.mask_NL[n]], chunk.emb_NLD[row][chunk.mask_NL[row]])
             cut = [tokens[:, :dim] / tokens[:, :dim].norm(dim=1, keepdim=True) for tokens in sides]
-            return torch.stack([torch.stack([q @ d for d in cut[1]]).max() for q in cut[0]]).sum()
+            found = torch.stack([torch.stack([q @ d for d in cut[1]]) for q in cut[0]])
+            return found, found.detach()
 
-        return plain_loss(prepared.objective, named, score, learned, known, batch)
+        def score(query: str, text: str) -> Tensor:
+            return torch.stack([row.max() for row in similar(query, text)[0]]).sum()
+
+        return plain_loss(prepared.objective, named, score, learned, known, batch, similar)
 
     theirs = torch.stack([total(dim) for dim in DIMS]).mean()
     assert float(ours.detach()) == pytest.approx(

@@ -13,6 +13,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import NO_DEFAULT, number
 from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Examples
+from colbert_lab.training.data import Batch
 from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares
 
 Scores = TypeVar("Scores", float, Tensor)
@@ -75,20 +76,20 @@ class Contrastive(Term):
 
     def loss(self, scored: Scored, learned: Learned) -> Tensor:
         """InfoNCE over the documents of all processes."""
-        scores_BN, _, rows_BK = scored.pairs
-        return self(scores_BN, rows_BK[:, 0], self.ignored(scored), learned.get("temperature"))
+        scores_BN, keys_N, rows_BK = scored.pairs
+        ignore_BN = self.ignored(scored.batch, keys_N, rows_BK)
+        return self(scores_BN, rows_BK[:, 0], ignore_BN, learned.get("temperature"))
 
-    def ignored(self, scored: Scored) -> Tensor:
-        """See :func:`ignored`, of a micro-batch [B, N]."""
-        _, keys_N, rows_BK = scored.pairs
+    def ignored(self, batch: Batch, keys_N: Tensor, rows_BK: Tensor) -> Tensor:
+        """See :func:`ignored`, of a micro-batch and the documents of all processes [B, N]."""
         return ignored(
             keys_N,
             rows_BK,
-            scored.batch.teacher_BK,
+            batch.teacher_BK,
             self.false_negative_ratio,
             self.own_negatives,
             self.batch_negatives,
-            scored.batch.positives_BP,
+            batch.positives_BP,
         )
 
     def learned(self) -> Mapping[str, float]:

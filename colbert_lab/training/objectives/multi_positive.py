@@ -54,7 +54,7 @@ class MultiPositive(Contrastive):
         # Of the copies of its own positive it is the query's own that counts.
         positive_BN &= keys_N != keys_N[own_B1]
         positive_BN.scatter_(1, own_B1, True)
-        negative_BN = ~self.ignored(scored)
+        negative_BN = ~self.ignored(scored.batch, keys_N, rows_BK)
         return self.several(scores_BN, positive_BN, negative_BN, learned.get("temperature", self.temperature))
 
     def check(self, key: str, sources: Sequence[Examples], n_way: int | None, batch_size: int) -> None:

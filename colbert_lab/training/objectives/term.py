@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Embeddings
 from colbert_lab.settings.allowed import number
 from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Example, Examples
@@ -49,6 +50,27 @@ class Pairs(NamedTuple):
     rows_BK: Tensor
 
 
+class Texts(NamedTuple):
+    """What scores are made of: the token embeddings of this process' queries and of the documents of all processes.
+
+    Attributes:
+        queries: of unit length [B, Q, D], with gradients.
+        documents: chunks of all documents [N_i, L_i, D], N together, with gradients.
+        keys_N: see :class:`Pairs`.
+        rows_BK: see there.
+    """
+
+    queries: Embeddings
+    documents: Sequence[Embeddings]
+    keys_N: Tensor
+    rows_BK: Tensor
+
+
+def scores_alone(*_: object) -> NoReturn:
+    """In the place of token embeddings, where a term's own code is computed on plain scores."""
+    raise InputError("objective: a term that reads token embeddings needs a reference for task=certify")
+
+
 class Scored:
     """A micro-batch with the student's scores; each kind is computed when a term first asks for it.
 
@@ -57,12 +79,20 @@ class Scored:
             query's own alone.
         lists: computes each query against its own documents [B, K], column 0 the positive (or the teacher's best).
         pairs: computes each query against all documents.
+        tokens: the embeddings that both are computed from, where there are some.
     """
 
-    def __init__(self, batch: Batch, lists: Callable[[], Tensor], pairs: Callable[[], Pairs]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        lists: Callable[[], Tensor],
+        pairs: Callable[[], Pairs],
+        tokens: Callable[[], Texts] = scores_alone,
+    ) -> None:
         self.batch = batch
         self._lists = lists
         self._pairs = pairs
+        self._tokens = tokens
 
     @cached_property
     def lists_BK(self) -> Tensor:  # noqa: N802
@@ -73,6 +103,11 @@ class Scored:
     def pairs(self) -> Pairs:
         """Each query against all documents."""
         return self._pairs()
+
+    @property
+    def tokens(self) -> Texts:
+        """Token embeddings, for scores that are neither of both."""
+        return self._tokens()
 
     @property
     def own_BK(self) -> Tensor:  # noqa: N802
@@ -92,6 +127,8 @@ class PlainQuery:
         known: texts that are positives of the query in the training data, and so no negatives.
         score: of the query with a document, float64 where that can be had, with gradients.
         batch: the queries of the micro-batch, this one among them.
+        tokens: the inner products of the query's scoring tokens with those of a document [Q, L], twice: as ``score``,
+            and without gradients as training rounds them, to choose by between tokens that are as good as equal.
     """
 
     example: Example
@@ -99,6 +136,7 @@ class PlainQuery:
     known: Collection[str]
     score: Callable[[str], Tensor]
     batch: Sequence[PlainQuery] = ()
+    tokens: Callable[[str], tuple[Tensor, Tensor]] = scores_alone
 
 
 def wide(scores: Tensor) -> Tensor:
@@ -141,7 +179,8 @@ class Term:
     Attributes:
         weight: of the term in the sum; 0 turns it off.
         teacher_scores: whether it needs teacher scores of each query's documents.
-        all_pairs: whether it asks for :attr:`Scored.pairs`.
+        all_pairs: whether it compares each query with the documents of all processes.
+        tokens: whether it asks for :attr:`Scored.tokens`, which a student of one vector a text does not have.
         negatives: whether it takes documents for negatives, and so asks which others are positives of a query in the
             training data; who asks for all pairs does.
     """
@@ -149,6 +188,7 @@ class Term:
     weight: float = number(0, default=1.0)
     teacher_scores: ClassVar[bool] = False
     all_pairs: ClassVar[bool] = False
+    tokens: ClassVar[bool] = False
     negatives: ClassVar[bool] = False
 
     def loss(self, scored: Scored, learned: Learned) -> Tensor:

@@ -103,6 +103,20 @@ WRONG = {
             "multi_positive.false_negative_ratio: has no effect with own_negatives=false",
         ),
     },
+    "xtr": {
+        "no token": ([f"{PHASE}.objective.xtr.k=0"], "objective.xtr.k=0: must be at least 1"),
+        "one document": (
+            [f"{PHASE}.batch_size=1", f"{PHASE}.n_way=1"],
+            f"{PHASE}.objective.xtr.weight: a batch of one document leaves nothing to contrast",
+        ),
+        "one vector": (
+            ["student.output=single"], f"{PHASE}.objective.xtr.weight: chooses among the tokens of documents",
+        ),
+        "no scores": (
+            [f"{PHASE}.objective.xtr.own_negatives=false", f"{PHASE}.objective.xtr.false_negative_ratio=0.9"],
+            "xtr.false_negative_ratio: has no effect with own_negatives=false",
+        ),
+    },
     "pairwise_softmax": {
         "one document": ([f"{PHASE}.n_way=1"], f"{PHASE}.objective.pairwise_softmax compares at least 2"),
         "no temperature": (
@@ -126,7 +140,7 @@ def test_a_wrong_setting_is_one_line(name: str, case: str, arguments: list[str],
 
 def needs_scores(name: str) -> bool:
     """Whether a loss reads a teacher."""
-    return name not in ("pairwise_softmax", "multi_positive", "document_to_query")
+    return name not in ("pairwise_softmax", "multi_positive", "document_to_query", "xtr")
 
 
 @pytest.mark.parametrize("name", [name for name in ADDED if needs_scores(name)])

@@ -14,6 +14,7 @@ from colbert_lab.training.objectives.contrastive import Contrastive
 from colbert_lab.training.objectives.document_to_query import DocumentToQuery
 from colbert_lab.training.objectives.margins import PairwiseSoftmax
 from colbert_lab.training.objectives.multi_positive import MultiPositive
+from colbert_lab.training.objectives.xtr import XTR
 from tests.certify.support import beyond
 from tests.toy import new_student
 from tests.training.objectives.support import phase_with
@@ -23,6 +24,7 @@ SETTINGS: dict[type, dict[str, Any]] = {
     DocumentToQuery: {"temperature": 0.5, "learnable": True},
     MultiPositive: {"temperature": 0.5},
     PairwiseSoftmax: {},
+    XTR: {"temperature": 0.2, "k": 20},
 }
 
 
