@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from pytorch_lightning.trainer.connectors import callback_connector
 
+from colbert_lab.settings.files import bounded_configs
+from colbert_lab.text.installed_docs import load_installed_docs
 from tests.chaos.figures import pytest_addoption, pytest_terminal_summary  # noqa: F401 - hooks
 from tests.tiny import make_tiny_bert
 
 # Two test processes with two threads each would wait for one another on two cores.
 THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 torch.set_num_threads(int(os.environ.get("COLBERT_LAB_TEST_THREADS", THREADS)))
+
+# Each Trainer asks all installed packages for callbacks of theirs, and a run makes ten; there are none.
+callback_connector._load_external_callbacks = cache(callback_connector._load_external_callbacks)  # type: ignore[attr-defined]
+bounded_configs()  # as the command line reads configs
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -29,6 +37,15 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny BERT."""
     return make_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def installed_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the installed documentation, which is read once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed-docs"
+    load_installed_docs(folder)
+    return folder
 
 
 STUDENT: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ def composed(*overrides: str) -> DictConfig:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed documentation is read once for all tests here."""
-    return tmp_path_factory.mktemp("cache")
+def cache(installed_docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the tests here make of the installed documentation stays for the next ones."""
+    return Path(shutil.copytree(installed_docs, tmp_path_factory.mktemp("cache") / "cache"))
 
 
 SMALL: dict[str, Any] = {

@@ -189,17 +189,10 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     assert "cannot be written" in caplog.text
 
 
-@pytest.fixture(scope="session")
-def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = tmp_path_factory.mktemp("installed_docs")
-    load_installed_docs(cache)
-    return cache
-
-
 @pytest.mark.slow
-def test_the_real_installation(real_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_installation(installed_docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(subject, "build_rows")  # it is there already
-    docs = load_installed_docs(real_cache)
+    docs = load_installed_docs(installed_docs)
     assert len(docs.corpus) >= 8000
     assert set(docs.corpus.ids) == set(docs.relevant.values())
     modules = {split: set[str]() for split in SPLITS}
