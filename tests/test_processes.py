@@ -6,10 +6,9 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.records import read_records
 from colbert_lab.training.phase_files import read_metrics
+from tests import forked
 from tests.command import command, the_run
 from tests.test_schedule import three_phases
 from tests.toy import toy_overrides, write_toy
@@ -62,13 +62,7 @@ def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) ->
             "trainer.threads=1",
         ]
         arguments = [a for a in arguments if not a.startswith("evaluation.path")]
-        done = subprocess.run(
-            [sys.executable, "-m", "colbert_lab", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = forked.run(["-m", "colbert_lab", *arguments])
         assert done.returncode == 0, done.stderr
         run = the_run(tmp_path / "outputs", name)
         counted[name] = json.loads((run / "supervised" / "phase.json").read_text())["queries"]
@@ -101,13 +95,7 @@ def test_two_processes_encode_what_one_process_searches(tiny_bert: Path, tmp_pat
             "trainer.threads=1",
             f"cache_dir={tmp_path / 'cache' / name}",
         ]
-        done = subprocess.run(
-            [sys.executable, "-m", "colbert_lab", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = forked.run(["-m", "colbert_lab", *arguments])
         assert done.returncode == 0, done.stderr
         run = the_run(tmp_path / "outputs", name)
         found[name] = values(run)
@@ -146,11 +134,9 @@ def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tm
             "trainer.precision=32-true",
             "trainer.threads=1",
         ]
-        line = [sys.executable, "-m", "colbert_lab", *arguments]
+        line = ["-m", "colbert_lab", *arguments]
         if name == "killed":
-            process = subprocess.Popen(
-                line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
+            process = forked.Python(line, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
             begun = time.monotonic()
             while process.poll() is None and not list(outputs.glob("toy/*/*/checkpoints/step=[3-9]*.ckpt")):
                 time.sleep(0.005)
@@ -162,7 +148,7 @@ def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tm
             )
             first, second = torch.load(newest, weights_only=True)["random_states"]
             assert not torch.equal(first["cpu"], second["cpu"])
-        done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+        done = forked.run(line)
         assert done.returncode == 0, done.stderr
         run = the_run(outputs, "toy")
         assert ("going on from step" in (run / "run.log").read_text()) == (name == "killed")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from colbert_lab.records.records import read_records
+from tests import forked
 from tests.command import command, the_run
 from tests.toy import student_overrides, write_toy
 
@@ -243,11 +243,7 @@ def test_killed_at_random_points_the_weights_are_the_same(
 
     kills = 0
     for _ in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "colbert_lab", *given],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = forked.Python(["-m", "colbert_lab", *given], stdout=DEVNULL, stderr=DEVNULL)
         begun, before = time.monotonic(), points()
         while process.poll() is None and points() == before:  # until this process has trained a step
             time.sleep(0.005)

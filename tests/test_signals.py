@@ -30,6 +30,7 @@ from colbert_lab.base.stopping import (
     stopped_by_signals,
 )
 from colbert_lab.run.cells import run_alone
+from tests import forked
 from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy
 
@@ -218,11 +219,6 @@ def test_handlers_are_the_command_lines_alone(tiny_bert: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def children(pid: int) -> list[int]:
-    """The process ids of a live process' children."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def lives(pid: int) -> bool:
     """Whether a process has not ended, asked for by its parent or not."""
     try:
@@ -343,10 +339,10 @@ def test_processes_that_train_together_end_together(
     rank, number, status, said, left = TOGETHER[which]
     given = [*toy_overrides(tiny_bert, toy, tmp_path), "phases.distill.steps=4000", "trainer.threads=1"]
     given = [a for a in given if "evaluate_every" not in a] + ["phases.distill.checkpoint_every=4000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "colbert_lab", *given, "trainer=ddp", "trainer.devices=2"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    several = ["trainer=ddp", "trainer.devices=2"]
+    process = forked.Python(
+        ["-m", "colbert_lab", *given, *several], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     assert process.stderr is not None
     metrics = tmp_path / "toy" / "latest" / "distill" / "metrics.csv"
     end = time.monotonic() + 200
@@ -354,7 +350,7 @@ def test_processes_that_train_together_end_together(
         if metrics.is_file() and len(metrics.read_text().splitlines()) > 5:
             break
         time.sleep(0.05)
-    (second,) = children(process.pid)
+    (second,) = forked.children(process.pid)
     os.kill([process.pid, second][rank], number)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == status, err

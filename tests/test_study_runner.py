@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from colbert_lab.studies.lineage import chain
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.rows import read_rows
 from colbert_lab.studies.study_runs import PER_QUERY, RESULTS, RUNS
+from tests import forked
 from tests.conftest import ROOT
 from tests.studies.made_up import write_study
 from tests.toy import student_overrides, toy_overrides, write_toy
@@ -23,9 +23,8 @@ from tests.toy import student_overrides, toy_overrides, write_toy
 LR = "phases.distill.optimizer.lr"
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "experiments/study.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*arguments: object) -> CompletedProcess[str]:
+    return forked.run(["experiments/study.py", *map(str, arguments)], cwd=ROOT)
 
 
 def toy_study(folder: Path, tiny_bert: Path, toy: Path) -> Path:

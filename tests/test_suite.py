@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.tiny import sentences
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -174,12 +173,10 @@ def test_the_suite_of_one_side_goes_on_where_it_stopped(tiny_bert: Path, tmp_pat
     out = tmp_path / "out"
 
     def suite(repeats: int) -> str:
-        command = [sys.executable, str(BENCHMARKS / "suite.py"), "--out", str(out), "--sides", "colbert_lab"]
+        command = [str(BENCHMARKS / "suite.py"), "--out", str(out), "--sides", "colbert_lab"]
         command += ["--collection", str(folder), "--backbone", str(tiny_bert), "--quick", "--threads", "1"]
         command += ["--workloads", "distill", "--precisions", "fp32", "--lengths", "300"]
-        done = subprocess.run(
-            [*command, "--repeats", str(repeats)], capture_output=True, text=True, timeout=500, check=False
-        )
+        done = forked.run([*command, "--repeats", str(repeats)], timeout=500)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -199,11 +196,6 @@ def test_the_suite_of_one_side_goes_on_where_it_stopped(tiny_bert: Path, tmp_pat
         assert found["loss"] > 0
         assert found["flops"] > 0
     assert "| colbert_lab | default |" in (out / "table.md").read_text(encoding="utf-8")
-    refused = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "suite.py"), "--out", str(out), "--sides", "colbert_lab"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    refused = forked.run([str(BENCHMARKS / "suite.py"), "--out", str(out), "--sides", "colbert_lab"])
     assert refused.returncode == 1
     assert "has measurements of other settings" in refused.stderr

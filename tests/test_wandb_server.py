@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from colbert_lab import records
 from colbert_lab.tracking.tracking import STEP, wandb_id
 from colbert_lab.tracking.wandb_phase import read_points
+from tests import forked
 from tests.command import command, the_run
 from tests.conftest import ROOT
 from tests.toy import toy_overrides, write_toy
@@ -45,27 +45,19 @@ def arguments(tiny_bert: Path, toy: Path, outputs: Path) -> list[str]:
     return [*toy_overrides(tiny_bert, toy, outputs), "tracking=wandb", "evaluation.measures=[ndcg@10]"]
 
 
-def lab(
-    url: str, home: Path, *given: str, seconds: float = 100
-) -> tuple[subprocess.CompletedProcess[str], float]:
+def lab(url: str, home: Path, *given: str, seconds: float = 100) -> tuple[CompletedProcess[str], float]:
     """The command line in a process that is logged in to a server, and how long it took."""
     home.mkdir(exist_ok=True)
     start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "colbert_lab", *given],
-        env=environment(url, home) | {"HF_HUB_OFFLINE": "1"},
-        cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False,
-    )  # fmt: skip
+    there = environment(url, home) | {"HF_HUB_OFFLINE": "1"}
+    done = forked.run(["-m", "colbert_lab", *given], env=there, cwd=ROOT, timeout=seconds)
     return done, time.monotonic() - start
 
 
-def sync(server: WandbServer, home: Path, *given: str) -> subprocess.CompletedProcess[str]:
+def sync(server: WandbServer, home: Path, *given: str) -> CompletedProcess[str]:
     """``wandb sync`` to a server."""
     home.mkdir(exist_ok=True)
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("wandb")), "sync", *given],
-        env=environment(server.url, home), cwd=home, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return forked.run(["-m", "wandb", "sync", *given], env=environment(server.url, home), cwd=home)
 
 
 def served(server: WandbServer, run: Path) -> ServedRun:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.server import COUNTER
+from tests import forked
+from tests.chaos.disturbed import COUNTER
 from tests.conftest import ROOT
 
 LIMIT = 240.0  # seconds after which a command counts as hanging
@@ -89,22 +89,10 @@ def end_session(session: int) -> int:
 
 @dataclass
 class Commands:
-    """Commands of one test process, one after the other, see :mod:`tests.chaos.server`."""
+    """Commands of one test process, one after the other, see :mod:`tests.chaos.disturbed`."""
 
     folder: Path
-    server: subprocess.Popen[bytes] = field(init=False)
     number: int = 0
-
-    def __post_init__(self) -> None:
-        self.server = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.server"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd=ROOT, env=os.environ | ENVIRONMENT,
-        )  # fmt: skip
-        assert self._line(600) == "ready"
-
-    def close(self) -> None:
-        """End the server."""
-        self.server.communicate()
 
     def run(
         self,
@@ -128,64 +116,51 @@ class Commands:
         self.number += 1
         files = {name: self.folder / f"{self.number}.{name}" for name in ("out", "err", "counter")}
         files["counter"].write_bytes(COUNTER.pack(0, 0.0, 0.0))
-        asked = {name: str(file) for name, file in files.items()} | {
-            "arguments": arguments, "below": str(below), "last": blow and blow.write, "largest": largest,
-            "sizes": dict(sizes or {}),
+        asked = {
+            "arguments": arguments, "below": str(below), "counter": str(files["counter"]),
+            "last": blow and blow.write, "largest": largest, "sizes": dict(sizes or {}),
         }  # fmt: skip
-        assert self.server.stdin is not None
         begun = time.monotonic()
-        self.server.stdin.write(json.dumps(asked).encode() + b"\n")
-        pid = int(self._line(60) or 0)
+        with files["out"].open("w") as out, files["err"].open("w") as err:
+            process = forked.Python(
+                ["-m", "tests.chaos.disturbed", json.dumps(asked)], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                cwd=ROOT, env=os.environ | ENVIRONMENT, start_new_session=True,
+            )  # fmt: skip
         if blow is not None and blow.write is None:
-            self._strike(pid, blow, lambda: COUNTER.unpack(files["counter"].read_bytes())[1], begun + limit)
-        status = self._line(begun + limit - time.monotonic())
-        if status is None:
-            os.killpg(pid, signal.SIGKILL)
-            self._line(60)
+            self._strike(
+                process, blow, lambda: COUNTER.unpack(files["counter"].read_bytes())[1], begun + limit
+            )
+        status: int | None = None
+        try:
+            status = process.wait(begun + limit - time.monotonic())
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         writes, first, last = COUNTER.unpack(files["counter"].read_bytes())
-        orphans = end_session(pid)
-        out, err = (files[name].read_text(errors="replace") for name in ("out", "err"))
+        orphans = end_session(process.pid)
+        told, wrong = (files[name].read_text(errors="replace") for name in ("out", "err"))
         for file in files.values():
             file.unlink()
-        return Ended(
-            None if status is None else int(status), out, err, writes, last - first, first - begun, orphans
-        )
+        return Ended(status, told, wrong, writes, last - first, first - begun, orphans)
 
-    def _strike(self, pid: int, blow: Blow, first: Callable[[], float], end: float) -> None:
+    def _strike(self, process: forked.Python, blow: Blow, first: Callable[[], float], end: float) -> None:
         """Send the signal, unless the command ends before."""
-        assert self.server.stdout is not None
         at = None if blow.delay is None else time.monotonic() + blow.delay
-        while time.monotonic() < end and not select.select([self.server.stdout], [], [], 0.001)[0]:
+        while time.monotonic() < end and process.poll() is None:
+            time.sleep(0.001)
             if at is None and first():
                 at = first() + (blow.after or 0.0)
             if at is None or time.monotonic() < at:
                 continue
-            target = pid
+            target = process.pid
             if blow.second:
-                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-                if not children:
+                others = forked.children(process.pid)
+                if not others:
                     continue
-                target = int(children[-1])
+                target = others[-1]
             with suppress(ProcessLookupError):
                 os.kill(target, blow.number)
             return
-
-    def _line(self, seconds: float) -> str | None:
-        """The server's next line; None when it does not come in time."""
-        assert self.server.stdout is not None
-        if not select.select([self.server.stdout], [], [], max(seconds, 0))[0]:
-            return None
-        return self.server.stdout.readline().decode().strip()
-
-
-@contextmanager
-def started(folder: Path) -> Iterator[Commands]:
-    """A server for the block."""
-    commands = Commands(folder)
-    try:
-        yield commands
-    finally:
-        commands.close()
 
 
 def alone(arguments: list[str]) -> Ended:

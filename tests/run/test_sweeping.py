@@ -26,6 +26,7 @@ from colbert_lab.run.cells import Cell, cell_command, check_launcher, read_cells
 from colbert_lab.run.measuring import Measuring
 from colbert_lab.run.sweeping import reset_sweep
 from colbert_lab.teachers.scorer import rank_split
+from tests import forked
 from tests.command import command
 from tests.conftest import ROOT
 from tests.toy import toy_overrides, write_toy
@@ -199,10 +200,9 @@ def test_finished_cells_are_skipped_without_torch(tiny_bert: Path, toy: Path, tm
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
     given = ["-m", *arguments(tiny_bert, toy, tmp_path, steps=30), "seed=1,2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "colbert_lab", *given],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = forked.Python(
+        ["-m", "colbert_lab", *given], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "steps of" in line:
@@ -219,10 +219,8 @@ def test_a_killed_sweep_goes_on(tiny_bert: Path, toy: Path, tmp_path: Path) -> N
 
 def launched(launcher: str, given: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    return subprocess.run(
-        [sys.executable, "-m", "colbert_lab", "-m", f"hydra/launcher={launcher}", *given],
-        cwd=ROOT, capture_output=True, text=True, check=False, env=environment, timeout=500,
-    )  # fmt: skip
+    words = ["-m", "colbert_lab", "-m", f"hydra/launcher={launcher}", *given]
+    return forked.run(words, cwd=ROOT, env=environment, timeout=500)
 
 
 @needs(JOBLIB)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -19,6 +17,7 @@ from colbert_lab.records.records import read_records
 from colbert_lab.sources.mining import Miner
 from colbert_lab.text.rows.hub_triples import load_triples
 from colbert_lab.text.scored_lists import read_scored_lists
+from tests import forked
 from tests.command import Outcome, command, the_run
 from tests.conftest import ROOT
 from tests.tiny import sentences, write_beir
@@ -312,12 +311,8 @@ def test_killed_again_and_again_the_result_is_the_same(
 
     kills = 0
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "colbert_lab", *base, f"out={out}"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        process = forked.Python(
+            ["-m", "colbert_lab", *base, f"out={out}"], stdout=DEVNULL, stderr=DEVNULL, cwd=ROOT
         )
         begun, before = time.monotonic(), parts()
         while process.poll() is None and parts() < before + 5:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from colbert_lab.settings import checked
 from colbert_lab.teachers.cross_encoder import CrossEncoder
 from colbert_lab.teachers.llm_reranker import LLMReranker
 from colbert_lab.text.scored_lists import read_scored_lists
+from tests import forked
 from tests.command import Outcome, command, the_run
 from tests.conftest import SHARED_DATA
 from tests.teachers.support import make_reranker
@@ -193,12 +193,12 @@ def test_a_finished_folder_is_left_alone_and_another_command_is_refused(
 def test_a_killed_command_goes_on_and_gives_the_same_files(toy: Path, reranker: Path, tmp_path: Path) -> None:
     def line(out: str) -> list[str]:
         arguments = lists_command(toy, reranker, tmp_path, f"out={tmp_path / out}", "score.part=1")
-        return [sys.executable, "-m", "colbert_lab", *arguments]
+        return ["-m", "colbert_lab", *arguments]
 
-    whole = subprocess.run(line("whole"), capture_output=True, text=True, check=False, timeout=300)
+    whole = forked.run(line("whole"))
     assert whole.returncode == 0, whole.stderr
     unfinished = tmp_path / "killed.unfinished"
-    process = subprocess.Popen(line("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forked.Python(line("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     begun = time.monotonic()
     while process.poll() is None and not list(unfinished.glob("part-*.parquet")):
         time.sleep(0.002)
@@ -209,11 +209,11 @@ def test_a_killed_command_goes_on_and_gives_the_same_files(toy: Path, reranker: 
     there = {file: file.stat().st_mtime_ns for file in unfinished.glob("part-*.parquet")}
     assert 0 < len(there) < 40
     # What differs is said, and what is scored stays.
-    other = command(*line("killed")[3:], "score.part=2")
+    other = command(*line("killed")[2:], "score.part=2")
     refused(
         other, f"out: {unfinished} holds parts made with other settings or libraries (part: 1 there, 2 here"
     )
-    done = subprocess.Popen(line("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = forked.Python(line("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while done.poll() is None and unfinished.exists():
         for file, written in there.items():
             try:
@@ -234,14 +234,7 @@ def test_two_processes_write_what_one_writes(toy: Path, reranker: Path, tmp_path
     for name, extra in (("two", ["trainer=ddp", "trainer.devices=2"]), ("one", [])):
         arguments = lists_command(toy, reranker, tmp_path, f"out={tmp_path / name}", "score.part=3", *extra)
         arguments = [*extra, *(a for a in arguments if a not in extra)]
-        done = subprocess.run(
-            [sys.executable, "-m", "colbert_lab", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        done = forked.run(["-m", "colbert_lab", *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr
         assert ("2 processes did 14 parts, this one 7" in done.stderr) == (name == "two")
     assert content(tmp_path / "two") == content(tmp_path / "one")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import yaml
 from wandb.sdk.launch.sweeps import utils
 
 from colbert_lab.settings import command_of
+from tests import forked
 from tests.conftest import ROOT
 from tests.test_configs import composed
 from tests.toy import toy_overrides, write_toy
@@ -63,10 +62,8 @@ def test_a_run_of_an_agent_is_that_of_its_sweep(tiny_bert: Path, tmp_path: Path)
         if not each.startswith(("+experiment", "name=", "tracking=", LR, TEMPERATURE))
     ]
     agents = {"WANDB_SWEEP_ID": "thesweep", "WANDB_RUN_ID": "thetrial", "WANDB_MODE": "offline"}
-    done = subprocess.run(
-        [sys.executable, *words[2:], *small, "~data.documents", "~data.queries", "phases.distill.steps=2"],
-        cwd=ROOT, env=os.environ | agents, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    given = [*small, "~data.documents", "~data.queries", "phases.distill.steps=2"]
+    done = forked.run([*words[2:], *given], cwd=ROOT, env=os.environ | agents)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "wandb_sweep").glob("*-s42/wandb/offline-run-*/*.wandb")
     run = read_wandb_file(file)

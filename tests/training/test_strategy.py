@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from colbert_lab.run.scheduling import PhaseIdentity, check_schedule
 from colbert_lab.settings import Settings
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
 from colbert_lab.training.strategy import WAIT, count_processes, placement
+from tests import forked
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "x",
@@ -130,9 +129,7 @@ for number in range(2):
 def test_what_the_first_process_sees_counts_for_all(tmp_path: Path) -> None:
     script = tmp_path / "decide.py"
     script.write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = forked.run([str(script), str(tmp_path)])
     assert done.returncode == 0, done.stderr
     told = {name: (tmp_path / name).read_text() for name in ("0-0", "0-1", "1-0", "1-1")}
     assert len(set(told.values())) == 1
