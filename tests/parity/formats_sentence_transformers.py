@@ -117,11 +117,6 @@ FOREIGN = {
     "read_pylate": ("pylate-1.6.0/bert", "a PyLate folder as it is"),
     "read_pylate_prompts": ("pylate-1.6.0/bert_prompts", "a PyLate folder with prompts as it is"),
     "read_pylate_skiplist": ("pylate-1.6.0/bert_skiplist", "unknown words are left out, unlike in PyLate"),
-    "read_pylate_ettin": (
-        "pylate-1.6.0/ettin",
-        "a PyLate folder of ModernBERT, stacked and lower-cased, as it is",
-    ),
-    "read_pylate_lfm2": ("pylate-1.6.0/lfm2", "a PyLate folder of LFM2 as it is"),
     "read_pylate_qwen2": ("pylate-1.6.0/qwen2", "the marker is the first token, unlike in PyLate"),
     "read_stanford": ("stanford-0.2.22/bert", "a Stanford folder as it is"),
 }
