@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 from colbert_lab.base.types import Embeddings
-from colbert_lab.model.backends import AllPairs
 from colbert_lab.model.batches import concatenate, embed_chunks, split_rows, take
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.encode import autocast
-from colbert_lab.model.maxsim import maxsim_lists, scoring_queries
+from colbert_lab.model.maxsim import maxsim_lists
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch, MicroBatches
+from colbert_lab.training.freezing import frozen
+from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.phase import training_module
 from colbert_lab.training.prepare import PreparedPhase
 
 FULL = "32-true"
 CHUNKS = 3  # that a certified micro-batch is cut into at least, as far as it has that many texts
+ADAPTED = 0.02  # spread of the second matrices of adapters
 LOSS_SCALE = 2.0**16  # where Lightning's scaler for float16 starts
 
 
@@ -68,6 +70,32 @@ def _scoring(embeddings: Embeddings, row: int) -> Tensor:
     return embeddings.emb_NLD[row][embeddings.mask_NL[row]]
 
 
+def stages(phase: PreparedPhase) -> tuple[bool, ...]:
+    """Whether the head alone is trained, for each stage of a phase; the one that trains all of it comes first."""
+    return (False, True) if phase.settings.head_only_steps else (False,)
+
+
+@contextmanager
+def training(phase: PreparedPhase, model: ColBERT, head_alone: bool = False) -> Iterator[None]:
+    """A network as a phase trains it, for a while: its adapters are in place, and what it freezes is frozen.
+
+    The second matrices of adapters start at zero, and the first ones without a gradient; here they have small random
+    values, the same each time, so that all gradients say something.
+
+    Args:
+        phase: how to train.
+        model: the student's network; it is as it was at the end.
+        head_alone: see :func:`stages`.
+    """
+    with phase.adapted(model):
+        generator = torch.Generator().manual_seed(phase.seed)
+        for name, value in model.named_parameters():
+            if ".lora_B." in name:
+                value.data.copy_(ADAPTED * torch.randn(value.shape, generator=generator))
+        with frozen(model, [*phase.settings.freeze, *(["backbone"] if head_alone else [])]):
+            yield
+
+
 def cut_phase(phase: PreparedPhase, queries: int, documents: int) -> PreparedPhase:
     """The phase with micro-batches that are small enough to compute many times, and still several chunks.
 
@@ -107,25 +135,22 @@ def embed(model: ColBERT, batch: Batch, token_budget: int, precision: str) -> Em
         return Embedded(queries, embed_chunks(model, batch.documents, recompute=False))
 
 
-def list_scores(embedded: Embedded, batch: Batch, score: str) -> Tensor:
+def list_scores(embedded: Embedded, batch: Batch, scoring: Scoring) -> Tensor:
     """Each query against its own documents [B, K], as the distillation scores them."""
-    queries = scoring_queries(embedded.queries, score)
+    queries = scoring.queries(embedded.queries)
     return maxsim_lists(queries, take(concatenate(embedded.chunks), batch.rows_BK.flatten()))
 
 
-def matrix_scores(
-    embedded: Embedded, batch: Batch, examples: list[Example], score: str, all_pairs: AllPairs
-) -> Tensor:
+def matrix_scores(embedded: Embedded, batch: Batch, examples: list[Example], scoring: Scoring) -> Tensor:
     """Each query against all different documents [B, N] in the order of their texts, as InfoNCE scores them.
 
     Args:
         embedded: the micro-batch.
         batch: the same.
         examples: the same.
-        score: the student's, see :data:`colbert_lab.model.maxsim.SCORES`.
-        all_pairs: what scores them, the phase's for training.
+        scoring: the phase's; documents are pooled already.
     """
-    return all_pairs(scoring_queries(embedded.queries, score), embedded.chunks)[:, columns(batch, examples)]
+    return scoring.all_pairs(scoring.queries(embedded.queries), embedded.chunks)[:, columns(batch, examples)]
 
 
 def columns(batch: Batch, examples: list[Example]) -> list[int]:

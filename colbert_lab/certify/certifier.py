@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,13 @@ import torch
 from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.certify.as_trained import FULL, Step, cut_phase, train_step
+from colbert_lab.certify.as_trained import FULL, Step, cut_phase, stages, train_step, training
 from colbert_lab.certify.certificate import Finding
 from colbert_lab.certify.checks import ALONE, Difference, gathering, largest
 from colbert_lab.certify.micro_batch import MicroBatch, Shared, shared, two_processes
 from colbert_lab.certify.plain_loss import without_reference
 from colbert_lab.certify.reference import Reference
+from colbert_lab.model.colbert import count_parameters
 from colbert_lab.model.projection import ProjectionHead
 from colbert_lab.model.student import Student
 from colbert_lab.training.phase import needs_gradcache
@@ -99,7 +100,8 @@ class Certifier:
                 whole, whole.batches, self.student.model, self.precision, self.device
             )
         found: dict[str, list[Difference]] = {phase.name: [] for phase in cut}
-        total = len(cut) * self.limits.micro_batches * (len(checks) + together)
+        total = sum(len(stages(phase)) for phase in cut)
+        total *= self.limits.micro_batches * (len(checks) + together)
         with tqdm(total=total, desc="certifying", unit="check", disable=None) as bar:
             try:
                 if checks:
@@ -132,19 +134,32 @@ class Certifier:
         bar: Any,
     ) -> None:
         model = self.student.model.to(self.device)
-        reference = Reference(model)
-        if reference.dtype != torch.float64:
-            self._note("The reference was computed in float32: float64 cannot be had here.")
-        for phase in phases:
-            for k in range(self.limits.micro_batches):
-                micro = MicroBatch(phase, k, model, reference, self.precision, self.recompute[phase.name])
-                if k == 0:
-                    self._describe(phase, micro)
-                for name in checks:
-                    found[phase.name] += ALONE[name](micro)
-                    bar.update()
+        for phase, head_alone in _staged(phases):
+            with training(phase, model, head_alone):
+                reference = Reference(model)
+                if reference.dtype != torch.float64:
+                    self._note("The reference was computed in float32: float64 cannot be had here.")
+                for k in range(self.limits.micro_batches):
+                    micro = MicroBatch(phase, k, model, reference, self.precision, self.recompute[phase.name])
+                    if k == 0 and not head_alone:
+                        self._describe(phase, micro)
+                    for name in checks:
+                        found[phase.name] += ALONE[name](micro)
+                        bar.update()
 
     def _describe(self, phase: PreparedPhase, micro: MicroBatch) -> None:
+        trained, everything = count_parameters(micro.model), sum(p.numel() for p in micro.model.parameters())
+        if trained < everything:
+            self._note(
+                f"{phase.name}: {trained:,} of {everything:,} weights are trained; the others get no gradient."
+            )
+        if phase.lora is not None:
+            self._note(
+                f"{phase.name}: the second matrices of its adapters, which start at zero, have small random values "
+                "here, so that the first ones have a gradient."
+            )
+        if phase.settings.head_only_steps:
+            self._note(f"{phase.name}: its first steps, of the head alone, were checked too.")
         for name in without_reference(phase.objective):
             self._note(
                 f"{phase.name}: the term {name} brings no reference: its own code got the plain scores, so its formula "
@@ -175,10 +190,10 @@ class Certifier:
             self._note("gathering: computed on the CPU, where two processes can always meet.")
         attention = "sdpa" if "flash" in self.attention else self.attention
         model.backbone.set_attn_implementation(attention)
-        for phase in phases:
+        for phase, head_alone in _staged(phases):
             for k in range(self.limits.micro_batches):
                 recompute = self.recompute[phase.name]
-                task = shared(phase, k, recompute)
+                task = shared(phase, k, recompute, head_alone)
                 if task is None:
                     self._note(
                         f"gathering: {phase.name} has micro-batches of {phase.batches.batch_size} queries here, which "
@@ -187,7 +202,8 @@ class Certifier:
                     bar.update()
                     continue
                 tasks.append(task)
-                step = train_step(phase, model, phase.batches[k], FULL, recompute=recompute)
+                with training(phase, model, head_alone):
+                    step = train_step(phase, model, phase.batches[k], FULL, recompute=recompute)
                 alone.append((phase.name, step))
         if not tasks:
             return
@@ -199,3 +215,8 @@ class Certifier:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _staged(phases: Sequence[PreparedPhase]) -> Iterator[tuple[PreparedPhase, bool]]:
+    """Each phase in each of its stages, see :func:`colbert_lab.certify.as_trained.stages`."""
+    return ((phase, head_alone) for phase in phases for head_alone in stages(phase))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -16,7 +16,7 @@ from colbert_lab.base.types import Embeddings
 from colbert_lab.certify import as_trained
 from colbert_lab.certify.as_trained import FULL, Embedded, Step
 from colbert_lab.certify.micro_batch import MicroBatch
-from colbert_lab.certify.reference import plain_maxsim
+from colbert_lab.certify.plain_scores import plain_maxsim
 from colbert_lab.model.attention import NAME as MATMUL
 from colbert_lab.model.backends import maxsim_blocked
 
@@ -79,18 +79,18 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
     The formula gets the embeddings that training scores, in float64; every score weighs differently in the gradient.
     """
     queries, documents = micro.embedded.texts(micro.batch, micro.examples)
-    names, score = list(documents), micro.phase.score
+    names, scoring = list(documents), micro.phase.scoring
     rows = [[names.index(text) for text in example.documents] for example in micro.examples]
     per_pair = micro.embedded.queries.mask_NL.numel() * sum(c.mask_NL.numel() for c in micro.embedded.chunks)
     ways: dict[str, tuple[Callable[[Embedded], Tensor], list[list[int]]]] = {}
     if micro.lists:
-        ways["lists"] = partial(as_trained.list_scores, batch=micro.batch, score=score), rows
+        ways["lists"] = partial(as_trained.list_scores, batch=micro.batch, scoring=scoring), rows
     everything = [list(range(len(names)))] * len(micro.examples)
-    matrix = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples, score=score)
-    ways["batch"] = partial(matrix, all_pairs=micro.phase.all_pairs), everything
-    if micro.phase.all_pairs is maxsim_blocked:
+    matrix = partial(as_trained.matrix_scores, batch=micro.batch, examples=micro.examples)
+    ways["batch"] = partial(matrix, scoring=scoring), everything
+    if scoring.all_pairs is maxsim_blocked:
         blocked = partial(maxsim_blocked, block_values=max(1, per_pair // BLOCKS))
-        ways["batch in blocks"] = partial(matrix, all_pairs=blocked), everything
+        ways["batch in blocks"] = partial(matrix, scoring=replace(scoring, all_pairs=blocked)), everything
     for of, (way, wanted) in ways.items():
         embedded = _leaves(micro.embedded)
         scores = way(embedded)
@@ -100,7 +100,7 @@ def maxsim(micro: MicroBatch) -> Iterator[Difference]:
         plain_q = [queries[e.query].to(dtype, copy=True).requires_grad_() for e in micro.examples]
         plain_d = [documents[text].to(dtype, copy=True).requires_grad_() for text in names]
         pairs = zip(plain_q, wanted, strict=True)
-        formula = partial(plain_maxsim, score=score)
+        formula = partial(plain_maxsim, score=scoring.score)
         plain = torch.stack([torch.stack([formula(q, plain_d[n]) for n in row]) for q, row in pairs])
         (plain * weights.to(dtype)).sum().backward()
         apart = relative(scores.detach(), plain.detach())
@@ -169,12 +169,12 @@ def precision(micro: MicroBatch) -> Iterator[Difference]:
     """The precision of the config against float32."""
     name = group = "precision"
     embedded = micro.embed(micro.precision)
-    ours, full = (each.texts(micro.batch, micro.examples) for each in (embedded, micro.embedded))
+    ours, full = (each.texts(micro.batch, micro.examples) for each in (embedded, micro.whole))
     pairs = [(a[text], b[text]) for a, b in zip(ours, full, strict=True) for text in b]
     most, mean = token_cosines([a for a, _ in pairs], [b for _, b in pairs])
     yield Difference(name, "worst token: 1 - cosine", most, f"{group}.worst_token")
     yield Difference(name, "mean token: 1 - cosine", mean, f"{group}.mean_token")
-    both = list(zip(micro.scores(embedded), micro.scores(micro.embedded), strict=True))
+    both = list(zip(micro.scores(micro.pooled(embedded)), micro.scores(micro.embedded), strict=True))
     yield Difference(name, "scores", worst([relative(*each) for each in both]), f"{group}.scores")
     yield Difference(name, "order: pairs swapped", worst([swapped(*each) for each in both]), f"{group}.order")
     yield from _steps(name, micro.step(micro.precision), micro.step(FULL), group)

@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from colbert_lab.base.errors import InputError
 from colbert_lab.certify import as_trained
 from colbert_lab.certify.as_trained import FULL, Embedded, Step
+from colbert_lab.certify.plain_scores import plain_pooled
 from colbert_lab.certify.reference import Reference, Truth
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.encode import autocast
@@ -59,7 +60,7 @@ class MicroBatch:
     Attributes:
         phase: as :func:`~colbert_lab.certify.as_trained.cut_phase` made it.
         k: number of the micro-batch.
-        model: the student's network.
+        model: the student's network, as :func:`~colbert_lab.certify.as_trained.training` made it.
         reference: the same, computed the plain way.
         precision: what the config trains in, Lightning's name.
         recompute: whether the phase computes activations again.
@@ -85,21 +86,35 @@ class MicroBatch:
         return as_trained.dropout_matters(self.phase, self.model, self.batch)
 
     @cached_property
-    def embedded(self) -> Embedded:
-        """In float32."""
+    def whole(self) -> Embedded:
+        """In float32, with all tokens of documents."""
         return self.embed(FULL)
+
+    @cached_property
+    def embedded(self) -> Embedded:
+        """In float32, as it is scored."""
+        return self.pooled(self.whole)
+
+    def pooled(self, embedded: Embedded) -> Embedded:
+        """With the tokens of documents pooled, where the phase does so."""
+        return replace(embedded, chunks=self.phase.scoring.documents(embedded.chunks))
 
     @cached_property
     def truth(self) -> Truth:
         """The plain way."""
         near = self.embedded.texts(self.batch, self.examples)
+        pooling, (_, whole) = self.phase.scoring.pooling, self.whole.texts(self.batch, self.examples)
+
+        def pool(text: str, emb_LD: Tensor) -> Tensor:
+            return plain_pooled(emb_LD, pooling.factor, pooling.protected, whole[text])
+
         known = positives_of([example.query for example in self.examples], self.phase.batches.sources)
         return self.reference.truth(
-            self.examples, self.phase.tokenizer, self.phase.objective, near, known, self.batch
+            self.examples, self.phase.tokenizer, self.phase.objective, near, known, self.batch, pool
         )
 
     def embed(self, precision: str) -> Embedded:
-        """As training does it."""
+        """As training does it, before anything is pooled."""
         return as_trained.embed(self.model, self.batch, self.phase.settings.token_budget, precision)
 
     def step(self, precision: str) -> Step:
@@ -116,10 +131,10 @@ class MicroBatch:
 
     def scores(self, embedded: Embedded) -> list[Tensor]:
         """The scores that the objective asks for: lists, everything against everything, or both."""
-        found = [as_trained.list_scores(embedded, self.batch, self.phase.score)] if self.lists else []
+        scoring = self.phase.scoring
+        found = [as_trained.list_scores(embedded, self.batch, scoring)] if self.lists else []
         if self.matrix:
-            score, all_pairs = self.phase.score, self.phase.all_pairs
-            found.append(as_trained.matrix_scores(embedded, self.batch, self.examples, score, all_pairs))
+            found.append(as_trained.matrix_scores(embedded, self.batch, self.examples, scoring))
         return found
 
     @property
@@ -141,20 +156,22 @@ class Shared:
         phase: how to train; without its data, which the processes do not need.
         shares: what each process works on.
         recompute: see :func:`colbert_lab.training.phase.training_module`.
+        head_alone: see :func:`colbert_lab.certify.as_trained.stages`.
     """
 
     phase: PreparedPhase
     shares: Sequence[Batch]
     recompute: bool
+    head_alone: bool = False
 
 
-def shared(phase: PreparedPhase, k: int, recompute: bool) -> Shared | None:
+def shared(phase: PreparedPhase, k: int, recompute: bool, head_alone: bool = False) -> Shared | None:
     """Micro-batch k as two processes share it; None where they cannot share it equally."""
     if phase.batches.batch_size % WORLD:
         return None
     shares = [phase.batches.share(rank, WORLD)[k] for rank in range(WORLD)]
     bare = replace(phase, batches=None, tokenizer=None)  # type: ignore[arg-type]  # not read by training_module
-    return Shared(bare, shares, recompute)
+    return Shared(bare, shares, recompute, head_alone)
 
 
 class _Step(nn.Module):
@@ -189,15 +206,17 @@ def work(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[S
     model = load_student(Path(folder) / "student", attention, trusted=True).model  # this command wrote it
     for number, task in enumerate(tasks):
         # What once was data-parallel keeps its hooks: every task has a copy of its own.
-        module = training_module(task.phase, copy.deepcopy(model), task.recompute).eval()
-        step = DistributedDataParallel(_Step(module))  # reduces gradients for as long as it lives
-        loss = step(task.shares[rank])
-        loss.backward()
+        own = copy.deepcopy(model)
+        with as_trained.training(task.phase, own, task.head_alone):
+            module = training_module(task.phase, own, task.recompute).eval()
+            step = DistributedDataParallel(_Step(module))  # reduces gradients for as long as it lives
+            loss = step(task.shares[rank])
+            loss.backward()
+            grads = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
         mean = loss.detach() / WORLD
         dist.all_reduce(mean)
         if rank == 0:
-            found = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
-            plain = {name.removeprefix("model."): value.contiguous() for name, value in found.items()}
+            plain = {name.removeprefix("model."): value.contiguous() for name, value in grads.items()}
             save_file(plain, Path(folder) / f"{number}.safetensors")
             (Path(folder) / f"{number}.json").write_text(json.dumps(float(mean)), encoding="utf-8")
     # Freeing a gloo group joins its thread while holding the interpreter's lock, which that thread may be waiting for

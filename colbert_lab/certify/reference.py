@@ -10,7 +10,7 @@ of one text.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,15 +18,15 @@ from torch import Tensor
 
 from colbert_lab.base.types import Role, Tokens
 from colbert_lab.certify.plain_loss import plain_loss
+from colbert_lab.certify.plain_scores import PairScores, Texts
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.maxsim import MAXSIM, MEAN
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch
 from colbert_lab.training.objectives.term import Objective
 
-TIE = 1e-5  # similarities nearer than this may swap in float32
-Texts = Mapping[str, Tensor]
+Pool = Callable[[str, Tensor], Tensor]
+"""Pools the tokens of a document, which is given with its text."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Truth:
 
     Attributes:
         queries: text to the embeddings of its scoring tokens [Q, D].
-        documents: the same of documents [L, D].
+        documents: the same of documents, pooled where they are [L, D].
         lists: scores of each query against its own documents [B, K].
         matrix: scores of each query against all different documents, in the order of ``documents`` [B, N]; None where
             the objective does not ask for it.
@@ -102,6 +102,7 @@ class Reference:
         near: tuple[Texts, Texts] | None = None,
         known: Mapping[str, Collection[str]] | None = None,
         batch: Batch | None = None,
+        pool: Pool | None = None,
     ) -> Truth:
         """Embeddings, scores, loss and gradients of a micro-batch.
 
@@ -114,6 +115,7 @@ class Reference:
                 gradient of the maximum.
             known: see :func:`plain_loss`.
             batch: see there.
+            pool: pools the tokens of documents; None leaves them whole.
         """
         tokens: dict[tuple[Role, str], Tokens] = {}
         for example in examples:
@@ -126,9 +128,13 @@ class Reference:
             for key, text_tokens in tokens.items():
                 leaves[key] = self.embed(text_tokens).requires_grad_()
         how = tokenizer.rules.score
-        scores = _Scores(leaves, near, how)
+        scored = {
+            key: pool(key[1], leaf) if pool is not None and key[0] == "document" else leaf
+            for key, leaf in leaves.items()
+        }
+        scores = PairScores(scored, near, how)
         cut = [
-            scores if dim == self.model.dim else _Scores(leaves, near, how, dim) for dim in self.model.dims
+            scores if dim == self.model.dim else PairScores(scored, near, how, dim) for dim in self.model.dims
         ]
         logarithms = {
             (name, what): torch.tensor(start, dtype=self.dtype, device=self.device).log().requires_grad_()
@@ -154,7 +160,7 @@ class Reference:
             for (name, what), logarithm in logarithms.items()
             if logarithm.grad is not None
         }
-        documents = {text: value.detach() for (role, text), value in leaves.items() if role == "document"}
+        documents = {text: value.detach() for (role, text), value in scored.items() if role == "document"}
         return Truth(
             {text: value.detach() for (role, text), value in leaves.items() if role == "query"},
             documents,
@@ -163,81 +169,3 @@ class Reference:
             float(loss.detach()),
             gradients,
         )
-
-
-class _Scores:
-    """Scores of pairs of texts, each computed once; of their first dimensions alone where a number is given."""
-
-    def __init__(
-        self,
-        leaves: Mapping[tuple[Role, str], Tensor],
-        near: tuple[Texts, Texts] | None,
-        how: str,
-        dim: int | None = None,
-    ) -> None:
-        self.leaves = leaves
-        self.near = near
-        self.how = how
-        if dim is not None:
-            self.leaves = {key: _cut(value, dim) for key, value in leaves.items()}
-        if dim is not None and near is not None:
-            queries, documents = ({text: _cut(emb, dim) for text, emb in side.items()} for side in near)
-            self.near = queries, documents
-        self.known: dict[tuple[str, str], Tensor] = {}
-
-    def score(self, query: str, document: str) -> Tensor:
-        pair = query, document
-        if pair not in self.known:
-            near_QL = self.near_similarities(query, document)
-            choice = None if near_QL is None else near_QL.argmax(dim=1)
-            sides = self.leaves["query", query], self.leaves["document", document]
-            self.known[pair] = plain_maxsim(*sides, choice, self.how)
-        return self.known[pair]
-
-    def near_similarities(self, query: str, document: str) -> Tensor | None:
-        if self.near is None:
-            return None
-        sides, like = zip(self.near, (query, document), strict=True), self.leaves["query", query]
-        near_q, near_d = (side[text].to(like) for side, text in sides)
-        return near_q @ near_d.T
-
-    def similarities(self, query: str, document: str) -> tuple[Tensor, Tensor]:
-        """See :attr:`PlainQuery.tokens`; rounding changes no number by more than :data:`TIE`."""
-        exact_QL = self.leaves["query", query] @ self.leaves["document", document].T
-        rounded_QL, near_QL = exact_QL.detach(), self.near_similarities(query, document)
-        if near_QL is None or near_QL.shape != exact_QL.shape:
-            return exact_QL, rounded_QL
-        return exact_QL, rounded_QL + (near_QL - rounded_QL).clamp(-TIE, TIE)
-
-    def table(self, rows: Iterable[tuple[str, Sequence[str]]]) -> Tensor:
-        found = [torch.stack([self.score(query, text).detach() for text in texts]) for query, texts in rows]
-        return torch.stack(found)
-
-
-def _cut(emb_LD: Tensor, dim: int) -> Tensor:
-    """The first dimensions of embeddings, each divided by its length."""
-    kept_Ld = emb_LD[:, :dim]
-    return kept_Ld / kept_Ld.square().sum(dim=1, keepdim=True).sqrt()
-
-
-def plain_maxsim(
-    query_QD: Tensor, document_LD: Tensor, choice_Q: Tensor | None = None, score: str = MAXSIM
-) -> Tensor:
-    """Khattab & Zaharia 2020, equation 3: sum over query tokens of the largest inner product with a document token.
-
-    Args:
-        query_QD: scoring tokens of the query.
-        document_LD: scoring tokens of the document.
-        choice_Q: document token of each query token that gets the gradient where it is within :data:`TIE` of the best.
-        score: the student's; for MeanMaxSim it is the mean in place of the sum.
-    """
-    together = torch.mean if score == MEAN else torch.sum
-    similarity_QL = query_QD @ document_LD.T
-    best_Q, at_Q = similarity_QL.max(dim=1)
-    if choice_Q is None or len(choice_Q) != len(at_Q) or bool((choice_Q >= similarity_QL.shape[1]).any()):
-        return together(best_Q)
-    chosen_Q = similarity_QL.gather(1, choice_Q[:, None])[:, 0]
-    tied_Q = (choice_Q != at_Q) & (best_Q - chosen_Q < TIE)
-    # The value of the best, with the gradient of the chosen.
-    tied_best_Q = best_Q.detach() + chosen_Q - chosen_Q.detach()
-    return together(torch.where(tied_Q, tied_best_Q, best_Q))

@@ -259,9 +259,12 @@ def _scoring(module: StudentModule, batch: Batch, precision: str) -> float:
     def embedded(tokens: Tokens) -> Embeddings:
         shape = (*tokens.input_ids_NL.shape, dim)
         unit = torch.nn.functional.normalize(torch.randn(shape, device=device), dim=-1)
-        return Embeddings(unit.requires_grad_(), tokens.score_mask_NL)
+        return Embeddings(unit, tokens.score_mask_NL)
 
     queries, chunks = embedded(batch.queries), [embedded(chunk) for chunk in batch.documents]
+    chunks = module.scoring.documents(chunks)
+    for each in (queries, *chunks):
+        each.emb_NLD.requires_grad_()
     seconds = []
     for _ in range(2):  # the first one makes torch ready
         begun = time.perf_counter()

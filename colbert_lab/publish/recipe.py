@@ -185,6 +185,12 @@ def _plain(key: str, null: str = NOTHING) -> Callable[[Mapping[str, Any]], str]:
     return lambda settings: null if settings.get(key) is None else str(settings[key])
 
 
+def _pooling(settings: Mapping[str, Any]) -> str:
+    found = settings.get("token_pooling") or {}
+    factor = found.get("factor", 1)
+    return NOTHING if factor == 1 else f"{factor}, but for the first {found['protected']}"
+
+
 _SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "objective": objective,
     "optimizer": _optimizer,
@@ -194,6 +200,7 @@ _SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "frozen": lambda settings: ", ".join(settings.get("freeze") or ()) or NOTHING,
     "first steps of the head alone": lambda settings: str(settings.get("head_only_steps") or NOTHING),
     "moving average of the weights": _plain("ema"),
+    "document tokens a pooled vector": _pooling,
     "schedule": _schedule,
     "gradient clip": _plain("gradient_clip"),
     "queries a step": _batch,

@@ -21,7 +21,7 @@ from colbert_lab.records.run_files import Environment, PhaseFacts, read_config
 
 IDENTITY_FILE = "identity.json"
 ENVIRONMENT_FILE = "environment.json"
-KEPT = ("student", "student_best", "student_last", "metrics.csv", IDENTITY_FILE)
+KEPT = ("student", "student_best", "student_last", "adapter", "metrics.csv", IDENTITY_FILE)
 DEPTHS = ("*/*/*", "*/*/*/*", "*/*/*/*/*")
 """Where phases are below the folder of runs: ``name/run/phase``, and names may be nested."""
 WHOLE = ("phase_hash", "steps", "seconds", "queries", "tokens", "padded_tokens", "teacher_entropy", "prompt_mismatch",

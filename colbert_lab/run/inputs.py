@@ -116,7 +116,8 @@ def load_inputs(command: Command) -> Inputs:
             world=count_processes(trainer.arguments),
             weights=data[name].weights,
         )
-        phases[name] = replace(phases[name], all_pairs=all_pairs, lora=settings.student.lora)
+        scoring = replace(phases[name].scoring, all_pairs=all_pairs)
+        phases[name] = replace(phases[name], scoring=scoring, lora=settings.student.lora)
         check_network(phases[name], student.model)
         tokenizer = phases[name].tokenizer
     measured = measured_splits(evaluation, splits)

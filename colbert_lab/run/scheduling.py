@@ -18,7 +18,7 @@ from colbert_lab.records.identity import config_hash, phase_hash, saying
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.run.selecting import check_selection, selected_by
 from colbert_lab.settings import Command, Settings
-from colbert_lab.settings.groups import PhaseSettings, StudentSettings, TrainerSettings
+from colbert_lab.settings.groups import LoraSettings, PhaseSettings, StudentSettings, TrainerSettings
 from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.text.contents import code_id, model_id
 from colbert_lab.training.phase import CODE_VERSION
@@ -31,6 +31,8 @@ IF_ANY = defaults(PhaseSettings, has=Role.IF_ANY)
 """Settings of a phase that count where they say something, see :func:`colbert_lab.records.identity.saying`."""
 STUDENT_IF_ANY = defaults(StudentSettings, has=Role.IF_ANY)
 """The same of a student."""
+LORA_IF_ANY = defaults(LoraSettings, has=Role.IF_ANY)
+"""The same of its adapters."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def phase_identity(
         "libraries": versions(),
     }
     if (lora := command.settings.student.lora) is not None:
-        settings["lora"] = asdict(lora) | versions(["peft"])
+        settings["lora"] = saying(asdict(lora), LORA_IF_ANY) | versions(["peft"])
     if found := beside_data(phase.name, given):
         settings["contents"] = found
     if selected is not None:

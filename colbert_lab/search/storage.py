@@ -1,9 +1,4 @@
-"""How token embeddings are kept: as they are, with half the digits, as bytes, or as residuals of centroids; or pooled.
-
-Token pooling keeps fewer vectors a document, each the mean of tokens that are close to one another: Clavie, Chaffin &
-Adams 2024, "Reducing the Footprint of Multi-Vector Retrieval with Minimal Performance Impact via Token Pooling", arXiv
-2409.14683, the hierarchical variant. It is applied to documents after encoding; queries stay whole.
-"""
+"""How token embeddings are kept: as they are, with half the digits, as bytes, as residuals of centroids; or pooled."""
 
 from __future__ import annotations
 
@@ -14,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.cluster import hierarchy
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import PackedEmbeddings
+from colbert_lab.model.token_pooling import pooled
 from colbert_lab.settings.evaluation import STORAGES
 
 Arrays = Mapping[str, np.ndarray]
@@ -227,14 +222,7 @@ def pool(
 ) -> PackedEmbeddings:
     """Pool the tokens of each document to about one in ``factor``.
 
-    The first ``protected`` scoring tokens stay as they are. The n others are clustered by Ward linkage, with the cosine
-    distance (1 - cosine) in the place of Ward's Euclidean one, into max(1, n // factor) clusters (rounded down; n
-    is counted without the protected tokens, as PyLate 1.6 does), and each cluster becomes its mean. Equal distances can
-    leave fewer clusters. Pooled tokens come after the protected ones, in the order of scipy's cluster numbers.
-
-    Unlike PyLate 1.6, which keeps the means as they are, means are scaled to unit length, so that a similarity stays
-    a cosine (a mean of zero, of opposite tokens, stays zero). Distances are taken in float64, PyLate's in float32. Time
-    and memory are quadratic in the tokens of one document.
+    See :mod:`colbert_lab.model.token_pooling`. Time and memory are quadratic in the tokens of one document.
 
     Args:
         documents: N packed documents of unit-length tokens, each with at least one token.
@@ -255,25 +243,9 @@ def pool(
             )
     if factor == 1:
         return documents
-    pooled = []
     texts = documents.emb_TD.cpu().float().split(documents.lengths_N.tolist())
-    for emb_LD in tqdm(texts, desc=progress, unit="doc", disable=None if progress else True):
-        pooled.append(torch.cat([emb_LD[:protected], _pooled(emb_LD[protected:], factor)]))
-    return PackedEmbeddings(torch.cat(pooled), torch.tensor([len(text) for text in pooled]))
-
-
-def _pooled(emb_LD: Tensor, factor: int) -> Tensor:
-    """Unit-length means [clusters, D] of a document's tokens that are not protected."""
-    n = len(emb_LD)
-    clusters = max(1, n // factor)
-    if n <= clusters:
-        return emb_LD
-    unit_LD = torch.nn.functional.normalize(emb_LD.double(), dim=-1)
-    distance_LL = (1 - unit_LD @ unit_LD.T).clamp(min=0).numpy()
-    linkage = hierarchy.linkage(distance_LL[np.triu_indices(n, k=1)], method="ward")
-    labels = hierarchy.fcluster(linkage, t=clusters, criterion="maxclust")
-    _, of_token, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    sums = torch.zeros(len(sizes), emb_LD.shape[1], dtype=torch.float64)
-    sums.index_add_(0, torch.from_numpy(of_token), emb_LD.double())
-    means = torch.nn.functional.normalize(sums / torch.from_numpy(sizes)[:, None], dim=-1)
-    return means.float()
+    bar = tqdm(texts, desc=progress, unit="doc", disable=None if progress else True)
+    found = [pooled(PackedEmbeddings(each, torch.tensor([len(each)])), factor, protected) for each in bar]
+    return PackedEmbeddings(
+        torch.cat([each.emb_TD for each in found]), torch.cat([each.lengths_N for each in found])
+    )

@@ -15,6 +15,8 @@ from colbert_lab.settings.roles import HOW, READ, RESULT, TRAINED, Role, having,
 
 MOST_DIMENSIONS = 65_536
 IF_USED = TRAINED | Role.IF_ANY
+SAVED = MERGED, ADAPTER = "merged", "adapter"
+"""What is kept of a phase's adapters, ``student.lora.save``."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,13 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """See :func:`colbert_lab.training.lora.adapted`."""
+    """See :func:`colbert_lab.training.lora.adapted`; ``adapter`` keeps the adapters too, beside the merged student."""
 
     rank: int = whole(1, MOST_DIMENSIONS)
     alpha: float = number(above=0, high=MOST)
     dropout: float = number(0, below=1)
     targets: list[str] = filled()
+    save: str = having(TRAINED | Role.IF_ANY, one_of(*SAVED, default=SAVED[0]))
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,14 @@ class EarlyStoppingSettings:
 
 
 @dataclass(frozen=True)
+class TokenPoolingSettings:
+    """Documents' tokens that are pooled before a step scores them, see :mod:`colbert_lab.model.token_pooling`."""
+
+    factor: int = whole(1, default=1)
+    protected: int = whole(0, default=1)
+
+
+@dataclass(frozen=True)
 class PhaseSettings:
     """One named slot of ``phases``; see ``conf/phase``."""
 
@@ -132,6 +143,7 @@ class PhaseSettings:
     freeze: list[str] = having(IF_USED, field(default_factory=list))
     head_only_steps: int = having(IF_USED, whole(0, default=0))
     ema: float | None = having(IF_USED, number(above=0, below=1, default=None))
+    token_pooling: TokenPoolingSettings = having(IF_USED, field(default_factory=TokenPoolingSettings))
     lr_schedule: LrScheduleSettings = having(TRAINED, field(default_factory=LrScheduleSettings))
     gradient_clip: float | None = having(TRAINED, number(above=0))
     token_budget: int = having(TRAINED, whole(1))

@@ -144,7 +144,7 @@ def keys(schema: type, has: Role = NOTHING, lacks: Role = NOTHING) -> tuple[str,
 
 
 def defaults(schema: type, has: Role) -> dict[str, Any]:
-    """The default of every key of a role, as plain values.
+    """The default of every key of a role, as plain values; also of a key below another one, which says the role itself.
 
     Args:
         schema: the dataclass of the config or a part of it.
@@ -152,7 +152,7 @@ def defaults(schema: type, has: Role) -> dict[str, Any]:
     """
     found, wanted = {}, keys(schema, has)
     for key, entry, _ in walk(schema):
-        if key in wanted:
+        if key in wanted or entry.metadata.get(ROLE, NOTHING) & has:
             made = entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory()
             is_part = dataclasses.is_dataclass(made) and not isinstance(made, type)
             found[key] = dataclasses.asdict(made) if is_part else made

@@ -7,7 +7,9 @@ import math
 from collections.abc import Sequence
 
 from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.tokenizer import TokenRules
+from colbert_lab.settings.groups import TokenPoolingSettings
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example, Examples
 from colbert_lab.training.data import MicroBatches
@@ -29,6 +31,23 @@ def check_data(
         raise InputError(f"phases.{name}.data: no source to train on")
     for term_name, term in objective.terms.items():
         term.check(f"phases.{name}.objective.{term_name}", sources, n_way, batch_size)
+
+
+def check_token_pooling(name: str, pooling: TokenPoolingSettings, model: ColBERT) -> None:
+    """Whether a phase can pool the tokens of documents as it is to.
+
+    Raises:
+        InputError: the student has none to pool, or a setting has no effect.
+    """
+    key = f"phases.{name}.token_pooling"
+    if pooling.factor > 1 and model.pooling is not None:
+        raise InputError(
+            f"{key}.factor={pooling.factor}: a student of one vector a text has no tokens to pool; set it to 1"
+        )
+    if pooling.factor == 1 and pooling != TokenPoolingSettings():
+        raise InputError(
+            f"{key}.protected={pooling.protected}: has no effect without {key}.factor; leave it out"
+        )
 
 
 def check_prompts(name: str, parent: TokenRules, phase: TokenRules, allow: bool) -> dict[str, str] | None:

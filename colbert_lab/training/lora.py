@@ -6,14 +6,18 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.formats.own import os_errors
 from colbert_lab.settings.groups import LoraSettings
 
 if TYPE_CHECKING:
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 ALL_LINEAR = "all-linear"
 """What stands for all linear maps among the targets of adapters, as in peft."""
+PREFIX = "base_model.model."
+"""What a model is called inside peft's."""
 
 
 def check_installed(settings: LoraSettings | None) -> None:
@@ -111,6 +117,33 @@ def plain(model: ColBERT) -> ColBERT:
     copied = copy.deepcopy(model)
     _without_adapters(copied, merge=True)
     return copied.requires_grad_(True)
+
+
+def save_adapter(model: ColBERT, folder: Path) -> None:
+    """Write a backbone's adapters in peft's own layout: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    ``peft.PeftModel.from_pretrained(backbone, folder)`` puts them on the backbone that they were trained beside: that
+    of the student that the phase began with. An older folder is replaced when the new one is whole.
+
+    Args:
+        model: a network with adapters in place.
+        folder: where to write.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    from peft import get_peft_model_state_dict
+
+    config = copy.copy(model.backbone.peft_config["default"])
+    config.inference_mode, config.target_modules = True, sorted(config.target_modules)
+    weights = get_peft_model_state_dict(model.backbone, save_embedding_layers=False)
+    with atomic_folder(folder) as temporary, os_errors(folder):
+        config.save_pretrained(temporary)
+        save_file(
+            {f"{PREFIX}{name}": value.detach().cpu().contiguous() for name, value in weights.items()},
+            temporary / "adapter_model.safetensors",
+            metadata={"format": "pt"},
+        )
 
 
 def _adapters(model: ColBERT) -> dict[str, Any]:

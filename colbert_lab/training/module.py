@@ -19,12 +19,12 @@ from torchmetrics import MeanMetric
 from colbert_lab.base.errors import Diverged, some_ids
 from colbert_lab.base.types import Embeddings
 from colbert_lab.model.backbone import check_finite
-from colbert_lab.model.backends import AllPairs, maxsim_blocked
 from colbert_lab.model.batches import concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.matryoshka import prefix
-from colbert_lab.model.maxsim import MAXSIM, maxsim_lists, scoring_queries
+from colbert_lab.model.maxsim import maxsim_lists
 from colbert_lab.training.data import Batch
+from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.objectives.term import BY_DIM, Learned, Objective, Pairs, Scored, Texts
 from colbert_lab.training.optim import Optimization, make_optimizer
 from colbert_lab.training.schedules import make_scheduler
@@ -113,8 +113,7 @@ class StudentModule(pl.LightningModule):
             measure) over all micro-batches and processes since the last point.
         token_budget: most padded tokens of a query chunk.
         recompute: compute each chunk's activations again in the backward pass (GradCache).
-        all_pairs: scores every query against every document.
-        score: the student's, see :data:`colbert_lab.model.maxsim.SCORES`.
+        scoring: what makes scores of embeddings; None for MaxSim of all tokens.
         watch: stops training that diverges.
     """
 
@@ -127,8 +126,7 @@ class StudentModule(pl.LightningModule):
         log_every: int,
         token_budget: int,
         recompute: bool,
-        all_pairs: AllPairs = maxsim_blocked,
-        score: str = MAXSIM,
+        scoring: Scoring | None = None,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
@@ -136,8 +134,7 @@ class StudentModule(pl.LightningModule):
         self.model = model
         self.objective = objective
         self.optimization = optimization
-        self.all_pairs = all_pairs
-        self.score = score
+        self.scoring = scoring or Scoring()
         self.log_every = log_every
         self.token_budget = token_budget
         self.recompute = recompute
@@ -162,7 +159,7 @@ class StudentModule(pl.LightningModule):
         """Loss of one micro-batch."""
         parts = split_rows(batch.queries, self.token_budget)
         queries = concatenate(embed_chunks(self.model, parts, self.recompute))
-        chunks = embed_chunks(self.model, batch.documents, self.recompute)
+        chunks = self.scoring.documents(embed_chunks(self.model, batch.documents, self.recompute))
         by_dim = self.scored(queries, chunks, batch)
         losses = []
         for dim, scored in by_dim.items():
@@ -183,7 +180,7 @@ class StudentModule(pl.LightningModule):
         return self.watch.loss(loss)
 
     def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> dict[int, Scored]:
-        """A micro-batch at every number of dimensions that the student is trained at, rising.
+        """A micro-batch, its documents pooled, at every number of dimensions that the student is trained at, rising.
 
         Scores are computed when they are asked for. Documents are gathered from other processes once, whole.
         """
@@ -197,14 +194,14 @@ class StudentModule(pl.LightningModule):
             return gather_documents(chunks, batch.keys_N)
 
         def asking(dim: int) -> Embeddings:
-            return scoring_queries(prefix(queries, dim), self.score)
+            return self.scoring.queries(prefix(queries, dim))
 
         def lists(dim: int) -> Tensor:
             return maxsim_lists(asking(dim), prefix(own(), dim))
 
         def pairs(dim: int) -> Pairs:
             found = tokens(dim)
-            return Pairs(self.all_pairs(asking(dim), found.documents), found.keys_N, found.rows_BK)
+            return Pairs(self.scoring.all_pairs(asking(dim), found.documents), found.keys_N, found.rows_BK)
 
         def tokens(dim: int) -> Texts:
             everything, keys_N, first = gathered()

@@ -22,6 +22,7 @@ from colbert_lab.model.backbone import check_finite
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.model.student import Student
+from colbert_lab.settings.groups import ADAPTER
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.training.averaging import Averaging
 from colbert_lab.training.callbacks import PhaseBar, Points, RandomState, Recomputation
@@ -29,7 +30,7 @@ from colbert_lab.training.cost import activation_bytes, matmul_rate, needs_recom
 from colbert_lab.training.data import MicroBatches, PhaseData
 from colbert_lab.training.evaluating import EvaluateWhileTraining
 from colbert_lab.training.freezing import HeadFirst, frozen
-from colbert_lab.training.lora import plain
+from colbert_lab.training.lora import plain, save_adapter
 from colbert_lab.training.module import FiniteWeights, StudentModule, Watch
 from colbert_lab.training.optim import Optimization
 from colbert_lab.training.outcome import PhaseOutcome
@@ -156,6 +157,8 @@ def train_phase(
         check_finite(student.model, f"phases.{name}, step {fit.global_step}")
         if selection is not None and watching is not None:
             _take_kept(student, selection, watching.best_weights, folder if fit.is_global_zero else None)
+        if fit.is_global_zero and phase.lora is not None and phase.lora.save == ADAPTER:
+            save_adapter(student.model, folder / "adapter")
         student = replace(student, model=plain(student.model))
         if fit.is_global_zero:
             save_student(student, folder / "student")
@@ -230,8 +233,7 @@ def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> St
         log_every=settings.log_every,
         token_budget=settings.token_budget,
         recompute=recompute,
-        all_pairs=phase.all_pairs,
-        score=phase.score,
+        scoring=phase.scoring,
         watch=Watch(phase.name, lambda k: [each.query_id for each in phase.batches.examples(k)]),
     )
 

@@ -6,16 +6,14 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Role
-from colbert_lab.model.backends import AllPairs, maxsim_blocked
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.maxsim import MAXSIM
 from colbert_lab.model.student import check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.model.unread import Truncation, check_student_knows, truncation
@@ -27,6 +25,7 @@ from colbert_lab.training.checks import (
     SAMPLE,
     check_data,
     check_prompts,
+    check_token_pooling,
     first_examples,
     tell_left_out,
     tell_positives,
@@ -35,6 +34,7 @@ from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.freezing import check_head_only, frozen
 from colbert_lab.training.lora import adapted
 from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
+from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.objectives.term import Objective, Side, Term
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
 from colbert_lab.training.sampler import KnownPositives
@@ -61,9 +61,8 @@ class PreparedPhase:
         entropy: mean normalised teacher entropy; None where no term reads teacher scores as a distribution.
         prompt_mismatch: the parent's prompts, when they differ and that was allowed.
         truncation: by role, how many texts are cut.
-        all_pairs: scores every query of a batch against every document.
         lora: the adapters that are trained in the place of the backbone, if any.
-        score: the student's, see :data:`colbert_lab.model.maxsim.SCORES`.
+        scoring: what makes scores of embeddings.
     """
 
     name: str
@@ -77,9 +76,8 @@ class PreparedPhase:
     entropy: float | None
     prompt_mismatch: dict[str, str] | None
     truncation: dict[str, Truncation]
-    all_pairs: AllPairs = maxsim_blocked
     lora: LoraSettings | None = None
-    score: str = MAXSIM
+    scoring: Scoring = field(default_factory=Scoring)
 
     @property
     def data_fingerprint(self) -> str:
@@ -159,7 +157,7 @@ def prepare_phase(
     audit = audit_truncation(name, batches)
     return PreparedPhase(
         name, settings, tokenizer, seed, batches, objective, optimizer, max_steps, entropy, mismatch, audit,
-        score=tokenizer.rules.score,
+        scoring=Scoring(score=tokenizer.rules.score, pooling=settings.token_pooling),
     )  # fmt: skip
 
 
@@ -189,6 +187,7 @@ def check_network(phase: PreparedPhase, model: ColBERT) -> None:
         InputError: it cannot, or they have not.
     """
     settings = phase.settings
+    check_token_pooling(phase.name, settings.token_pooling, model)
     needs = [name for name, term in phase.objective.terms.items() if term.tokens]
     if needs and model.pooling is not None:
         raise InputError(

@@ -238,7 +238,8 @@ def test_maxsim_of_the_config_is_what_is_certified(
     def kernels(queries: Embeddings, documents: Sequence[Embeddings]) -> Tensor:
         return factor * maxsim_blocked(queries, documents)
 
-    phase = replace(phase_of(student), all_pairs=kernels)
+    phase = phase_of(student)
+    phase = replace(phase, scoring=replace(phase.scoring, all_pairs=kernels))
     found = list(ALONE["maxsim"](micro_of(student, phase)))
     assert {what for _, what in beyond(found)} == wrong
     # The blocks are of ours alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.maxsim import MAXSIM
 from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.objectives.contrastive import Contrastive
 from colbert_lab.training.objectives.distillation import Distillation
+from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.objectives.term import Objective, Side
 from colbert_lab.training.optim import Optimization
 from tests.parity.make_golden import Inputs, outcome
@@ -26,12 +27,11 @@ CHUNKS = 3  # of documents, sorted by length as in training
 class Table(nn.Module):
     """A student that looks token vectors up."""
 
-    matryoshka: tuple[int, ...] | None = None
-
-    def __init__(self, vectors_TD: Tensor) -> None:
+    def __init__(self, vectors_TD: Tensor, dims: Sequence[int] | None = None) -> None:
         super().__init__()
         self.vectors_TD = nn.Parameter(vectors_TD.clone())
-        self.dims = (vectors_TD.shape[1],)
+        self.matryoshka = dims
+        self.dims = dims or (vectors_TD.shape[1],)
 
     def forward(self, tokens: Tokens) -> Embeddings:
         return Embeddings(F.normalize(self.vectors_TD[tokens.input_ids_NL], dim=-1), tokens.score_mask_NL)
@@ -71,10 +71,14 @@ def as_batch(inputs: Inputs) -> Batch:
 
 
 def trained(
-    inputs: Inputs, objective: Objective, recompute: bool = False, score: str = MAXSIM
+    inputs: Inputs,
+    objective: Objective,
+    recompute: bool = False,
+    scoring: Scoring | None = None,
+    dims: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Loss and gradient of one training step."""
-    table = Table(inputs.vectors_TD)
+    table = Table(inputs.vectors_TD, dims)
     module = StudentModule(
         cast(ColBERT, table),
         objective,
@@ -82,7 +86,7 @@ def trained(
         log_every=1,
         token_budget=2 * inputs.query_ids_BQ.shape[1],
         recompute=recompute,
-        score=score,
+        scoring=scoring,
     )
     loss = module.training_step(as_batch(inputs), 0)
     loss.backward()

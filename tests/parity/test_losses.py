@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,14 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from colbert_lab.model.maxsim import MEAN
+from colbert_lab.settings.groups import TokenPoolingSettings
 from colbert_lab.training.objectives.contrastive import Contrastive
 from colbert_lab.training.objectives.document_to_query import DocumentToQuery
 from colbert_lab.training.objectives.margins import MarginMSE, PairwiseSoftmax
 from colbert_lab.training.objectives.ranks import ApproxNDCG, LambdaLoss, Weighting
+from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.objectives.term import Objective, Side
 from colbert_lab.training.objectives.xtr import XTR
 from tests.parity import make_losses as lightning_ir
-from tests.parity.make_golden import CASES, Table, features, make_inputs, outcome
+from tests.parity.make_golden import CASES, Case, Table, features, make_inputs, outcome
 from tests.parity.ours import contrastive, distillation, trained
 from tests.parity.test_golden import check
 from tests.parity.test_peers import compare
@@ -134,7 +137,7 @@ def test_mean_maxsim_of_the_multi_vector_encoder(name: str, case: str) -> None:
     )
     loss.backward()
     assert table.vectors_TD.grad is not None
-    ours = trained(inputs, objective, recompute=True, score=MEAN)
+    ours = trained(inputs, objective, recompute=True, scoring=Scoring(score=MEAN))
     check(ours, outcome(inputs, loss, table.vectors_TD.grad), loss=factor, gradient=factor)
     assert ours != trained(inputs, objective)
 
@@ -157,6 +160,79 @@ def test_xtr_of_the_multi_vector_encoder(case: str, k: int) -> None:
     ours = trained(inputs, Objective({"xtr": XTR(0.2, k=k)}), recompute=True)
     check(ours, outcome(inputs, loss, table.vectors_TD.grad))
     assert ours != trained(inputs, Objective({"xtr": XTR(0.2, k=k + 5)})) or k == 1000
+
+
+class Pooling(nn.Module):
+    """A table whose documents the peer pools."""
+
+    def __init__(self, table: Table, factor: int) -> None:
+        super().__init__()
+        self.table = table
+        modules = import_module("sentence_transformers.multi_vector_encoder.modules")
+        self.pooling = modules.HierarchicalTokenPooling(factor, num_protected_tokens=1)
+
+    def forward(self, tokens: dict[str, Tensor], task: str | None = None) -> dict[str, Tensor]:
+        """Vectors and what scores of them."""
+        found: dict[str, Tensor] = self.pooling(self.table(tokens, task), task=task)
+        return found
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", MEANS)
+def test_token_pooling_inside_training(name: str, case: str, factor: int) -> None:
+    """Theirs in float32, with the protected token scaled to unit length once more, which it is already."""
+    objective, settings, times = MEANS[name]
+    inputs, ways = make_inputs(CASES[case]), CASES[case].ways
+    flat = features(inputs.document_ids_NL, inputs.document_mask_NL)
+    columns = [{key: value[k::ways] for key, value in flat.items()} for k in range(ways)]
+    query = features(inputs.query_ids_BQ, inputs.query_mask_BQ)
+    table = Table(inputs.vectors_TD, unit=True)
+    make = getattr(import_module("sentence_transformers.multi_vector_encoder.losses"), name)
+    loss = make(Pooling(table, factor), **settings)([query, *columns], inputs.teacher_BK)
+    loss.backward()
+    assert table.vectors_TD.grad is not None
+    pooling = TokenPoolingSettings(factor=factor)
+    ours = trained(inputs, objective, recompute=True, scoring=Scoring(pooling=pooling))
+    check(ours, outcome(inputs, loss, table.vectors_TD.grad), loss=times, gradient=times)
+    assert ours != trained(inputs, objective)
+
+
+class Dense(nn.Module):
+    """A dense model for the peer: text to vector."""
+
+    def __init__(self, emb_ND: Tensor) -> None:
+        super().__init__()
+        self.emb_ND = nn.Parameter(emb_ND.clone())
+
+    def get_embedding_dimension(self) -> int:
+        """Of a vector."""
+        return self.emb_ND.shape[1]
+
+    def forward(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Vectors."""
+        return {"sentence_embedding": nn.functional.normalize(self.emb_ND[tokens["input_ids"]], dim=-1)}
+
+
+def test_matryoshka_is_the_peers_weighted_sum_with_equal_weights_that_sum_to_one() -> None:
+    """Of texts with one vector each, whose cosine is their MaxSim."""
+    inputs = make_inputs(Case(5, queries=4, ways=2, shift=0.0, opposed=False, padded=False))
+    ids = [inputs.query_ids_BQ[:, 0], *inputs.document_ids_NL[:, 0].view(4, 2).T]
+    dims = [2, 8, 16]
+    model = Dense(inputs.vectors_TD)
+    losses = import_module("sentence_transformers.sentence_transformer.losses")
+    alone = losses.MultipleNegativesRankingLoss(model, scale=1 / 0.2, similarity_fct=lambda q, d: q @ d.T)
+    theirs = losses.MatryoshkaLoss(model, alone, dims, matryoshka_weights=[1 / 3] * 3)
+    loss = theirs([{"input_ids": each} for each in ids], None)
+    loss.backward()
+    assert model.emb_ND.grad is not None
+    masks = [torch.zeros_like(mask) for mask in (inputs.query_mask_BQ, inputs.document_mask_NL)]
+    for mask in masks:
+        mask[:, 0] = True
+    single = replace(inputs, query_mask_BQ=masks[0], document_mask_NL=masks[1])
+    ours = trained(single, contrastive(0.2), dims=dims)
+    check(ours, outcome(inputs, loss, model.emb_ND.grad))
+    assert ours != trained(single, contrastive(0.2))
 
 
 def test_the_contrast_of_both_directions() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import torch
 from omegaconf import OmegaConf
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.own import load_student
+from colbert_lab.model.student import Student
+from colbert_lab.records.identity import config_hash
 from colbert_lab.run.scheduling import parent_identity
 from colbert_lab.settings import Command, checked
 from colbert_lab.settings.groups import LoraSettings
@@ -65,6 +69,50 @@ def test_with_all_that_there_is_it_goes_on_where_it_was_killed(
     assert not torch.equal(last[f"{layer}.weight"], whole[f"{layer}.weight"])
 
 
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_the_adapter_beside_the_backbone_is_the_merged_student(
+    ema: float | None, student_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """In peft's layout, onto the bits that the phase began with; a killed phase leaves the same files."""
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    start = new_student(**student_settings)
+    before = copy.deepcopy(start.model.state_dict())
+    kept = replace(LORA, save="adapter")
+    changes: dict[str, Any] = {"lora": kept, "ema": ema}
+    train(student_settings, tmp_path / "whole", **changes)
+    with pytest.raises(Killed):
+        train(student_settings, tmp_path / "cut", stop_at=5, **changes)
+    assert not (tmp_path / "cut" / "adapter").exists()
+    train(student_settings, tmp_path / "cut", **changes)
+    folder = tmp_path / "whole" / "adapter"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert files.keys() == {"adapter_config.json", "adapter_model.safetensors"}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "cut" / "adapter").iterdir()}
+
+    merged = load_student(tmp_path / "whole" / "student")
+    start.model.head.load_state_dict(
+        merged.model.head.state_dict()
+    )  # trained beside the adapters, and no part of them
+    texts = ["red green blue", "one two three four five"]
+
+    def vectors(student: Student) -> torch.Tensor:
+        return encode(student, texts, "document", token_budget=100).emb_TD
+
+    without = vectors(start)
+    loaded = peft.PeftModel.from_pretrained(start.model.backbone, folder).eval()
+    own = {
+        name.replace(".base_layer", ""): value for name, value in loaded.base_model.model.state_dict().items()
+    }
+    assert all(torch.equal(own[name.removeprefix("backbone.")], value) for name, value in before.items()
+               if name.startswith("backbone."))  # fmt: skip
+    found = vectors(start)
+    torch.testing.assert_close(found, vectors(merged), atol=2e-6, rtol=0)
+    assert not torch.allclose(found, without, atol=1e-4)
+    train(student_settings, tmp_path / "merged", lora=LORA, ema=ema)
+    assert not (tmp_path / "merged" / "adapter").exists()
+
+
 def test_phases_have_adapters_of_their_own(student_settings: dict[str, Any]) -> None:
     phase, student = prepared_phase(student_settings)
     found = []
@@ -92,12 +140,24 @@ def test_what_is_wrong_is_said_before_training(student_settings: dict[str, Any])
 
 
 def test_it_is_another_phase_of_the_same_student() -> None:
-    none, some, other = (
+    none, some, _, kept = every = [
         Command.of(checked(composed("+experiment=colbert_zero_kd", "evaluation=none", *more)))
-        for more in ([], ["lora=all_linear"], ["lora=all_linear", "student.lora.rank=8"])
-    )
-    assert len({identity(each).hash for each in (none, some, other)}) == 3
-    assert len({parent_identity(each.settings) for each in (none, some, other)}) == 1
+        for more in (
+            [],
+            ["lora=all_linear"],
+            ["lora=all_linear", "student.lora.rank=8"],
+            ["lora=all_linear", "student.lora.save=adapter"],
+        )
+    ]
+    assert len({identity(each).hash for each in every}) == 4
+    assert len({config_hash(each.config) for each in every}) == 4
+    assert len({parent_identity(each.settings) for each in every}) == 1
+    assert "save" not in identity(some).parts["settings"]["lora"]
+    assert identity(kept).parts["settings"]["lora"]["save"] == "adapter"
+    earlier = OmegaConf.to_container(OmegaConf.create(dict(some.config)))
+    assert isinstance(earlier, dict)
+    assert earlier["student"]["lora"].pop("save") == "merged"
+    assert config_hash(earlier) == config_hash(some.config)  # type: ignore[arg-type]
     assert "lora" not in identity(none).parts["settings"]
 
 
@@ -107,6 +167,7 @@ def test_it_is_another_phase_of_the_same_student() -> None:
         ("student.lora.rank=0", r"student\.lora\.rank=0: must be at least 1"),
         ("student.lora.dropout=1", r"student\.lora\.dropout=1: must be at least 0 and below 1"),
         ("student.lora.targets=[]", r"student\.lora\.targets=\[\]: holds nothing"),
+        ("student.lora.save=both", r"student\.lora\.save=both: must be one of merged, adapter"),
     ],
 )
 def test_values_are_checked(override: str, message: str) -> None:

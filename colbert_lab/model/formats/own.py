@@ -41,7 +41,7 @@ def save_student(student: Student, folder: Path) -> None:
         OSError: the disk is full or not writable; what was there before stays.
     """
     check_finite(student.model, str(folder))
-    with atomic_folder(folder) as temporary, _os_errors(folder):
+    with atomic_folder(folder) as temporary, os_errors(folder):
         write_student(student, temporary)
 
 
@@ -65,8 +65,12 @@ def write_student(student: Student, folder: Path) -> None:
 
 
 @contextmanager
-def _os_errors(folder: Path) -> Iterator[None]:
-    """Failed writes of the Rust libraries tokenizers and safetensors, as the OSError that they are."""
+def os_errors(folder: Path) -> Iterator[None]:
+    """Failed writes of the Rust libraries tokenizers and safetensors, as the OSError that they are.
+
+    Args:
+        folder: what is written, for the error.
+    """
     try:
         yield
     except Exception as error:

@@ -119,7 +119,7 @@ def test_the_students_score_decides_nothing(student_settings: dict[str, Any]) ->
     losses = []
     for score in ("maxsim", "mean_maxsim"):
         prepared = phase(student_settings | {"score": score}, k=9)
-        assert prepared.score == score
+        assert prepared.scoring.score == score
         losses.append(train_step(prepared, student.model, prepared.batches[0], FULL, recompute=False).loss)
     assert losses[0] == losses[1]
 
