@@ -22,6 +22,11 @@ from tests.tracking.wandb_server import ServedRun, WandbServer, environment, ser
 
 CLOSED = "http://127.0.0.1:9"
 """Nothing listens there (the discard port)."""
+HASTY = (
+    "from colbert_lab.tracking import tracking\ntracking.RETRY_SECONDS = 1.0\n"
+    "from colbert_lab.__main__ import main\nmain()\n"
+)
+"""The command line, which asks again after a second at most."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def lab(url: str, home: Path, *given: str, seconds: float = 100) -> tuple[Comple
     home.mkdir(exist_ok=True)
     start = time.monotonic()
     there = environment(url, home) | {"HF_HUB_OFFLINE": "1"}
-    done = forked.run(["-m", "colbert_lab", *given], env=there, cwd=ROOT, timeout=seconds)
+    done = forked.run(["-c", HASTY, *given], env=there, cwd=ROOT, timeout=seconds)
     return done, time.monotonic() - start
 
 

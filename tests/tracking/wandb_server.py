@@ -210,9 +210,8 @@ def environment(url: str, home: Path) -> dict[str, str]:
     """Variables of a process that is logged in to a server and knows no other."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "HYDRA_"))}
     folders = {f"WANDB_{name}_DIR": str(home) for name in ("CACHE", "CONFIG", "DATA")}
-    clients = ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
-    hasty = {f"WANDB__{name}_RETRY_WAIT_MIN_SECONDS": "0.1" for name in clients}
     return {
-        **kept, **folders, **hasty, "HOME": str(home), "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY,
+        **kept, **folders, "WANDB__GRAPHQL_RETRY_WAIT_MIN_SECONDS": "1",
+        "HOME": str(home), "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY,
         "WANDB_ERROR_REPORTING": "false", "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
