@@ -1,4 +1,4 @@
-"""XTR's inference (Lee et al. 2023, arXiv 2304.01982, section 3.2): documents by the tokens that were retrieved.
+"""XTR's inference (Lee et al. 2023, arXiv 2304.01982, section 3): documents by the tokens that were retrieved.
 
 Each query token retrieves the k' nearest of all document tokens of the corpus, here exactly. A document of which a
 token was retrieved is a candidate. With s(i, d) its largest similarity with query token i, and m(i) that of the k'-th

@@ -19,7 +19,7 @@ from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, lo
 
 @dataclass(frozen=True)
 class XTR(Contrastive):
-    """Cross entropy of each query's positive by XTR's score (Lee et al. 2023, arXiv 2304.01982, equations 4 and 5).
+    """Cross entropy of each query's positive by XTR's score (Lee et al. 2023, arXiv 2304.01982, section 3).
 
     Each query token keeps the k most similar of all document tokens of the batch, of all processes: of positives, own
     negatives and the documents of other queries, a document's copies counting once. A document's score is the mean,
