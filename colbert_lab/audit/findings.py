@@ -125,7 +125,7 @@ def shares(rows: Sequence[int], weights: Sequence[float] | None, batch_size: int
 
 
 def to_json(findings: Findings, verdicts: Sequence[str]) -> dict[str, Any]:
-    """Plain data with every id; of a shared corpus the documents are counted, not listed."""
+    """Plain data with every id; the documents of a shared corpus are counted, not listed."""
     values = asdict(findings)
     for plain, data in zip(values["data"], findings.data, strict=True):
         plain["contamination"] = [_contamination(each) for each in data.contamination]

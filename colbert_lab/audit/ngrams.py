@@ -61,8 +61,8 @@ class _Runs:
 class TextIndex:
     """Texts to look for. Memory grows with them, not with the stream.
 
-    A text's runs are all its runs of ``ngram`` words; of a shorter one, all its words are one run. A text of fewer
-    than half as many words is found only as a whole: so few words stand in unrelated texts too.
+    A text's runs are all its runs of ``ngram`` words; all words of a shorter text are one run. A text of fewer than
+    half as many words is found only as a whole: so few words stand in unrelated texts too.
 
     Args:
         texts: the texts.

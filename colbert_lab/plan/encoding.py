@@ -62,7 +62,7 @@ class TextCount:
 def count_texts(
     tokenizer: StudentTokenizer, texts: Sequence[str], role: Role, token_budget: int, most: int
 ) -> TextCount:
-    """Tokenize texts as the encoder will read them; of more than ``most``, some that are evenly spread.
+    """Tokenize texts as the encoder will read them; where there are more than ``most``, so many, evenly spread.
 
     Args:
         tokenizer: the student's.

@@ -64,7 +64,7 @@ class Subject:
 def model_card(subject: Subject, claims: Claims) -> ModelCard:
     """The card, front matter and text.
 
-    Nothing in it names a place on this machine: of paths the last part is shown.
+    Nothing in it names a place on this machine: a path is shown by its last part.
     """
     done, history, names = subject.conversion, subject.history, subject.names
     student, library = done.student, LIBRARIES[done.target]

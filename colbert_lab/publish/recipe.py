@@ -21,7 +21,7 @@ def experiment(history: History) -> str:
 
 
 def command(history: History) -> str:
-    """The command that trained it; of paths the last parts."""
+    """The command that trained it, with the last parts of paths."""
     names = history.names
     given = [
         f"+experiment={names.text(value)}" if key == "experiment" else f"{key}={names.words(value)}"
@@ -54,7 +54,7 @@ def recipe_table(history: History) -> Table:
 
 
 def data_lines(history: History) -> list[tuple[str, str]]:
-    """Each phase and the data it was trained on, with all settings of the data; of paths the last parts."""
+    """Each phase and the data it was trained on, with all settings of the data and the last parts of paths."""
     named = history.names
     return [(phase, describe(history.phase_settings(phase).get("data"), named)) for phase in history.outcomes]
 

@@ -89,7 +89,7 @@ def split_weights(
 def complete_means(
     means: Mapping[str, dict[str, float]], measured: Collection[str]
 ) -> dict[str, dict[str, float]]:
-    """The means whose splits are all measured; of the others, the log says what they lack.
+    """The means whose splits are all measured; the log says what the others lack.
 
     Args:
         means: mean to {split: weight}.

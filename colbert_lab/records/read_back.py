@@ -33,7 +33,7 @@ def load_records(source: str | Path, *, name: str | None = None, run_id: str | N
         run_id: only this run.
 
     Returns:
-        The records by name, run and time; of those that say the same thing, the newest.
+        The records by name, run and time; the newest of those that say the same thing.
 
     Raises:
         InputError: no such folder, nothing of a run in it, or W&B does not answer or has no such project.
@@ -107,7 +107,7 @@ def _of_server(project: str, name: str | None, run_id: str | None) -> list[Recor
 
 
 def _distinct(records: Iterable[Record]) -> list[Record]:
-    """Of the records that say the same thing, the newest; by name, run and time."""
+    """The newest of the records that say the same thing, by name, run and time."""
     newest: dict[str, tuple[float, str, Record]] = {}
     for record in records:
         fields = record.to_dict()

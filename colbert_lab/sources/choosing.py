@@ -162,8 +162,8 @@ def check_shares(shares: Mapping[str, float] | None, retrievers: Sequence[str]) 
 def quotas(shares: Mapping[str, float], n: int) -> dict[str, int]:
     """Whole numbers in proportion to shares that add up to n: the largest remainder method (Hamilton's).
 
-    Every name gets the whole part of ``share x n``; what is left goes to the largest remainders, and of equal ones to
-    the first.
+    Every name gets the whole part of ``share x n``; what is left goes to the largest remainders, to the first
+    where some are equal.
 
     Args:
         shares: name to share; they add up to 1.
@@ -182,7 +182,7 @@ def quotas(shares: Mapping[str, float], n: int) -> dict[str, int]:
 def turns(quota: Mapping[str, int]) -> list[str]:
     """Whose turn it is to choose, so that every beginning of the list is about in proportion.
 
-    The i-th of a retriever's q turns is at ``(i + 1/2) / q``; of equal ones the first in the mapping goes first.
+    The i-th of a retriever's q turns is at ``(i + 1/2) / q``; where two are equal, the first in the mapping is first.
     """
     places = [((i + 0.5) / n, order, name) for order, (name, n) in enumerate(quota.items()) for i in range(n)]
     return [name for _, _, name in sorted(places)]

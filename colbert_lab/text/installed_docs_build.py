@@ -56,7 +56,7 @@ def make_pairs(docstrings: Iterable[Docstring]) -> tuple[list[Pair], Counter[str
     """Make the pairs of a list of docstrings, and drop what is trivial, junk or a duplicate.
 
     Args:
-        docstrings: the docstrings; of duplicates, the first one stays.
+        docstrings: the docstrings; the first of duplicates stays.
 
     Returns:
         The pairs in the order of the docstrings, and the number of dropped docstrings for each reason.
@@ -173,7 +173,7 @@ def build_rows(files: Sequence[SourceFile], packages: Mapping[str, str]) -> tupl
     """Read source files and make the corpus.
 
     Args:
-        files: the source files; of duplicate docstrings the first one stays.
+        files: the source files; the first of duplicate docstrings stays.
         packages: name to version of what the files belong to, for the details.
 
     Returns:

@@ -48,7 +48,7 @@ class Space:
 
 
 def read_space(arguments: Sequence[str]) -> Space:
-    """Tell what is searched from what is not; of several overrides of a key, the last counts.
+    """Tell what is searched from what is not; the last of several overrides of a key counts.
 
     Args:
         arguments: overrides; ``interval(a,b)`` is a range of numbers, ``int(interval(a,b))`` of whole numbers,
