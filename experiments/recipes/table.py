@@ -48,7 +48,9 @@ def search_section(name: str, sweeps: Path) -> str:
     """The table of a search below its command; its picture goes beside this file."""
     shutil.copyfile(sweeps / "search.png", HERE / f"{name}.png")
     table = (sweeps / "table.md").read_text(encoding="utf-8")
-    return f"## `-m +experiment={name}`\n\n{table.strip()}\n"
+    table = re.sub(r"\A## (.*), runs in .*", r"### \1", table.strip())
+    picture = f"![history of the trials, their dev curves, a slice for each key, importance]({name}.png)"
+    return f"## `-m +experiment={name}`\n\n{table}\n\n{picture}\n"
 
 
 def sections_there(text: str) -> dict[str, list[str]]:
