@@ -60,7 +60,8 @@ class Collection:
         """The documentation of the installed packages; there is no teacher, so scores are random numbers."""
         import os
 
-        from colbert_lab.text.installed_docs import load_installed_docs, training_text
+        from colbert_lab.text.documentation import training_text
+        from colbert_lab.text.installed_docs import load_installed_docs
 
         cache = Path(os.environ.get("COLBERT_LAB_CACHE", "~/.cache/colbert_lab")).expanduser()
         corpus, queries = training_text(load_installed_docs(cache))

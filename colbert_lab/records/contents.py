@@ -24,6 +24,7 @@ from colbert_lab.text.contents import DATA, MODELS, code_id, data_id, model_id
 from colbert_lab.text.file_hashes import collection_files, files_id
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import installed_id
+from colbert_lab.text.packages.package_list import packages_id
 
 CONTENTS_FILE = "contents.json"
 INSTALLED = (
@@ -37,7 +38,9 @@ COLLECTIONS = {
 """Sources that read a collection's documents and queries, and the setting that names the file of ids beside them."""
 BEIR = "colbert_lab.sources.triple_sources.TripleFiles"
 IR_DATASETS = "colbert_lab.sources.ir_datasets_rows.IrDatasetRows"
-INSTALLED_DOCS = "installed_docs"
+INSTALLED_DOCS, PACKAGE_DOCS = "installed_docs", "package_docs"
+PACKAGES = "colbert_lab.sources.documentation_text."
+"""Where the sources are that read documentation of packages, or of a folder."""
 TARGET = "_target_"
 OWN = ("objective", "optimizer")
 """Parts of a phase, beside its data, that may be classes of the user's own."""
@@ -152,6 +155,8 @@ def _node(key: str, node: Any) -> Iterator[tuple[str, str | None]]:
         yield f"{key}.{TARGET}", f"{target} {code}"
     if target in INSTALLED:
         yield key, _installed()
+    if isinstance(target, str) and target.startswith(PACKAGES) and node.get("path") is None:
+        yield f"{key}.packages", f"packages:{packages_id(node.get('packages'))}"
     for name, value in node.items():
         if isinstance(value, Mapping):
             yield from _node(f"{key}.{name}", value)
@@ -180,6 +185,8 @@ def _split(name: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str | Non
     key, path = f"evaluation.splits.{name}", fill(entry.get("path"), {"key": name})
     if entry.get("type") == INSTALLED_DOCS:
         yield key, _installed()
+    elif entry.get("type") == PACKAGE_DOCS:
+        yield f"{key}.path", f"packages:{packages_id(path, f'{key}.path')}"
     elif path and entry.get("type") == "ir_datasets":
         yield f"{key}.path", ir_dataset_id(path)
     elif path:

@@ -10,6 +10,7 @@ import numpy as np
 
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.base.types import Corpus
+from colbert_lab.sources.documentation_text import DocumentationLists, DocumentationTriples
 from colbert_lab.sources.ir_datasets_rows import IrDatasetRows
 from colbert_lab.sources.list_candidates import Candidates
 from colbert_lab.sources.negatives import never_candidates
@@ -72,11 +73,11 @@ def has_lists(source: Source) -> bool:
 
     The embedded documentation's lists are made on the spot, with scores of another teacher, so they do not count.
     """
-    if isinstance(source, TripleFiles | InstalledDocsTriples):
+    if isinstance(source, TripleFiles | InstalledDocsTriples | DocumentationTriples):
         return bool(source.negatives)
     if isinstance(source, IrDatasetRows):
         return source.use == "docpairs" or bool(source.negatives)
-    return not isinstance(source, InstalledDocsLists)
+    return not isinstance(source, InstalledDocsLists | DocumentationLists)
 
 
 def lists_of(source: Source, cache_dir: Path) -> ToScore:

@@ -2,7 +2,7 @@
 
 A pair is a query (the summary of a docstring) and a document (the rest). The rules drop what random samples showed to
 be no question for its document: signatures, lists of arguments and code in the place of a summary, bodies that are code
-alone, notices of deprecation.
+alone, notices of deprecation. The documentation of packages (:mod:`colbert_lab.text.packages`) goes by the same rules.
 """
 
 import hashlib
@@ -44,12 +44,44 @@ class Pair(NamedTuple):
         document_id: ``module`` or ``module:qualified.name``, unique.
         query: the summary, one line.
         document: the rest, one line.
+        kind: what the query is, such as ``summary``.
+        origin: the text that both were cut from; pairs of one text have one origin. Empty where it gives one pair.
     """
 
     module: str
     document_id: str
     query: str
     document: str
+    kind: str = "summary"
+    origin: str = ""
+
+
+class UniquePairs:
+    """Pairs without duplicates, each with an id of its own; of duplicates, the first one stays.
+
+    Attributes:
+        pairs: in the order in which they came.
+        dropped: number of dropped ones for each reason.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = []
+        self.dropped: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        self._names: Counter[str] = Counter()
+
+    def add(self, pair: Pair) -> None:
+        """Take a pair; one whose query or document is there already is counted and left out."""
+        marks = {f"query {normalised(pair.query)}", f"document {normalised(pair.document)}"}
+        if marks & self._seen:
+            self.dropped["duplicate"] += 1
+            return
+        self._seen |= marks
+        name = pair.document_id
+        self._names[name] += 1
+        if self._names[name] > 1:
+            pair = pair._replace(document_id=f"{name}#{self._names[name]}")
+        self.pairs.append(pair)
 
 
 def make_pairs(docstrings: Iterable[Docstring]) -> tuple[list[Pair], Counter[str]]:
@@ -61,27 +93,19 @@ def make_pairs(docstrings: Iterable[Docstring]) -> tuple[list[Pair], Counter[str
     Returns:
         The pairs in the order of the docstrings, and the number of dropped docstrings for each reason.
     """
-    pairs: list[Pair] = []
-    dropped: Counter[str] = Counter()
-    seen: set[str] = set()
-    names: Counter[str] = Counter()
+    made = UniquePairs()
     for docstring in docstrings:
         result = split_docstring(docstring.text)
         if isinstance(result, str):
-            dropped[result] += 1
+            made.dropped[result] += 1
             continue
-        query, document = result
-        marks = {f"query {normalised(query)}", f"document {normalised(document)}"}
-        if marks & seen:
-            dropped["duplicate"] += 1
-            continue
-        seen |= marks
-        name = f"{docstring.module}:{docstring.name}" if docstring.name else docstring.module
-        names[name] += 1
-        if names[name] > 1:
-            name = f"{name}#{names[name]}"
-        pairs.append(Pair(docstring.module, name, query, document))
-    return pairs, dropped
+        made.add(Pair(docstring.module, docstring_id(docstring), *result))
+    return made.pairs, made.dropped
+
+
+def docstring_id(docstring: Docstring) -> str:
+    """``module`` or ``module:qualified.name``."""
+    return f"{docstring.module}:{docstring.name}" if docstring.name else docstring.module
 
 
 def split_docstring(text: str) -> tuple[str, str] | str:
@@ -102,8 +126,16 @@ def split_docstring(text: str) -> tuple[str, str] | str:
         _SIGNATURE.fullmatch(paragraphs[0].strip()) or _ADMONITION.match(paragraphs[0].strip())
     ):
         del paragraphs[0]
-    summary = paragraphs[0].strip()
-    body = "\n\n".join(paragraphs[1:])
+    return clean_pair(paragraphs[0].strip(), "\n\n".join(paragraphs[1:]))
+
+
+def clean_pair(summary: str, body: str) -> tuple[str, str] | str:
+    """Bring a query and its document to one line each, or say why they are no pair.
+
+    Args:
+        summary: what becomes the query.
+        body: what becomes the document.
+    """
     query, document = " ".join(summary.split()), " ".join(body.split())
     words = len(query.split())
     if words < MIN_QUERY_WORDS or len(document.split()) < MIN_DOCUMENT_WORDS:
@@ -145,12 +177,16 @@ class Row(NamedTuple):
         document: the text to retrieve.
         query: the text to retrieve it with.
         split: ``train``, ``dev`` or ``test``.
+        kind: see :class:`Pair`.
+        origin: see there.
     """
 
     document_id: str
     document: str
     query: str
     split: str
+    kind: str = "summary"
+    origin: str = ""
 
 
 def split_of_module(module: str) -> str:
@@ -185,7 +221,7 @@ def build_rows(files: Sequence[SourceFile], packages: Mapping[str, str]) -> tupl
     """
     docstrings, unreadable = scan_files(files)
     pairs, dropped = make_pairs(docstrings)
-    rows = _without_twins(pairs, dropped)
+    rows = without_twins(pairs, [split_of_module(pair.module) for pair in pairs], SPLITS, dropped)
     if not rows:
         raise InputError(
             f"no usable docstring in {len(files)} source files of the installed packages (are they installed "
@@ -204,17 +240,26 @@ def build_rows(files: Sequence[SourceFile], packages: Mapping[str, str]) -> tupl
     return rows, details
 
 
-def _without_twins(pairs: Sequence[Pair], dropped: Counter[str]) -> list[Row]:
-    splits = [split_of_module(pair.module) for pair in pairs]
+def without_twins(
+    pairs: Sequence[Pair], splits: Sequence[str], order: Sequence[str], dropped: Counter[str]
+) -> list[Row]:
+    """Drop near-twins, so that none crosses splits.
+
+    Args:
+        pairs: the pairs.
+        splits: the split of each.
+        order: the splits; of two near-twins that of the later one goes, and in all but the last split the later of two.
+        dropped: takes the number of those that go, for each split.
+    """
     hashes = shingle_hashes([pair.document for pair in pairs])
-    members = [[number for number, name in enumerate(splits) if name == split] for split in SPLITS]
+    members = [[number for number, name in enumerate(splits) if name == split] for split in order]
     keep = drop_twins([[hashes[number] for number in group] for group in members])
     kept: set[int] = set()
-    for split, group, wanted in zip(SPLITS, members, keep, strict=True):
+    for split, group, wanted in zip(order, members, keep, strict=True):
         kept.update(number for number, yes in zip(group, wanted, strict=True) if yes)
         dropped[f"near-twin in {split}"] = wanted.count(False)
     return [
-        Row(pair.document_id, pair.document, pair.query, splits[number])
+        Row(pair.document_id, pair.document, pair.query, splits[number], pair.kind, pair.origin)
         for number, pair in enumerate(pairs)
         if number in kept
     ]

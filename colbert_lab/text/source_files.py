@@ -22,6 +22,7 @@ from colbert_lab.text.docstrings import Docstring
 
 _log = logging.getLogger(__name__)
 _CHUNK = 200  # files a worker process; large against the 20 ms that an interpreter needs to start
+_SECONDS = 120  # that a worker may take for untrusted files, which takes it a second
 
 
 class SourceFile(NamedTuple):
@@ -36,7 +37,12 @@ class SourceFile(NamedTuple):
     path: str
 
 
-def scan_files(files: Sequence[SourceFile], processes: int | None = None) -> tuple[list[Docstring], int]:
+def scan_files(
+    files: Sequence[SourceFile],
+    processes: int | None = None,
+    progress: str | None = "reading installed documentation",
+    trusted: bool = True,
+) -> tuple[list[Docstring], int]:
     """Read the docstrings of source files, in parallel, with a progress bar.
 
     The workers are fresh interpreters in isolated mode that run ``docstrings.py`` by path. They import only
@@ -46,6 +52,9 @@ def scan_files(files: Sequence[SourceFile], processes: int | None = None) -> tup
     Args:
         files: what to read.
         processes: how many workers at a time; None means one a processor.
+        progress: name of the progress bar; None shows none.
+        trusted: whether this process may read what a worker could not. Python's parser may crash on a file made for
+            that, or take long; such a file counts as unreadable.
 
     Returns:
         All docstrings in the order of ``files``, and how many files could not be read or parsed.
@@ -54,9 +63,15 @@ def scan_files(files: Sequence[SourceFile], processes: int | None = None) -> tup
     results: dict[int, tuple[list[Docstring], int]] = {}
     with (
         ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool,
-        tqdm(total=len(files), desc="reading installed documentation", unit="file", mininterval=1) as bar,
+        tqdm(
+            total=len(files),
+            desc=progress,
+            unit="file",
+            mininterval=1,
+            disable=True if progress is None else None,
+        ) as bar,
     ):
-        waiting = {pool.submit(_read_chunk, chunk): number for number, chunk in enumerate(chunks)}
+        waiting = {pool.submit(_read_chunk, chunk, trusted): number for number, chunk in enumerate(chunks)}
         for done in as_completed(waiting):
             number = waiting[done]
             results[number] = done.result()
@@ -65,15 +80,30 @@ def scan_files(files: Sequence[SourceFile], processes: int | None = None) -> tup
     return found, sum(unreadable for _, unreadable in results.values())
 
 
-def _read_chunk(files: Sequence[SourceFile]) -> tuple[list[Docstring], int]:
+def _read_chunk(files: Sequence[SourceFile], trusted: bool) -> tuple[list[Docstring], int]:
     command = [sys.executable, "-I", "-S", str(Path(docstrings.__file__))]
     try:
         worker = subprocess.run(
-            command, input=json.dumps(files), stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True
+            command,
+            input=json.dumps(files),
+            stdout=subprocess.PIPE,
+            stderr=None if trusted else subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            check=True,
+            timeout=None if trusted else _SECONDS,
         )
         rows, unreadable = json.loads(worker.stdout)
         return [Docstring(*row) for row in rows], unreadable
     except (OSError, subprocess.SubprocessError, ValueError) as error:
+        if not trusted:
+            if isinstance(error, OSError):  # no worker can be started, whatever the file
+                raise
+            if len(files) == 1:
+                return [], 1
+            half = len(files) // 2
+            halves = [_read_chunk(part, trusted) for part in (files[:half], files[half:])]
+            return [each for found, _ in halves for each in found], sum(bad for _, bad in halves)
         _log.warning("a worker process failed (%s); reading %d files in this process", error, len(files))
         return docstrings.read_many(files)
 
@@ -148,10 +178,18 @@ def files_under(root: Path) -> list[SourceFile]:
 def _select(found: Iterable[tuple[PurePath, Path]]) -> list[SourceFile]:
     files = []
     for relative, path in found:
-        parts = relative.with_suffix("").parts
-        if not all(part.isidentifier() for part in parts) or not SKIPPED_FOLDERS.isdisjoint(parts[:-1]):
-            continue
-        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if module:
+        if module := module_of(relative):
             files.append(SourceFile(module, str(path)))
     return sorted(files)
+
+
+def module_of(relative: PurePath) -> str:
+    """The dotted name of a source file's module; empty where it is none, or tests or other packages' code.
+
+    Args:
+        relative: its path from the root of module names.
+    """
+    parts = relative.with_suffix("").parts
+    if not all(part.isidentifier() for part in parts) or not SKIPPED_FOLDERS.isdisjoint(parts[:-1]):
+        return ""
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

@@ -24,7 +24,8 @@ from colbert_lab.search.plaid import N_FULL_SCORES, PlaidIndex
 from colbert_lab.search.store import in_memory
 from colbert_lab.text.collections.beir import load_beir
 from colbert_lab.text.collections.cut import cut_split
-from colbert_lab.text.installed_docs import installed_docs_splits, load_installed_docs
+from colbert_lab.text.documentation import documentation_splits
+from colbert_lab.text.installed_docs import load_installed_docs
 from tests.toy import new_student
 
 DEPTH, SEED, TOKEN_BUDGET = 100, 42, 16_384
@@ -86,7 +87,7 @@ def quality(collection: Path | None, documents: int | None, folder: Path) -> dic
     """
     if collection is None:
         docs = load_installed_docs(folder / "cache")
-        split = cut_split(installed_docs_splits(docs, ["test"])["test"], documents, 300)
+        split = cut_split(documentation_splits(docs, ["test"])["test"], documents, 300)
     else:
         split = cut_split(load_beir(collection, "test"), documents, None)
     torch.manual_seed(0)

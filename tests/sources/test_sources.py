@@ -24,7 +24,7 @@ from colbert_lab.teachers.ensemble import Ensemble
 from colbert_lab.teachers.scorer import indexed, rank
 from colbert_lab.text import installed_docs
 from colbert_lab.text.collections.beir import load_beir
-from colbert_lab.text.installed_docs import from_rows
+from colbert_lab.text.documentation import documentation_of
 from colbert_lab.text.installed_docs_build import Row
 from colbert_lab.text.rows.examples import ScoredLists
 from tests.teachers.support import Given, Hashed, HashedIndex, make_corpus
@@ -78,7 +78,9 @@ def small_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         Row(f"m{n}:f", f"document {n}", f"query {n}", "test" if n % 5 == 4 else "train") for n in range(10)
     ]
-    monkeypatch.setattr(installed_docs, "load_installed_docs", lambda cache_dir: from_rows(rows, {}))
+    monkeypatch.setattr(
+        installed_docs, "load_installed_docs", lambda cache_dir: documentation_of("installed_docs", rows, {})
+    )
 
 
 @pytest.mark.usefixtures("small_installation")

@@ -15,7 +15,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.sources.triple_sources import InstalledDocsTriples, Mixture, TripleFiles
 from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.text import installed_docs
-from colbert_lab.text.installed_docs import from_rows
+from colbert_lab.text.documentation import documentation_of
 from colbert_lab.text.installed_docs_build import Row
 from tests.hub_copies import write_splits
 from tests.tiny import sentences, write_beir
@@ -150,7 +150,9 @@ def _small_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten documented functions: every fifth is of the test split."""
     texts = sentences(10, low=8)
     rows = [Row(f"m{n}:f", texts[n], texts[n][:20], "test" if n % 5 == 4 else "train") for n in range(10)]
-    monkeypatch.setattr(installed_docs, "load_installed_docs", lambda cache_dir: from_rows(rows, {}))
+    monkeypatch.setattr(
+        installed_docs, "load_installed_docs", lambda cache_dir: documentation_of("installed_docs", rows, {})
+    )
 
 
 @pytest.mark.usefixtures("_small_installation")

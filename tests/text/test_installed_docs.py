@@ -1,21 +1,23 @@
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.text import installed_docs as subject
 from colbert_lab.text.collections.cut import cut_together
-from colbert_lab.text.fingerprint import TwinIndex, overlapping_queries, shingle_hashes
-from colbert_lab.text.installed_docs import (
-    InstalledDocs,
-    from_rows,
-    installed_docs_splits,
-    load_installed_docs,
+from colbert_lab.text.documentation import (
+    Documentation,
+    documentation_of,
+    documentation_splits,
     training_text,
 )
-from colbert_lab.text.installed_docs_build import build_rows, split_of_module
+from colbert_lab.text.fingerprint import TwinIndex, overlapping_queries, shingle_hashes
+from colbert_lab.text.installed_docs import load_installed_docs
+from colbert_lab.text.installed_docs_build import Row, build_rows, split_of_module
 from colbert_lab.text.source_files import files_under
 
 SPLITS = ("train", "dev", "test")
@@ -47,7 +49,11 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def build(tree: Path) -> InstalledDocs:
+def from_rows(rows: Sequence[Row], details: Mapping[str, Any]) -> Documentation:
+    return documentation_of("installed_docs", rows, details)
+
+
+def build(tree: Path) -> Documentation:
     rows, details = build_rows(files_under(tree), {"toy": "1"})
     return from_rows(rows, details)
 
@@ -105,7 +111,7 @@ def test_fingerprint_covers_packages_splits_and_texts(tree: Path) -> None:
 
 def test_splits_share_a_corpus_and_cut(tree: Path) -> None:
     docs = build(tree)
-    whole = installed_docs_splits(docs, ["dev", "test"])
+    whole = documentation_splits(docs, ["dev", "test"])
     assert whole["dev"].corpus is whole["test"].corpus is docs.corpus
     assert whole["test"].dataset == "installed_docs"
     assert {name.split(":")[0] for name in whole["dev"].corpus.ids} > set(modules_of("train", 3))
@@ -115,7 +121,7 @@ def test_splits_share_a_corpus_and_cut(tree: Path) -> None:
     with pytest.raises(InputError, match=r"documents=8 is too few.* set documents to 9 or more"):
         cut_together(list(whole.values()), 8, [3, None])
     with pytest.raises(InputError, match="installed_docs: no split validation; it has train, dev, test"):
-        installed_docs_splits(docs, ["validation"])
+        documentation_splits(docs, ["validation"])
 
 
 def test_training_text_is_the_training_split_only(tree: Path) -> None:
@@ -201,7 +207,7 @@ def test_the_real_installation(installed_docs: Path, monkeypatch: pytest.MonkeyP
     assert all(
         modules[a].isdisjoint(modules[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))
     )
-    whole = installed_docs_splits(docs, ["dev", "test"])
+    whole = documentation_splits(docs, ["dev", "test"])
     splits = dict(zip(whole, cut_together(list(whole.values()), 3000, [200, 300]), strict=True))
     assert len(splits["test"].corpus) == 3000
     corpus, queries = training_text(docs)

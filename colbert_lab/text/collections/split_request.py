@@ -23,9 +23,12 @@ from colbert_lab.text.collections.ir_datasets_splits import documents_id
 from colbert_lab.text.collections.text_files import read_qrels
 from colbert_lab.text.installed_docs_build import SPLITS
 from colbert_lab.text.lines import plain_or_gzipped
+from colbert_lab.text.packages.package_docs import PACKAGE_SPLITS
 
 log = logging.getLogger(__name__)
-TYPES = ("installed_docs", "beir", "hub", "candidates", "ir_datasets")
+DOCUMENTATION = {"installed_docs": SPLITS, "package_docs": PACKAGE_SPLITS, "text_folder": SPLITS}
+"""Types whose text is documentation, and the splits that it has."""
+TYPES = ("installed_docs", "beir", "hub", "candidates", "ir_datasets", "package_docs", "text_folder")
 ROLES = ("test", "dev")
 TRAIN = "train"
 
@@ -37,10 +40,12 @@ class SplitRequest:
     Attributes:
         type: ``installed_docs``; ``beir`` (a folder in BEIR layout, otherwise like ``hub``); ``hub`` (a data set of
             the Hugging Face hub or a local copy of it, with a ``layout``); ``candidates`` (held-out candidate lists);
-            ``ir_datasets`` (a data set of the package of that name).
+            ``ir_datasets`` (a data set of the package of that name); ``package_docs`` (documentation of packages);
+            ``text_folder`` (a folder of text).
         split: name of the split in its source; ``auto`` is the dev split, else 10% of the training queries, else
             nothing.
-        path: folder, hub id, file, or id of ``ir_datasets``, which names the split too (``split`` is then ``auto``).
+        path: folder, hub id, file, or id of ``ir_datasets``, which names the split too (``split`` is then ``auto``); of
+            ``package_docs`` a file of packages, and None is the list that comes along.
         queries: cut to this many queries; None keeps all.
         layout: where a data set of the hub keeps its parts.
         name: what tables call the data set; None takes the end of the path.
@@ -121,11 +126,13 @@ def resolve(key: str, request: SplitRequest) -> str | None:
         raise InputError(f"{entry}.type={request.type}: must be one of {', '.join(TYPES)}")
     if request.role not in (None, *ROLES):
         raise InputError(f"{entry}.role={request.role}: must be one of {', '.join(ROLES)}, or null")
-    if request.type == "installed_docs":
-        if request.split not in SPLITS:
+    if (known := DOCUMENTATION.get(request.type)) is not None:
+        if request.split not in known:
             raise InputError(
-                f"{entry}.split={request.split}: installed_docs has {', '.join(reversed(SPLITS))}"
+                f"{entry}.split={request.split}: {request.type} has {', '.join(reversed(known))}"
             )
+        if request.type == "text_folder" and not request.path:
+            raise InputError(f"{entry}.path: no folder given; set evaluation.path=DIR")
         return request.split
     if request.type == "ir_datasets":
         return _in_ir_datasets(entry, request)

@@ -15,8 +15,10 @@ from colbert_lab.text.collections.cut import cut_together
 from colbert_lab.text.collections.hub_splits import Table, load_hub_splits, read_columns
 from colbert_lab.text.collections.ir_datasets_splits import documents_id, load_ir_datasets
 from colbert_lab.text.collections.split_request import SplitRequest, filled, naming, resolve
+from colbert_lab.text.documentation import documentation_splits
 from colbert_lab.text.fingerprint import fingerprint, normalised
-from colbert_lab.text.installed_docs import installed_docs_splits, load_installed_docs
+from colbert_lab.text.installed_docs import load_installed_docs
+from colbert_lab.text.packages.package_docs import load_package_docs, load_text_folder
 
 
 def load_candidates(dataset: str, name: str, table: Table) -> dict[str, Split]:
@@ -187,7 +189,11 @@ def _whole(
 ) -> dict[str, Split]:
     """All splits that are wanted of one collection."""
     if request.type == "installed_docs":
-        return installed_docs_splits(load_installed_docs(cache_dir), wanted)
+        return documentation_splits(load_installed_docs(cache_dir), wanted)
+    if request.type == "package_docs":
+        return documentation_splits(load_package_docs(request.path, cache_dir, "path"), wanted)
+    if request.type == "text_folder":
+        return documentation_splits(load_text_folder(Path(request.path or ""), cache_dir, "path"), wanted)
     if request.type == "ir_datasets":
         return load_ir_datasets(wanted, tolerate_unknown_documents=tolerate_unknown_documents)
     assert request.path is not None

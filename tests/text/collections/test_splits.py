@@ -18,7 +18,7 @@ from colbert_lab.text.collections import splits as subject
 from colbert_lab.text.collections.beir import is_held_out, load_beir_splits
 from colbert_lab.text.collections.hub_splits import Layout, Table
 from colbert_lab.text.collections.splits import SplitRequest, is_dev, load_candidates, load_splits
-from colbert_lab.text.installed_docs import InstalledDocs, from_rows
+from colbert_lab.text.documentation import Documentation, documentation_of
 from colbert_lab.text.installed_docs_build import Row
 from tests.hub_copies import write_splits
 from tests.tiny import write_beir
@@ -63,11 +63,11 @@ def with_test(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def docs(monkeypatch: pytest.MonkeyPatch) -> InstalledDocs:
+def docs(monkeypatch: pytest.MonkeyPatch) -> Documentation:
     """Documentation of eight functions: two of dev, four of test."""
     names = ["train", "dev", "test", "test"]
     rows = [Row(f"m{n}:f", f"document {n}", f"query {n}", names[n % 4]) for n in range(8)]
-    made = from_rows(rows, {})
+    made = documentation_of("installed_docs", rows, {})
     monkeypatch.setattr(subject, "load_installed_docs", lambda cache_dir: made)
     return made
 
@@ -164,7 +164,7 @@ def test_entries_over_a_cut_corpus_share_it_and_keep_their_relevant_documents(
         load(requests, tmp_path, documents=4)
 
 
-def test_entries_over_the_installed_documentation_too(docs: InstalledDocs, tmp_path: Path) -> None:
+def test_entries_over_the_installed_documentation_too(docs: Documentation, tmp_path: Path) -> None:
     requests = {"small": installed("test", 1), "test": installed("test", 3), "dev": installed("dev")}
     splits = load(requests, tmp_path)
     assert [len(split.queries) for split in splits.values()] == [1, 3, 2]
