@@ -82,7 +82,7 @@ class Suite:
 
     def spec(self, group: Group, cell: Cell, number: int) -> dict[str, Any]:
         """What a worker is told."""
-        kind = "defaults" if group.spec["defaults"] else "same"
+        kind = group.spec.get("student", "defaults" if group.spec["defaults"] else "same")
         folder = self.out / "work" / f"{number}-{cell.side}"
         spec = group.spec | {
             "side": cell.side, "variant": cell.options, "precision": group.precision, "threads": self.given.threads,

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-WORKLOADS = ("startup", "distill", "defaults", "gradcache", "supervised", "encode", "evaluate", "search")
+WORKLOADS = (
+    "startup", "distill", "defaults", "gradcache", "supervised", "small", "encode", "evaluate", "search",
+)  # fmt: skip
 SIDES = ("colbert_lab", "pylate", "sentence_transformers")
 OURS = SIDES[0]
 DEFAULT: dict[str, Any] = {}
@@ -33,6 +35,7 @@ CACHED: Variants = {
         | EAGER,
     },
 }
+SMALL_CACHED = CACHED | {"colbert_lab": {"default": DEFAULT}}
 CONTRASTIVE: Variants = {
     "colbert_lab": {"default": DEFAULT},
     "pylate": {"default": DEFAULT, "eager attention": EAGER},
@@ -159,8 +162,39 @@ def groups_of(given: Any, positions: int) -> list[Group]:
                             workload, f"{case}, length {min(180, positions)}", precision, cells, spec, "loss"
                         )
                     )
+        elif workload == "small":
+            groups += small_groups(given, positions)
         else:
             groups += reading_groups(workload, given, positions)
+    return groups
+
+
+def small_groups(given: Any, positions: int) -> list[Group]:
+    """Training steps of a small student; 512 pairs are more than the peers' plain loss has memory for.
+
+    Args:
+        given: see :func:`groups_of`, as what follows.
+        positions: see there.
+    """
+    size, n_way = (2, 4) if given.quick else (16, 16)
+    few, many = (4, 8) if given.quick else (128, 512)
+    spec = {"defaults": False, "lr": 1e-5, "kind": "train", "student": "small", "temperature": 0.2}
+    distillation = {"loss": "distillation", "batch_size": size, "n_way": n_way, "document_length": 300}
+    cases: list[tuple[str, Variants, dict[str, Any]]] = [(f"{size} x {n_way}", DISTILLATION, distillation)]
+    for pairs, loss, variants in ((few, "contrastive", CONTRASTIVE), (many, "cached", SMALL_CACHED)):
+        told = {"loss": loss, "batch_size": pairs, "n_way": 1, "document_length": 180}
+        cases.append((f"{pairs} pairs", variants, told))
+    groups = []
+    for case, variants, told in cases:
+        length = min(told["document_length"], positions)
+        cells = cells_of(variants, given, given.compile)
+        groups += [
+            Group(
+                "small", f"{case}, length {length}", precision, cells,
+                spec | told | {"document_length": length}, "loss",
+            )
+            for precision in given.precisions
+        ]  # fmt: skip
     return groups
 
 

@@ -24,7 +24,12 @@ PYLATE = {
 }  # PyLate 1.6.0's defaults
 OURS = {"query_marker": None, "document_marker": None, "expansion": "none"}  # conf/student/minilm.yaml
 LAYOUTS = ("colbert_lab", "pylate", "sentence_transformers")
-KINDS = ("same", "defaults")
+KINDS = ("same", "defaults", "small")
+SMALL = {
+    "model_type": "bert", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 512,
+}  # fmt: skip
+"""An ordinary BERT, which every side loads, of ``conf/student/muvera_nano.yaml``'s size but for the table of tokens."""
 Row = dict[str, Any]
 
 
@@ -167,17 +172,18 @@ def write_weights(
 ) -> int:
     """Write one student in every side's layout; what is there already is kept.
 
-    ``same`` is without dropout and with PyLate's markers and expansion on every side. ``defaults`` has on each side
-    what its own default is: colbert_lab no dropout, markers and expansion, the peers the backbone's dropout and both.
+    ``same`` is without dropout and with PyLate's markers and expansion on every side; so is ``small``, with random
+    weights. ``defaults`` has on each side what its own default is: colbert_lab no dropout, markers and expansion, the
+    peers the backbone's dropout and both.
 
     Args:
         folder: where; a folder is made for each kind, and in it one for each layout.
-        backbone: of the student.
-        kinds: which of the two are written.
+        backbone: of the student; of ``small`` its tokenizer alone.
+        kinds: which of them are written.
         layouts: whose.
 
     Returns:
-        Positions of the backbone, the longest text it can read.
+        Positions of the backbone of the first kind, the longest text it can read.
     """
     import torch
 
@@ -185,22 +191,23 @@ def write_weights(
     from colbert_lab.model.student import NewStudent, build_student
     from colbert_lab.model.tokenizer import TokenRules
 
-    mark = folder / "positions.json"
-    if mark.is_file():
-        return int(json.loads(mark.read_text(encoding="utf-8")))
-    shutil.rmtree(folder, ignore_errors=True)
-    positions = 0
     for kind in kinds:
+        mark = folder / kind / "positions.json"
+        if mark.is_file():
+            continue
+        shutil.rmtree(folder / kind, ignore_errors=True)
         for layout in layouts:
             own = kind == "defaults" and layout == "colbert_lab"
             torch.manual_seed(0)
-            dropout = 0.0 if kind == "same" or own else None
-            student = build_student(
-                NewStudent(backbone=backbone, dropout=dropout, **STUDENT),
-                TokenRules(**RULES, **(OURS if own else PYLATE)),
+            new = NewStudent(
+                backbone=backbone,
+                dropout=None if kind == "defaults" and not own else 0.0,
+                architecture=SMALL if kind == "small" else None,
+                **STUDENT,
             )
-            positions = getattr(student.model.backbone.config, "max_position_embeddings", 1 << 20)
+            student = build_student(new, TokenRules(**RULES, **(OURS if own else PYLATE)))
             (folder / kind / layout).mkdir(parents=True)
             save_checkpoint(student, layout, folder / kind / layout)
-    mark.write_text(json.dumps(positions), encoding="utf-8")
-    return positions
+        positions = getattr(student.model.backbone.config, "max_position_embeddings", 1 << 20)
+        mark.write_text(json.dumps(positions), encoding="utf-8")
+    return int(json.loads((folder / kinds[0] / "positions.json").read_text(encoding="utf-8")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from importlib import import_module
@@ -10,6 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests import forked
 from tests.tiny import sentences
@@ -159,6 +162,31 @@ def test_batches_are_the_same_for_all_and_hold_no_document_twice(load: Any) -> N
     assert not {row["query"] for row in pairs[0]} & {row["query"] for row in pairs[1]}
     with pytest.raises(SystemExit, match="too few"):
         texts.pair_batches(collection, 1, 500)
+
+
+def test_a_small_student_is_trained_by_all_sides(load: Any, tiny_bert: Path, tmp_path: Path) -> None:
+    cells, texts = load("suite_cells"), load("suite_texts")
+    given = argparse.Namespace(
+        quick=False, workloads=["small"], sides=cells.SIDES, variants=None, precisions=["fp32"], compile=False
+    )
+    groups = cells.groups_of(given, 512)
+    assert [(group.case, group.spec["loss"]) for group in groups] == [
+        ("16 x 16, length 300", "distillation"),
+        ("128 pairs, length 180", "contrastive"),
+        ("512 pairs, length 180", "cached"),
+    ]
+    for group in groups:
+        assert group.spec["student"] == "small"
+        assert {cell.side for cell in group.cells} == set(cells.SIDES)
+        assert group.cells[0].variant == "default"
+    assert texts.write_weights(tmp_path, str(tiny_bert), ("small",)) == 512
+    found = [
+        load_file(file) for file in sorted(tmp_path.rglob("model.safetensors")) if file.stat().st_size > 10**5
+    ]
+    tables = [next(v for k, v in each.items() if "word_embeddings" in k) for each in found]
+    assert len(tables) == len(texts.LAYOUTS)
+    assert tables[0].shape[1] == 128
+    assert all(torch.equal(tables[0], table) for table in tables)
 
 
 @pytest.mark.slow

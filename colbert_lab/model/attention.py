@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
+from transformers.masking_utils import AttentionMaskInterface, bidirectional_mask_function, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from colbert_lab.base.errors import InputError
@@ -41,8 +41,8 @@ def matmul_attention(
         query: [N, heads, L, dim of a head].
         key: [N, heads (or a divisor of them), L, dim of a head].
         value: like ``key``.
-        attention_mask: 0 where a token is attended to, the lowest number elsewhere, [N or 1, 1, L, L]; None attends to
-            everything.
+        attention_mask: 0 where a token is attended to, the lowest number elsewhere, [N or 1, 1, L or 1, L]; None
+            attends to everything.
         scaling: of the scores; None for one over the root of the head's dimensions.
         dropout: of the attention weights.
         position_bias: added to the scores.
@@ -78,6 +78,27 @@ def matmul_attention(
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 
+def make_mask(dtype: torch.dtype = torch.float32, **asked: Any) -> Tensor | None:
+    """The mask of eager attention, with one row for all tokens of a text where they attend to the same ones.
+
+    They do in encoders that look both ways, where only padding is left out: a mask of L rows would be made, clamped and
+    read for every text and layer, and with few heads it is not much smaller than the scores.
+
+    Args:
+        dtype: of the mask.
+        asked: what transformers asks a mask for (``sdpa_mask``).
+
+    Returns:
+        See :func:`matmul_attention`.
+    """
+    rows = {"q_length": 1} if asked["mask_function"] is bidirectional_mask_function else {}
+    attended: Tensor | None = sdpa_mask(**asked | rows | {"allow_is_causal_skip": False})
+    if attended is None:
+        return None
+    zero = torch.zeros((), dtype=dtype, device=attended.device)
+    return torch.where(attended, zero, torch.finfo(dtype).min)
+
+
 def can_be_chosen(backbone: PreTrainedModel) -> bool:
     """Whether a backbone asks transformers for its attention; MPNet, for one, has only its own."""
     return bool(backbone._supports_attention_backend)
@@ -98,4 +119,4 @@ def pick_attention(attention: str) -> str:
 
 
 AttentionInterface.register(NAME, matmul_attention)
-AttentionMaskInterface.register(NAME, AttentionMaskInterface()["eager"])
+AttentionMaskInterface.register(NAME, make_mask)

@@ -1,9 +1,10 @@
 """Which code scores a whole batch: ours in PyTorch, or fused GPU kernels.
 
-Ours has a backward pass of its own, so that nothing as large as all similarities is ever kept. The forward pass needs
-the largest similarity of each pair of query token and document, not its place. The backward pass computes the
-similarities again, and only of queries whose score of some document of the block has a gradient: at a temperature of
-0.02 the softmax of InfoNCE is exactly zero in float32 for most pairs (benchmarks/LOG.md).
+Ours has a backward pass of its own, so that nothing as large as all similarities is ever kept, only the place of the
+largest of each pair of query token and document. No other similarity has a gradient, so the backward pass gathers and
+adds rows where autograd multiplies matrices that are zero but for one value in a document. Where places would take too
+much memory, it finds them again, and only of queries whose score of some document of the block has a gradient: at a
+temperature of 0.02 the softmax of InfoNCE is exactly zero in float32 for most pairs (benchmarks/LOG.md).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings
@@ -24,6 +26,8 @@ from colbert_lab.model.maxsim import check_scoring
 
 BLOCK_VALUES = {"cpu": 4_194_304, "cuda": 67_108_864}
 """Token similarities of a block: 16 MiB in float32 on a CPU, where more gains nothing; a GPU wants larger matrices."""
+KEPT_PLACES = 67_108_864
+"""Places of maxima that are kept from the forward pass for the backward pass: 128 MiB; beyond, they are found again."""
 
 
 def maxsim_blocked(
@@ -31,9 +35,9 @@ def maxsim_blocked(
 ) -> Tensor:
     """Score every query against every document of every chunk.
 
-    The same as :func:`colbert_lab.model.maxsim.maxsim` of all of them, with memory beyond the embeddings, their
-    gradients and the scores of a few blocks. Where several tokens of a document are equally close to a query token,
-    they share its gradient (as in ``torch.amax``).
+    The same as :func:`colbert_lab.model.maxsim.maxsim` of all of them, with memory for the embeddings, their gradients,
+    the scores of a few blocks, and at most :data:`KEPT_PLACES` places of maxima. Where several tokens of a document are
+    equally close to a query token, one of them gets its gradient, as there.
 
     Args:
         queries: B queries, embeddings [B, Q, D].
@@ -67,39 +71,53 @@ class _AllPairs(torch.autograd.Function):
         ctx: Any, block_values: int, mask_BQ: Tensor, masks: list[Tensor], emb_BQD: Tensor, *chunks: Tensor
     ) -> Tensor:
         ctx.block_values, ctx.masks = block_values, masks
-        ctx.save_for_backward(mask_BQ, emb_BQD, *chunks)
         total = sum(map(len, chunks))
         dtype = torch.promote_types(emb_BQD.dtype, torch.float32)
         scores_BN = emb_BQD.new_empty(len(emb_BQD), total, dtype=dtype)
+        q_TD = emb_BQD[mask_BQ]
+        ends = [0, *mask_BQ.sum(dim=1).cumsum(0).tolist()]
+        places_TN = None
+        if any(ctx.needs_input_grad) and len(q_TD) * total <= KEPT_PLACES:
+            widest = max(chunk.shape[1] for chunk in chunks)
+            kind = torch.int16 if widest <= torch.iinfo(torch.int16).max else torch.int32
+            places_TN = torch.empty(len(q_TD), total, dtype=kind, device=q_TD.device)
         with torch.autocast(emb_BQD.device.type, enabled=False):
             for block in scored_blocks(chunks, masks, block_values):
                 for rows in query_parts(mask_BQ, block.emb_NWD, block_values):
-                    best = similarities(emb_BQD[rows][mask_BQ[rows]], block.emb_NWD).amax(dim=-1)
-                    scores_BN[rows, block.columns] = query_sums(best, mask_BQ[rows], dtype)
+                    tokens = slice(ends[rows.start], ends[rows.stop])
+                    found = similarities(q_TD[tokens], block.emb_NWD).max(dim=-1)
+                    scores_BN[rows, block.columns] = query_sums(found.values, mask_BQ[rows], dtype)
+                    if places_TN is not None:
+                        places_TN[tokens, block.columns] = found.indices.to(places_TN.dtype)
+        ctx.save_for_backward(mask_BQ, places_TN, emb_BQD, *chunks)
         return scores_BN
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_BN: Tensor) -> tuple[Tensor | None, ...]:
-        mask_BQ, emb_BQD, *chunks = ctx.saved_tensors
+        mask_BQ, places_TN, emb_BQD, *chunks = ctx.saved_tensors
         query_gradient_BQD = torch.zeros_like(emb_BQD)
         gradients = [torch.zeros_like(chunk, memory_format=torch.contiguous_format) for chunk in chunks]
+        number_BQ = (mask_BQ.flatten().cumsum(0) - 1).view_as(mask_BQ)  # of each scoring query token
         with torch.autocast(emb_BQD.device.type, enabled=False):
             for block in scored_blocks(chunks, ctx.masks, ctx.block_values):
-                some_TD = block.emb_NWD.flatten(0, 1)
-                some_gradient_TD = torch.zeros_like(some_TD)
                 column = gradient_BN[:, block.columns]
                 asked = column.any(dim=1).nonzero().flatten()
+                some_gradient_TD = torch.zeros_like(block.emb_NWD.flatten(0, 1))
                 for part in query_parts(mask_BQ[asked], block.emb_NWD, ctx.block_values):
                     rows = asked[part]
                     mask_bQ = mask_BQ[rows]
                     q_TD = emb_BQD[rows][mask_bQ]
-                    weights = column[rows].repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(q_TD.dtype)
-                    shares = shares_of(similarities(q_TD, block.emb_NWD), weights).flatten(1)
+                    if places_TN is None:
+                        place_TN = similarities(q_TD, block.emb_NWD).argmax(dim=-1)
+                    else:
+                        place_TN = places_TN[number_BQ[rows][mask_bQ], block.columns].long()
+                    weight_TN = column[rows].repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(q_TD.dtype)
+                    to_queries_TD, to_documents_TD = _pull(q_TD, block.emb_NWD, place_TN, weight_TN)
                     added = torch.zeros_like(emb_BQD[rows])
-                    added[mask_bQ] = shares @ some_TD
+                    added[mask_bQ] = to_queries_TD
                     query_gradient_BQD.index_add_(0, rows, added)
-                    some_gradient_TD.addmm_(shares.T, q_TD)
+                    some_gradient_TD += to_documents_TD
                 flat = gradients[block.chunk].flatten(0, 1)  # a view
                 flat.index_add_(0, block.rows_NW.flatten(), some_gradient_TD)
         return None, None, None, query_gradient_BQD, *gradients
@@ -134,8 +152,11 @@ def scored_blocks(chunks: Sequence[Tensor], masks: Sequence[Tensor], block_value
         filler_NW = torch.arange(places_NW.shape[1], device=mask.device) >= mask.sum(dim=1, keepdim=True)
         tokens = math.isqrt(2 * block_values)  # twice as many as the queries have
         step = max(1, tokens // places_NW.shape[1])
+        counts = mask.sum(dim=1).tolist()
         for first in range(0, n, step):
-            some, filler = rows_NW[first : first + step], filler_NW[first : first + step]
+            # Documents come sorted by length, so that a block is seldom as wide as its chunk.
+            here = slice(first, first + step), slice(max(counts[first : first + step]))
+            some, filler = rows_NW[here], filler_NW[here]
             columns = slice(start + first, start + first + len(some))
             yield Block(number, columns, some, chunk.flatten(0, 1)[some], filler)
         start += n
@@ -177,6 +198,28 @@ def shares_of(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:
     """Each similarity's share of the gradient; overwrites the similarities."""
     closest = sim_TNW.eq_(sim_TNW.amax(dim=-1, keepdim=True))
     return closest.mul_((weights_TN / closest.sum(dim=-1)).unsqueeze(-1))
+
+
+def _pull(q_TD: Tensor, d_NWD: Tensor, place_TN: Tensor, weight_TN: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the sum of ``weight_TN`` times the similarities at ``place_TN``.
+
+    Only one similarity of W has a gradient, so rows are gathered and added: a matrix product would multiply by zeros.
+
+    Returns:
+        Those of the query tokens [T, D], and of the documents' tokens [N * W, D].
+    """
+    n, width, _ = d_NWD.shape
+    at_TN = place_TN + torch.arange(n, device=place_TN.device) * width
+    d_XD = d_NWD.flatten(0, 1)
+    to_queries_TD = embedding_bag(at_TN, d_XD, mode="sum", per_sample_weights=weight_TN)
+    # The same pairs in the order of the documents' tokens; one sort, stable, so that sums have one order.
+    ordered, pairs = at_TN.flatten().sort(stable=True)
+    starts = torch.searchsorted(ordered, torch.arange(n * width, device=ordered.device))
+    weights = weight_TN.flatten()[pairs]
+    to_documents_XD = embedding_bag(
+        pairs.div(n, rounding_mode="floor"), q_TD, starts, mode="sum", per_sample_weights=weights
+    )
+    return to_queries_TD, to_documents_XD
 
 
 def query_parts(mask_BQ: Tensor, documents_NWD: Tensor, block_values: int) -> Iterator[slice]:

@@ -1,10 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.attention import NAME, matmul_attention
@@ -80,6 +82,24 @@ def test_low_precision_keeps_nothing_in_float32(tmp_path: Path) -> None:
     square = [t.dtype for t in kept if t.ndim >= 3 and t.shape[-2:] == (20, 20)]
     assert square
     assert set(square) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("bert", 1), ("qwen3", 20)])
+def test_padding_alone_makes_a_mask_of_one_row(
+    kind: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MAKERS[kind](tmp_path)
+    backbone = load_backbone(str(tmp_path), attention=NAME).eval()
+    shapes = []
+
+    def seen(*given: Any, **others: Any) -> Any:
+        shapes.append(given[4].shape)
+        return matmul_attention(*given, **others)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, NAME, seen)
+    ids, mask = batch()
+    backbone(input_ids=ids, attention_mask=mask)
+    assert set(shapes) == {(4, 1, rows, 20)}
 
 
 def test_dropout_is_drawn_while_training(tmp_path: Path) -> None:

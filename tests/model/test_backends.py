@@ -6,6 +6,7 @@ from torch import Tensor
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings
+from colbert_lab.model import backends
 from colbert_lab.model.backends import PACKAGE, maxsim_blocked, maxsim_kernels, pick_maxsim, scoring_places
 from colbert_lab.model.batches import concatenate
 from colbert_lab.model.maxsim import MEAN, maxsim, scoring_queries
@@ -76,8 +77,12 @@ def drawn(n: int, width: int, seed: int) -> Embeddings:
     return Embeddings(emb.requires_grad_(), torch.arange(width)[None] < lengths[:, None])
 
 
+@pytest.mark.parametrize("kept", [0, 10**9])
 @pytest.mark.parametrize("block_values", [1, 50, 700, 10**9])
-def test_blocks_change_neither_scores_nor_gradients(block_values: int) -> None:
+def test_blocks_change_neither_scores_nor_gradients(
+    block_values: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "KEPT_PLACES", kept)
     queries = drawn(7, 5, 0)
     chunks = [drawn(4, 9, 1), drawn(6, 3, 2)]
     weights = torch.randn(7, 10, generator=torch.Generator().manual_seed(3))
@@ -130,12 +135,27 @@ def test_a_document_below_zero_keeps_its_real_maximum() -> None:
     torch.testing.assert_close(maxsim_blocked(query, [documents]), torch.tensor([[-0.6, -0.8]]))
 
 
-def test_equally_close_tokens_share_the_gradient() -> None:
+@pytest.mark.parametrize("kept", [0, 10**9])
+def test_one_of_equally_close_tokens_gets_the_gradient(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "KEPT_PLACES", kept)
     query = Embeddings(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[True]]))
     same = torch.tensor([[[0.6, 0.8], [0.6, -0.8], [0.0, 1.0], [1.0, 0.0]]]).requires_grad_()
     document = Embeddings(same, torch.tensor([[True, True, True, False]]))
     (gradient,) = torch.autograd.grad(maxsim_blocked(query, [document]).sum(), [same])
-    assert gradient[0].tolist() == [[0.5, 0.0], [0.5, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    assert gradient[0].tolist() == [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+def test_places_that_are_found_again_give_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, chunks = drawn(7, 5, 0), [drawn(4, 9, 1), drawn(6, 3, 2)]
+    weights = torch.randn(7, 10, generator=torch.Generator().manual_seed(3))
+    found = []
+    for most in (10**9, 0):
+        monkeypatch.setattr(backends, "KEPT_PLACES", most)
+        scores = maxsim_blocked(queries, chunks, 60)
+        assert (scores.grad_fn.saved_tensors[1] is None) == (most == 0)  # type: ignore[union-attr]
+        inputs = [queries.emb_NLD, *(chunk.emb_NLD for chunk in chunks)]
+        found.append(torch.autograd.grad((scores * weights).sum(), inputs))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_tokens_that_score_are_moved_to_the_left() -> None:
@@ -143,10 +163,11 @@ def test_tokens_that_score_are_moved_to_the_left() -> None:
     assert scoring_places(mask).tolist() == [[1, 3, 1], [0, 1, 2], [2, 2, 2]]
 
 
-def test_a_query_without_scoring_token_scores_zero() -> None:
+@pytest.mark.parametrize("block_values", [1, None])
+def test_a_query_without_scoring_token_scores_zero(block_values: int | None) -> None:
     queries = drawn(3, 4, 0)
     queries.mask_NL[1] = False
-    scores = maxsim_blocked(queries, [drawn(5, 6, 1)])
+    scores = maxsim_blocked(queries, [drawn(5, 6, 1)], block_values)
     assert scores[1].tolist() == [0.0] * 5
     (gradient,) = torch.autograd.grad(scores.sum(), [queries.emb_NLD])
     assert not gradient[1].any()
