@@ -163,7 +163,7 @@ def _instead(key: str) -> str | None:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return nearest(key, hydra.compose("config", overrides=others))
+            return nearest(key, OmegaConf.to_container(hydra.compose("config", overrides=others)))
     except (HydraException, OmegaConfBaseException):
         return None  # another argument is wrong too, or a config is in another folder
 

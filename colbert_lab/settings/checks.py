@@ -14,8 +14,6 @@ from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
-
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import FILLED, LIKE, Allowed, allowed_of
 
@@ -216,17 +214,17 @@ def _inner(kinds: Sequence[Any], base: type, allowed: Allowed | None) -> tuple[A
     return Any, allowed and allowed.each
 
 
-def nearest(key: str, cfg: DictConfig) -> str | None:
+def nearest(key: str, config: Any) -> str | None:
     """The keys of a config that somebody may have meant who gave one that it does not have.
 
     Args:
         key: the one that was given.
-        cfg: what Hydra composed.
+        config: plain values, whose keys there are.
 
     Returns:
         Those with the same last name nearest to it, else those that are spelt alike; None where there are none.
     """
-    keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    keys = list(_keys(config))
     *parents, last = key.split(".")
     alike = [other for other in keys if other.split(".")[-1] == last and other != key]
     shared = {other: sum(takewhile(bool, map(eq, parents, other.split(".")))) for other in alike}

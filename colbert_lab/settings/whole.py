@@ -157,7 +157,7 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "config"
         key = "from" if key == "from_" else key
-        if isinstance(error, ConfigKeyError) and (instead := nearest(key, cfg)):
+        if isinstance(error, ConfigKeyError) and (instead := nearest(key, OmegaConf.to_container(cfg))):
             raise InputError(f"{key}: no such key; did you mean {instead}?") from error
         raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, DictConfig)

@@ -364,7 +364,7 @@ def test_null_takes_a_part_out(key: str, kd: DictConfig) -> None:
     ],
 )
 def test_the_nearest_key_is_named(key: str, meant: str | None, kd: DictConfig) -> None:
-    assert nearest(key, kd) == meant
+    assert nearest(key, OmegaConf.to_container(kd)) == meant
 
 
 def test_a_key_is_named_as_it_is(kd: DictConfig) -> None:
