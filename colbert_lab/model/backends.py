@@ -194,12 +194,6 @@ def query_sums(best_TN: Tensor, mask_bQ: Tensor, dtype: torch.dtype) -> Tensor:
     return padded.sum(dim=1, dtype=dtype)
 
 
-def shares_of(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:
-    """Each similarity's share of the gradient; overwrites the similarities."""
-    closest = sim_TNW.eq_(sim_TNW.amax(dim=-1, keepdim=True))
-    return closest.mul_((weights_TN / closest.sum(dim=-1)).unsqueeze(-1))
-
-
 def _pull(q_TD: Tensor, d_NWD: Tensor, place_TN: Tensor, weight_TN: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the sum of ``weight_TN`` times the similarities at ``place_TN``.
 

@@ -26,7 +26,6 @@ from colbert_lab.model.backends import (
     query_parts,
     query_sums,
     scored_blocks,
-    shares_of,
     similarities,
 )
 from colbert_lab.model.maxsim import check_scoring
@@ -160,10 +159,16 @@ class _Retrieved(torch.autograd.Function):
                 sim_TNW = similarities(part.q_TD, block.emb_NWD)
                 missed_TN = sim_TNW.amax(dim=-1) < least_T[part.tokens, None]
                 weight_TN = weight_bN.repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(sim_TNW.dtype)
-                shares = shares_of(sim_TNW, weight_TN.masked_fill_(missed_TN, 0)).flatten(1)
+                shares = _shares(sim_TNW, weight_TN.masked_fill_(missed_TN, 0)).flatten(1)
                 added = torch.zeros_like(emb_BQD[part.rows])
                 added[mask_bQ] = shares @ block.emb_NWD.flatten(0, 1)
                 query_gradient_BQD[part.rows] += added
                 flat = gradients[block.chunk].flatten(0, 1)  # a view
                 flat.index_add_(0, block.rows_NW.flatten(), shares.T @ part.q_TD)
         return None, None, None, None, None, query_gradient_BQD, *gradients
+
+
+def _shares(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:
+    """Each similarity's share of the gradient; overwrites the similarities."""
+    closest = sim_TNW.eq_(sim_TNW.amax(dim=-1, keepdim=True))
+    return closest.mul_((weights_TN / closest.sum(dim=-1)).unsqueeze(-1))

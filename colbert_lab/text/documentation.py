@@ -155,7 +155,7 @@ def training_part(
     """
     corpus, texts = training_text(docs, kinds)
     qrels = {query: {docs.relevant[query]: 1} for query in texts}
-    dataset = " ".join([docs.dataset, *(kinds or ())]) if len(kinds or ()) == 1 else docs.dataset
+    dataset = docs.dataset if kinds is None or len(kinds) > 1 else " ".join([docs.dataset, *kinds])
     split = build_split(dataset, "train", corpus, texts, qrels, {}, excluded=_same_text(docs))
     try:
         return cut_split(split, documents, queries)

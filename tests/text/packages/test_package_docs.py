@@ -252,7 +252,7 @@ def test_without_pip_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             ["nonesuch"],
             "=nonesuch: is not in the list that comes along; give its version too, as nonesuch==1.0",
         ),
-        (["--index-url=http://x"], "=--index-url=http://x: is no package; write name==version"),
+        (["--pre"], "=--pre: is no package; write name==version"),
         (["a==1 --hash=sha256:12"], "is no package; write name==version"),
         (["a==1 # kept"], "the note after # must be 'held out', or nothing"),
         (["gone-1.0.tar.gz"], "=gone-1.0.tar.gz: no such file; name a wheel or source archive"),
