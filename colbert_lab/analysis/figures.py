@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +99,26 @@ def new_figure(width: float, height: float) -> Figure:
             super().draw(renderer)
 
     return PlainFigure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def to_svg(figure: Figure, salt: str) -> str:
+    """A figure as SVG that is the same whenever it is drawn, with text as text, and without a fixed size.
+
+    Args:
+        figure: the figure.
+        salt: of the ids inside, so that several pictures fit on one page.
+    """
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = printable(out.getvalue(), kept="\n\t")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    for name in re.findall(r'<g id="([^"]+)"', text):  # names such as axes_1 would be there in every picture
+        text = text.replace(f'id="{name}"', f'id="{salt}-{name}"').replace(f'#{name}"', f'#{salt}-{name}"')
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
 def plain(panel: Axes) -> None:

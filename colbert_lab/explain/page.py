@@ -1,93 +1,16 @@
-"""An explanation as one HTML file that needs no script and nothing from elsewhere, and its colours."""
+"""An explanation as one HTML file that needs no script and nothing from elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from colbert_lab.base.pages import render, step_of
 from colbert_lab.explain import matches
 from colbert_lab.explain.matches import Explanation
 
-STEPS = 12
-"""Shades between nothing and the highest value."""
-Colour = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of the page on one kind of screen.
-
-    Attributes:
-        paper: the ground.
-        ink: letters, also on every shade.
-        soft: letters of lesser importance, on the ground alone.
-        line: borders.
-        mark: bars.
-        most: the shade of the highest value; the lowest one is the paper.
-    """
-
-    paper: Colour
-    ink: Colour
-    soft: Colour
-    line: Colour
-    mark: Colour
-    most: Colour
-
-    def shade(self, step: int) -> Colour:
-        """The ground of a value, from 0 (the paper) to ``STEPS - 1``."""
-        part = step / (STEPS - 1)
-        red, green, blue = (round(a + part * (b - a)) for a, b in zip(self.paper, self.most, strict=True))
-        return red, green, blue
-
-
-LIGHT = Theme(
-    paper=(255, 255, 255),
-    ink=(17, 17, 17),
-    soft=(85, 85, 85),
-    line=(216, 222, 228),
-    mark=(31, 111, 178),
-    most=(92, 168, 224),
-)
-DARK = Theme(
-    paper=(18, 21, 25),
-    ink=(240, 243, 246),
-    soft=(170, 178, 186),
-    line=(60, 66, 73),
-    mark=(88, 166, 230),
-    most=(24, 100, 164),
-)
-
-
-def step_of(value: float, low: float, high: float) -> int:
-    """The step of a value on a scale from ``low`` to ``high``; the lowest step where the scale has no extent."""
-    if high <= low:
-        return 0
-    return min(max(round((STEPS - 1) * (value - low) / (high - low)), 0), STEPS - 1)
-
-
-def style_sheet() -> str:
-    """The colours as CSS: light ones, dark ones where the reader's system is dark, light ones on printed paper."""
-    light, dark = _rules(LIGHT), _rules(DARK)
-    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
-
-
-def _rules(theme: Theme) -> str:
-    names = ("paper", "ink", "soft", "line", "mark")
-    variables = "; ".join(f"--{name}: {_hex(getattr(theme, name))}" for name in names)
-    shades = [f".h{step} {{ background: {_hex(theme.shade(step))} }}" for step in range(STEPS)]
-    return "\n".join([f":root {{ {variables} }}", *shades])
-
-
-def _hex(colour: Colour) -> str:
-    return "#" + "".join(f"{part:02x}" for part in colour)
-
-
-TEMPLATE = "page.html.j2"
+TEMPLATE = Path(__file__).with_name("explanation.html.j2")
 
 
 def to_html(
@@ -102,18 +25,16 @@ def to_html(
         heatmap: most similarities (query tokens x document tokens) that are shown all together.
         notes: what the reader has to know first.
     """
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_shown)
     scoring = explanation.similarity_QL[explanation.query.scoring][:, explanation.document.scoring]
     low, high = float(scoring.min()), float(scoring.max())
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        TEMPLATE,
+        finalize=_shown,
         explanation=explanation,
         student=student,
         notes=notes,
         top=top,
         heatmap=heatmap,
-        steps=STEPS,
-        colours=Markup(style_sheet()),
         signs=matches.signs(explanation),
         headline=matches.headline(explanation),
         counts=[matches.counts(reading) for reading in (explanation.query, explanation.document)],

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from colbert_lab.analysis.rows import SYSTEM_TITLES
 from colbert_lab.base.layout import NONE, Table
+from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.studies.evidence import BASELINES, Finding, Value, findings, runs_of, value_of, verdict
-from colbert_lab.studies.figures import Picture, pictures
+from colbert_lab.studies.figures import pictures
 from colbert_lab.studies.lineage import chain
 from colbert_lab.studies.rows import read_rows
 from colbert_lab.studies.study import Cell, Study, Term, shown, student_folder
@@ -123,6 +124,23 @@ def claims_table(study: Study, found: Sequence[Finding]) -> Table:
     columns = ["claim", "tested number", "expected, margin", "difference", "seed by seed", "p, Holm"]
     columns += ["detectable", "verdict"]
     return Table("Claims and what the numbers say", tuple(columns), tuple(rows), (), RULE)
+
+
+def finding_told(study: Study, found: Finding, runs: Sequence[StudyRun]) -> str:
+    """A tested claim's number, how sure it is and of how much: ``nDCG@10 +0.0123 [+0.0040, +0.0210], p 0.0040 ...``.
+
+    Args:
+        study: the study.
+        found: a claim that was tested.
+        runs: the study's rows.
+    """
+    i = found.interval
+    assert i is not None
+    seeds = len(found.by_seed or {})
+    return (
+        f"{measure_title(study.measure)} {i.mean:+.4f} {i.bounds('+')}, p {p_text(i.p_holm)} (Holm), over "
+        f"{len(runs[0].query_ids):,} queries and {seeds} seed{'s' if seeds > 1 else ''}."
+    )
 
 
 def _weight(term: Term, weight: float) -> str:

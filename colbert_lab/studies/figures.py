@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from colbert_lab.analysis.configurations import Configuration
-from colbert_lab.analysis.figures import COLOURS, new_figure, plain
+from colbert_lab.analysis.figures import COLOURS, new_figure, plain, to_svg
 from colbert_lab.analysis.pareto import quality_cost
 from colbert_lab.analysis.pareto_views import plot_quality_cost
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.outside import printable
+from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.studies.evidence import Finding, value_of
 from colbert_lab.studies.lineage import configurations, lineage_svg
 from colbert_lab.studies.study import Study, Term
 from colbert_lab.studies.study_runs import StudyRun
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 GREY = "#555555"
 MARKS = ("o", "s", "D", "^", "v", "P", "X")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure.
-
-    Attributes:
-        name: of its file, without ending.
-        caption: what it shows.
-        alt: what it shows, in numbers, for those who do not see it.
-        svg: the picture.
-    """
-
-    name: str
-    caption: str
-    alt: str
-    svg: str
 
 
 def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -> list[Picture]:
@@ -66,7 +42,7 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -
     if cells:
         svg, alt = lineage_svg(study, runs)
         caption = "Which phases trained each student; cells that share a phase share its box."
-        drawn.append(Picture("lineage", caption, alt, svg))
+        drawn.append(Picture("lineage", caption, alt, svg, broad=True))
     return drawn
 
 
@@ -111,7 +87,7 @@ def _quality_cost(study: Study, cells: Sequence[Configuration], cost: str) -> li
         "queries, which are wider than those of paired differences."
     )
     svg = to_svg(plot_quality_cost(found), f"{study.name}-quality-cost")
-    return [Picture("quality_cost", caption, f"{caption} {'; '.join(told)}.", svg)]
+    return [Picture("quality_cost", caption, f"{caption} {'; '.join(told)}.", svg, broad=True)]
 
 
 def _modes(study: Study, runs: Sequence[StudyRun]) -> Picture:
@@ -142,23 +118,3 @@ def _modes(study: Study, runs: Sequence[StudyRun]) -> Picture:
         f"{measure_title(study.measure)} of each cell in each search mode, with 95% intervals over queries."
     )
     return Picture("modes", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-modes"))
-
-
-def to_svg(figure: Figure, salt: str) -> str:
-    """A figure as SVG that is the same whenever it is drawn, with text as text, and without a fixed size.
-
-    Args:
-        figure: the figure.
-        salt: of the ids inside, so that several pictures fit on one page.
-    """
-    import matplotlib as mpl
-
-    out = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = printable(out.getvalue(), kept="\n\t")
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    for name in re.findall(r'<g id="([^"]+)"', text):  # names such as axes_1 would be there in every picture
-        text = text.replace(f'id="{name}"', f'id="{salt}-{name}"').replace(f'#{name}"', f'#{salt}-{name}"')
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

@@ -6,19 +6,16 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Markdown, Table, escaped, to_markdown
-from colbert_lab.base.outside import printable
+from colbert_lab.base.pages import render, seen
 from colbert_lab.evaluation.measures import measure_title
-from colbert_lab.studies.answer import Answer
-from colbert_lab.studies.figures import Picture
+from colbert_lab.studies.answer import Answer, finding_told
 from colbert_lab.studies.study import Places, whole_command
 
 README = "README.md"
@@ -190,49 +187,27 @@ def overview(answers: Sequence[Answer], root: Path) -> str:
     return "" if table is None else to_markdown([table])
 
 
-TEMPLATE = "page.html.j2"
-VALUE = re.compile(r"(?P<head>[+-]?\d\.\d+) (\[[^]]*\])(?: (± .*))?")
+TEMPLATE = Path(__file__).with_name("study.html.j2")
 
 
 def to_html(answer: Answer) -> str:
-    """The page: question, prediction, verdict, tables, figures, lineage, commands.
+    """The page: what the first claim came to with its figure, all claims, tables, figures, prose, commands.
 
     Args:
         answer: what :func:`colbert_lab.studies.answer.answer` returned.
     """
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_seen)
     study = answer.study
     markdown = MarkdownIt("commonmark", {"html": False}).disable(["image", "link", "autolink"])
-    return environment.get_template(TEMPLATE).render(
+    first = next((each for each in answer.found if each.interval is not None), None)
+    return render(
+        TEMPLATE,
         answer=answer,
         study=study,
+        first=first,
+        told="" if first is None else finding_told(study, first, answer.runs),
         commands={each.cell.title: each.commands for each in answer.commands},
         whole=whole_command(study),
         prepared=[Places().filled(study, each.command) for each in study.prepare],
-        inline=lambda text: Markup(markdown.renderInline(_seen(text))),
-        block=lambda text: Markup(markdown.render(_seen(text))),
-        split=_parts,
-        drawn=_drawn,
+        inline=lambda text: Markup(markdown.renderInline(seen(text))),
+        block=lambda text: Markup(markdown.render(seen(text))),
     )
-
-
-def _seen(value: Any) -> Any:
-    """Texts without characters that no page may have."""
-    return printable(value, kept="\n\t") if type(value) is str else value
-
-
-def _parts(cell: str) -> dict[str, Any]:
-    """``0.68 [0.66, 0.70] ± 0.01`` in a value, its interval and its spread, between which a line may break."""
-    found = VALUE.fullmatch(cell)
-    if found is None:
-        return {"head": cell, "rest": []}
-    return {"head": found["head"], "rest": [each for each in found.groups()[1:] if each]}
-
-
-def _drawn(picture: Picture) -> Markup:
-    """The picture in the page, with its text for those who do not see it."""
-    label = escape(_seen(picture.alt))
-    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", _seen(picture.svg), count=1, flags=re.DOTALL)
-    svg = re.sub(r'^<svg ([^>]*?)height="[^"]*" ?', r"<svg \1", svg, count=1, flags=re.DOTALL)
-    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))

@@ -273,6 +273,25 @@ def test_it_says_everything(page_file: Path) -> None:
         assert text in page, text
 
 
+def test_it_opens_with_one_sentence_and_its_figure(page_file: Path) -> None:
+    page = page_file.read_text(encoding="utf-8")
+    first = answer(read_study(page_file.parent / "001_made_up")).found[0]
+    assert first.interval is not None
+    number = f"nDCG@10 {first.interval.mean:+.4f} [{first.interval.low:+.4f}, {first.interval.high:+.4f}]"
+    sentence = re.search(r'<div class="verdict">(.*?)</div>', page, re.DOTALL)
+    assert sentence is not None
+    told = re.sub(r"<[^>]*>", "", sentence[1])
+    assert told.startswith(
+        f"Two are better than one. holds {number}, p &lt;0.0001 (Holm), over 200 queries and 3 seeds."
+    )
+    assert told.endswith("Of 2 claims, 2 hold (1, 2).")
+    order = [
+        page.index(each)
+        for each in (sentence[1], "<svg", "What does a first phase add", "Prediction, written")
+    ]
+    assert order == sorted(order)
+
+
 def test_text_of_a_study_is_inert(tmp_path: Path) -> None:
     evil = '<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7 * 7 }} [x](javascript:alert(3)) "'
     cells = {name: dict(cell) for name, cell in CONTENT["cells"].items()}
