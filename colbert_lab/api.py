@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from colbert_lab.base.atomic import atomic_folder, is_name
-from colbert_lab.base.errors import InputError, some_ids
-from colbert_lab.base.given import given_texts, named_texts, whole_number
+from colbert_lab.base.errors import InputError, given_texts, named_texts, some_ids, whole_number
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PackedEmbeddings, Role
 from colbert_lab.model.encode import encode

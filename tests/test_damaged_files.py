@@ -17,14 +17,13 @@ import pytest
 import yaml
 
 from colbert_lab.analysis.compare import compare_runs
-from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
+from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables, to_latex
 from colbert_lab.analysis.ledger import read_ledger
 from colbert_lab.analysis.ledger_columns import Columns
 from colbert_lab.analysis.ledger_table import ledger_csv, ledger_json, ledger_table
 from colbert_lab.analysis.score_audit import training_table
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.latex import to_latex
 from colbert_lab.base.layout import to_markdown
 from colbert_lab.publish.card import numbers, protocol
 from colbert_lab.publish.history import find_history
@@ -43,7 +42,7 @@ from colbert_lab.studies.answer import cells_table, claims_table, phases_table, 
 from colbert_lab.studies.evidence import findings, verdict
 from colbert_lab.studies.reading import read_study
 from colbert_lab.studies.rows import read_rows
-from colbert_lab.training.outcome import PhaseOutcome, finished_phase
+from colbert_lab.training.phase_files import PhaseOutcome, finished_phase
 from tests.publish.made_run import write_run as write_published
 from tests.records.run_folders import MEASURE, write_run
 from tests.studies.made_up import made_study

@@ -14,8 +14,8 @@ from pytorch_lightning.loggers import WandbLogger
 
 from colbert_lab import records
 from colbert_lab.run.mirroring import Curves
+from colbert_lab.tracking.tracker import read_points
 from colbert_lab.tracking.tracking import STEP
-from colbert_lab.tracking.wandb_phase import read_points
 from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy
 from tests.tracking.offline import artifacts, finished_run

@@ -11,8 +11,8 @@ from subprocess import CompletedProcess
 import pytest
 
 from colbert_lab import records
+from colbert_lab.tracking.tracker import read_points
 from colbert_lab.tracking.tracking import STEP, wandb_id
-from colbert_lab.tracking.wandb_phase import read_points
 from tests import forked
 from tests.command import command, the_run
 from tests.conftest import ROOT

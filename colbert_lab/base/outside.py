@@ -21,15 +21,13 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 import orjson
 
-from colbert_lab.base.errors import InputError
+from colbert_lab.base.errors import InputError, told
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LARGEST = 64 * 2**20  # bytes of a JSON file: many times what a run writes
 DEEPEST = 64  # containers inside each other
-LONGEST = 60  # characters of a value in a message
-LONGEST_INT = 1000  # bits
 LONGEST_LINE = 16 * 2**20
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, changes of direction, halves of surrogate pairs."""
@@ -190,15 +188,6 @@ def _wrong(key: str, hint: Any, value: Any) -> str:
         for each in (get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint])
     ]  # fmt: skip
     return f"{key or 'its content'}: must be {' or '.join(names)}, not {told(value)}"
-
-
-def told(value: Any) -> str:
-    """A value of a file in a few characters, for messages."""
-    text = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else ""
-    if isinstance(value, int) and value.bit_length() > LONGEST_INT:  # Python does not write the longest ones
-        text = "a whole number of too many digits"
-    text = text or repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def too_deep(value: Any) -> bool:

@@ -15,8 +15,7 @@ from colbert_lab.certify.as_trained import FULL, Step, cut_phase, stages, train_
 from colbert_lab.certify.certificate import Finding
 from colbert_lab.certify.checks import ALONE, Difference, gathering, largest
 from colbert_lab.certify.micro_batch import MicroBatch, Shared, shared, two_processes
-from colbert_lab.certify.plain_loss import without_reference
-from colbert_lab.certify.reference import Reference
+from colbert_lab.certify.reference import Reference, without_reference
 from colbert_lab.model.colbert import count_parameters
 from colbert_lab.model.projection import ProjectionHead
 from colbert_lab.model.student import Student

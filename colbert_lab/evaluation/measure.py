@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from colbert_lab.base.errors import InputError
-from colbert_lab.base.outside import told
+from colbert_lab.base.errors import InputError, told
 
 
 @dataclass(frozen=True, kw_only=True)

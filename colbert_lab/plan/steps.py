@@ -19,8 +19,7 @@ from colbert_lab.model.batches import process_number
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.encode import autocast
 from colbert_lab.plan.counting import Counted, Rates, Size, evenly, fit_rates, size_of
-from colbert_lab.training.averaging import Averaging
-from colbert_lab.training.callbacks import RandomState
+from colbert_lab.training.callbacks import Averaging, RandomState
 from colbert_lab.training.cost import peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.data import Batch, MicroBatches
 from colbert_lab.training.freezing import frozen

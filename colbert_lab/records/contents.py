@@ -24,7 +24,7 @@ from colbert_lab.text.contents import DATA, MODELS, code_id, data_id, model_id
 from colbert_lab.text.file_hashes import collection_files, files_id
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import installed_id
-from colbert_lab.text.packages.package_list import packages_id
+from colbert_lab.text.packages.fetching import packages_id
 
 CONTENTS_FILE = "contents.json"
 INSTALLED = (

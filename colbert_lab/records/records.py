@@ -15,8 +15,8 @@ from types import NoneType
 from typing import Any
 
 from colbert_lab.base.atomic import atomic_path, is_name, named_when_full
-from colbert_lab.base.errors import InputError
-from colbert_lab.base.outside import DEEPEST, json_value, lines_of, told, too_deep, warn_once
+from colbert_lab.base.errors import InputError, told
+from colbert_lab.base.outside import DEEPEST, json_value, lines_of, too_deep, warn_once
 from colbert_lab.base.types import Variant
 
 SCHEMA_VERSION = 1

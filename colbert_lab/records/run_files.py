@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from colbert_lab.base.atomic import is_name, write_text
-from colbert_lab.base.errors import InputError
-from colbert_lab.base.outside import problem, read_json_or, told, warn_once
+from colbert_lab.base.errors import InputError, told
+from colbert_lab.base.outside import problem, read_json_or, warn_once
 from colbert_lab.base.types import Split
 from colbert_lab.base.yaml_files import read_yaml
 from colbert_lab.records.identity import protocol_hash

@@ -20,7 +20,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table, to_markdown
 from colbert_lab.base.locks import one_maker
 from colbert_lab.settings.typed import NAME, instance_of
-from colbert_lab.tracking.logged_phase import LoggedPhase, logger_guarded
+from colbert_lab.tracking.tracker import LoggedPhase, logger_guarded
 
 KEY = "tracking.loggers"
 PLACE = "phase_place"

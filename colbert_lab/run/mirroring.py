@@ -14,8 +14,7 @@ from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.run.loggers import Following, open_loggers
 from colbert_lab.run.measuring import Measuring
 from colbert_lab.settings import Settings
-from colbert_lab.tracking.logged_phase import LoggedPhase
-from colbert_lab.tracking.tracker import Tracker, Trackers
+from colbert_lab.tracking.tracker import LoggedPhase, Tracker, Trackers
 from colbert_lab.tracking.tracking import STEP, Tracking, check_tags, connected_mode, guarded, sweep_tags
 from colbert_lab.tracking.wandb_phase import TrackedPhase, open_phase
 

@@ -22,8 +22,7 @@ from colbert_lab.records.run_directory import RunDirectory, find_run, next_run, 
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.run.scheduling import PhaseIdentity, RunIdentity
 from colbert_lab.settings import Settings
-from colbert_lab.training.outcome import PhaseOutcome, finished_phase
-from colbert_lab.training.phase_files import has_checkpoint
+from colbert_lab.training.phase_files import PhaseOutcome, finished_phase, has_checkpoint
 from colbert_lab.training.strategy import of_first, process_rank
 
 log = logging.getLogger("colbert_lab")

@@ -48,8 +48,8 @@ from colbert_lab.run.sweeping import current_cell, note_run
 from colbert_lab.settings import Command, Settings
 from colbert_lab.tracking.tracker import Trackers
 from colbert_lab.tracking.tracking import Tracking, resolve_mode
-from colbert_lab.training.outcome import PhaseOutcome, finished_phase
 from colbert_lab.training.phase import train_phase
+from colbert_lab.training.phase_files import PhaseOutcome, finished_phase
 from colbert_lab.training.precision import prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.training.strategy import count_processes

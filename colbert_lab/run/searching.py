@@ -20,7 +20,7 @@ from colbert_lab.records.identity import SHORT, canonical_json, config_hash
 from colbert_lab.run.cells import BEFORE, PRUNED, Cell, write_cell
 from colbert_lab.run.sweeping import current_sweep
 from colbert_lab.settings import Command, Settings
-from colbert_lab.settings.search import search_settings_of
+from colbert_lab.settings.tasks import search_settings_of
 from colbert_lab.text.collections.splits import DEV_NAMES
 from colbert_lab.text.file_hashes import remember_in
 from colbert_lab.text.fingerprint import fingerprint

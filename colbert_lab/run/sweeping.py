@@ -282,7 +282,7 @@ def end_sweep(again: str) -> int | None:
     write_text(where / TABLE, to_markdown([table]))
     print_tables([table])
     if journal is not None:
-        from colbert_lab.tuning.ending import show_search  # imports numpy, which --help would wait for
+        from colbert_lab.tuning.trial import show_search  # imports numpy, which --help would wait for
 
         show_search(Path(journal), where, again)
     left = [cell for cell in cells if not cell.done]

@@ -108,7 +108,7 @@ class LrScheduleSettings:
 
 @dataclass(frozen=True)
 class EarlyStoppingSettings:
-    """When a phase ends early, see :class:`colbert_lab.training.selection.Selection`; a null patience is never."""
+    """When a phase ends early, see :class:`colbert_lab.training.evaluating.Selection`; a null patience is never."""
 
     measure: str = "ndcg@10"
     patience: int | None = whole(1, default=None)

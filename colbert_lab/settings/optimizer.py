@@ -19,7 +19,7 @@ ELSEWHERE = ("capturable",)
 HIDDEN = "hidden"
 """What a parameter group says of itself to classes with ``takes_hidden``: whether it holds matrices inside a backbone's
 layers."""
-MUON = "colbert_lab.training.muon.Muon"
+MUON = "colbert_lab.training.optim.Muon"
 
 
 def problem_of(settings: object) -> tuple[str, Any, str] | None:

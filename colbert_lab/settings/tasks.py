@@ -1,15 +1,19 @@
-"""Settings of single tasks."""
+"""Settings of single tasks, and of a search: ``hydra.sweeper`` with ``hydra/sweeper=optuna``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING
 
 from colbert_lab.settings.allowed import number, one_of, whole
+from colbert_lab.settings.checks import TARGET, check_values
 from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.settings.roles import any_text
+
+NO_PRUNER = "NopPruner"
 
 
 @dataclass(frozen=True)
@@ -178,3 +182,45 @@ class CertifySettings:
     queries: int = whole(2)
     documents: int = whole(2)
     tolerance: CertifyToleranceSettings = field(default_factory=CertifyToleranceSettings)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """See ``conf/hydra/sweeper/optuna.yaml``."""
+
+    params: dict[str, Any] | None
+    n_trials: int = whole(1)
+    n_jobs: int = whole(1)
+    direction: str = one_of("maximize", "minimize")
+    seed: int = whole(0)
+    sampler: Any = None
+    pruner: Any = None
+
+    @property
+    def prunes(self) -> bool:
+        """Whether trials may be stopped before their end."""
+        return not str(self.pruner[TARGET]).endswith(NO_PRUNER)
+
+
+@dataclass(frozen=True)
+class _Hydra:
+    sweeper: SearchSettings
+
+
+@dataclass(frozen=True)
+class _Whole:
+    hydra: _Hydra = field(default_factory=lambda: _Hydra(SearchSettings(None)))
+
+
+def search_settings_of(values: Mapping[str, Any]) -> SearchSettings:
+    """Settings of a search from plain values, checked.
+
+    Args:
+        values: ``hydra.sweeper``; what it has beside the settings is of Hydra.
+
+    Raises:
+        InputError: a wrong value, or a sampler or pruner that is not there or has no such argument.
+    """
+    own = {each.name: values[each.name] for each in fields(SearchSettings)}
+    check_values({"hydra": {"sweeper": own}}, _Whole)
+    return SearchSettings(**own)

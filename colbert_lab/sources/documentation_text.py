@@ -27,7 +27,7 @@ class DocumentationText:
     """Training text of packages' documentation, or of a folder.
 
     Attributes:
-        packages: entries or a file of them, see :func:`colbert_lab.text.packages.package_list.packages_of`; None takes
+        packages: entries or a file of them, see :func:`colbert_lab.text.packages.fetching.packages_of`; None takes
             the list that comes along.
         path: a folder of text instead.
         kinds: kind of pair to its share of the micro-batches; shares are scaled to add up to 1, and 0 leaves a kind

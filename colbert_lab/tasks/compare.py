@@ -6,10 +6,9 @@ import logging
 from pathlib import Path
 
 from colbert_lab.analysis.compare import compare_runs
-from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
+from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables, to_latex
 from colbert_lab.analysis.published import set_beside
 from colbert_lab.base.atomic import write_text
-from colbert_lab.base.latex import to_latex
 from colbert_lab.base.layout import print_tables, to_markdown
 from colbert_lab.records.run_directory import check_writable
 from colbert_lab.settings import Command

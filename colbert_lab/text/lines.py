@@ -17,8 +17,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from colbert_lab.base.errors import InputError
-from colbert_lab.base.outside import told
+from colbert_lab.base.errors import InputError, told
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _GZIP = b"\x1f\x8b"

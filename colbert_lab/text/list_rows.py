@@ -23,8 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colbert_lab.base.errors import InputError, named, some_ids
-from colbert_lab.base.outside import told
+from colbert_lab.base.errors import InputError, named, some_ids, told
 from colbert_lab.text.collections.text_files import read_run
 from colbert_lab.text.lines import as_id, as_score, ending, parse_json, parse_object, read_lines
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from colbert_lab.base.layout import Table, shown
 from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.records import RECORDS_FILE, Record
-from colbert_lab.records.run_files import PhaseFacts, read_curves
-from colbert_lab.tracking.tracker import NUMBERS, measure_key, numbers
+from colbert_lab.records.run_files import PhaseFacts
+from colbert_lab.tracking.tracker import NUMBERS, measure_key, numbers, read_points
 from colbert_lab.tracking.tracking import (
     STEP,
     Tracking,
@@ -177,19 +177,6 @@ class TrackedPhase:
         """Log an artifact as an input. ``run.use_artifact`` waits for the server, and cannot be used offline."""
         if self.run is not None and artifact is not None:
             self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
-
-
-def read_points(metrics: Path) -> Iterator[tuple[int, float, dict[str, float]]]:
-    """What a ``metrics.csv`` holds: step, time and values of each logged point; rows that are not whole are skipped."""
-    now: tuple[int, float, dict[str, float]] | None = None
-    for step, time, name, value in read_curves(metrics):
-        if now is None or (step, time) != now[:2] or name in now[2]:
-            if now is not None:
-                yield now
-            now = step, time, {}
-        now[2][name] = value
-    if now is not None:
-        yield now
 
 
 def score_files(data: Any) -> list[Path]:

@@ -24,19 +24,16 @@ from colbert_lab.model.formats.own import save_student
 from colbert_lab.model.student import Student
 from colbert_lab.settings.groups import ADAPTER
 from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.training.averaging import Averaging
-from colbert_lab.training.callbacks import PhaseBar, Points, RandomState, Recomputation
+from colbert_lab.training.callbacks import Averaging, PhaseBar, Points, RandomState, Recomputation
 from colbert_lab.training.cost import activation_bytes, matmul_rate, needs_recompute
 from colbert_lab.training.data import MicroBatches, PhaseData
-from colbert_lab.training.evaluating import EvaluateWhileTraining
+from colbert_lab.training.evaluating import EvaluateWhileTraining, Selection
 from colbert_lab.training.freezing import HeadFirst, frozen
 from colbert_lab.training.lora import plain, save_adapter
 from colbert_lab.training.module import FiniteWeights, StudentModule, Watch
 from colbert_lab.training.optim import Optimization
-from colbert_lab.training.outcome import PhaseOutcome
-from colbert_lab.training.phase_files import MetricsFile, checkpoint_callback, resume_point
+from colbert_lab.training.phase_files import MetricsFile, PhaseOutcome, checkpoint_callback, resume_point
 from colbert_lab.training.prepare import PreparedPhase
-from colbert_lab.training.selection import Selection
 from colbert_lab.training.strategy import StopAtOnce, of_first, placement, process_rank, stops_as_interrupts
 
 log = logging.getLogger(__name__)

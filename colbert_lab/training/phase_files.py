@@ -1,4 +1,4 @@
-"""What a phase writes while it trains: checkpoints, whole and kept two deep, and ``metrics.csv``.
+"""What a phase writes: checkpoints, whole and kept two deep, and ``metrics.csv`` while it trains; then ``phase.json``.
 
 Checkpoints are read without running code; the Lightning logger of ``metrics.csv`` survives resuming.
 """
@@ -23,8 +23,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
 from colbert_lab.base.atomic import named_when_full, write_text
-from colbert_lab.base.outside import warn_once
+from colbert_lab.base.outside import read_json, warn_once
 from colbert_lab.base.stopping import stop_asked, stop_at_steps, stop_now
+from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.model.backbone import not_finite
 from colbert_lab.model.batches import gather_states
 
@@ -32,6 +33,65 @@ log = logging.getLogger(__name__)
 NEEDED = ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks")
 """What Lightning writes, and wants to go on."""
 PATTERN = re.compile(r"step=(\d+)\.ckpt")
+HEADER = ("step", "time", "name", "value")
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """What a finished phase did, as ``phase.json`` keeps it.
+
+    Attributes:
+        phase_hash: identity of the phase (settings, seed, data, parent).
+        steps: optimizer steps.
+        seconds: wall time of training with the wait for data, evaluations while training left out.
+        queries: queries processed.
+        tokens: tokens processed, without padding.
+        padded_tokens: tokens the encoder computed, with padding.
+        teacher_entropy: mean normalised entropy of the teacher's distributions before step 1, if it distils.
+        prompt_mismatch: the parent's prompts, when the phase was allowed to differ from them.
+        truncation: by role, the share of texts that is cut, with and without prompt.
+        reused_from: the run that trained it, when this one did not.
+        devices: processes that trained together, each on a device; this and what follows is None in older files.
+        flops: floating-point operations of the encoder, see :class:`colbert_lab.training.cost.EncoderFlops`.
+        matmul_rate: what one device can do in a second, see :func:`colbert_lab.training.cost.matmul_rate`.
+        peak_memory_bytes: most resident memory of the first process while it trained.
+        peak_device_bytes: most memory of its GPU; None on a CPU.
+        selection: which student was kept by which values on dev, see
+            :class:`colbert_lab.records.run_files.SelectionFacts`; None where they decided nothing.
+    """
+
+    phase_hash: str
+    steps: int
+    seconds: float
+    queries: int
+    tokens: int
+    padded_tokens: int
+    teacher_entropy: float | None
+    prompt_mismatch: dict[str, str] | None
+    truncation: dict[str, dict[str, float]]
+    reused_from: str | None = None
+    devices: int | None = None
+    flops: float | None = None
+    matmul_rate: float | None = None
+    peak_memory_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    selection: Any = None
+
+    @property
+    def kept_step(self) -> int:
+        """Optimizer steps of the student that was kept."""
+        return self.steps if self.selection is None else int(self.selection["step"])
+
+
+def finished_phase(folder: Path) -> PhaseOutcome | None:
+    """The outcome of a finished phase in ``folder``, or None.
+
+    Raises:
+        InputError: its file is damaged.
+    """
+    path = folder / PHASE_FILE
+    again = f"delete {folder}, and the same command trains the phase anew"
+    return read_json(path, PhaseOutcome, again) if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -132,9 +192,6 @@ def resume_point(folder: Path) -> ResumePoint | None:
     if found:
         log.warning("%s: no checkpoint can be read; the phase begins anew", folder)
     return None
-
-
-HEADER = ("step", "time", "name", "value")
 
 
 class MetricsFile(Logger):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from colbert_lab.analysis.trials import FINISHED, LEFT, PRUNED, Trial, Trials
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.checks import TARGET
-from colbert_lab.settings.search import SearchSettings
+from colbert_lab.settings.tasks import SearchSettings
 from colbert_lab.tuning.space import Space, told
 from colbert_lab.tuning.storage import cut_half_line, new_sampler, open_study, reading
 

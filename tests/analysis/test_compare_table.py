@@ -10,8 +10,7 @@ import pytest
 from rich.console import Console
 
 from colbert_lab.analysis.compare import compare_runs
-from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
-from colbert_lab.base.latex import to_latex
+from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables, to_latex
 from colbert_lab.base.layout import Table, print_tables, to_markdown
 from tests.records.run_folders import MEASURE, write_run
 

@@ -12,9 +12,8 @@ import torch
 from colbert_lab.base.types import Tokens
 from colbert_lab.certify.as_trained import columns
 from colbert_lab.certify.checks import gradient_difference
-from colbert_lab.certify.plain_loss import plain_loss
 from colbert_lab.certify.plain_scores import TIE, plain_maxsim
-from colbert_lab.certify.reference import Reference
+from colbert_lab.certify.reference import Reference, plain_loss
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.objectives.contrastive import Contrastive, ignored
 from colbert_lab.training.objectives.distillation import Distillation

@@ -12,12 +12,11 @@ from rich.console import Console
 
 from colbert_lab.analysis.ablation import ablation_table, conclusions
 from colbert_lab.analysis.compare import compare_runs
-from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
+from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables, to_latex
 from colbert_lab.analysis.configurations import group
 from colbert_lab.analysis.difference_views import difference_sentences
 from colbert_lab.analysis.differences import query_differences, side
 from colbert_lab.analysis.tables import run_tables
-from colbert_lab.base.latex import to_latex
 from colbert_lab.base.layout import print_tables, to_markdown
 from colbert_lab.records.runs import find_runs
 from tests.records import run_folders

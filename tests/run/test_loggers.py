@@ -18,9 +18,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.run.loggers import Following, check_loggers, open_loggers
-from colbert_lab.tracking.logged_phase import LoggedPhase
-from colbert_lab.tracking.tracker import measure_key
-from colbert_lab.tracking.wandb_phase import read_points
+from colbert_lab.tracking.tracker import LoggedPhase, measure_key, read_points
 from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy
 

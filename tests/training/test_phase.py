@@ -21,9 +21,8 @@ from colbert_lab.training.callbacks import Recomputation
 from colbert_lab.training.cost import activation_bytes
 from colbert_lab.training.data import PhaseData
 from colbert_lab.training.module import StudentModule
-from colbert_lab.training.outcome import PhaseOutcome, finished_phase
 from colbert_lab.training.phase import process_seed, train_phase
-from colbert_lab.training.phase_files import read_metrics, resume_point
+from colbert_lab.training.phase_files import PhaseOutcome, finished_phase, read_metrics, resume_point
 from colbert_lab.training.prepare import prepare_phase
 from tests.toy import new_student
 from tests.training.support import TRAINER, make_lists, phase_settings

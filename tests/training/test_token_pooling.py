@@ -15,7 +15,7 @@ from colbert_lab.base.types import Embeddings
 from colbert_lab.certify import checks
 from colbert_lab.certify.as_trained import FULL, train_step
 from colbert_lab.certify.micro_batch import shared, two_processes
-from colbert_lab.certify.plain_loss import plain_loss
+from colbert_lab.certify.reference import plain_loss
 from colbert_lab.model.batches import embed_chunks
 from colbert_lab.model.changing import trained_at
 from colbert_lab.model.encode import encode

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.settings.search import SearchSettings
+from colbert_lab.settings.tasks import SearchSettings
 from colbert_lab.tuning.search import Search, seed_of, trials_in
 from colbert_lab.tuning.space import read_space
 

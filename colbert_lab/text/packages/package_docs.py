@@ -33,8 +33,7 @@ from colbert_lab.text.installed_docs_build import (
     without_twins,
 )
 from colbert_lab.text.packages.archives import METADATA, read_archive
-from colbert_lab.text.packages.fetching import FOLDER, fetched
-from colbert_lab.text.packages.package_list import KEY, Package, packages_id, packages_of
+from colbert_lab.text.packages.fetching import FOLDER, KEY, Package, fetched, packages_id, packages_of
 from colbert_lab.text.packages.pair_kinds import KINDS, PAIRS_VERSION, docstring_pairs, page_pairs
 from colbert_lab.text.source_files import SKIPPED_FOLDERS, SourceFile, module_of, scan_files
 
@@ -53,7 +52,7 @@ def load_package_docs(packages: Sequence[str] | str | None, cache_dir: Path, key
     """Load the documentation of packages; fetch and read what the cache does not have.
 
     Args:
-        packages: see :func:`colbert_lab.text.packages.package_list.packages_of`.
+        packages: see :func:`colbert_lab.text.packages.fetching.packages_of`.
         cache_dir: the config's; wheels and pairs are kept below ``packages/``.
         key: config key of ``packages``, for messages.
 

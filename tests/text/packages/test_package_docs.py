@@ -18,9 +18,9 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.text.documentation import Documentation, documentation_splits, training_part
 from colbert_lab.text.fingerprint import TwinIndex, shingle_hashes
 from colbert_lab.text.installed_docs_build import Row
-from colbert_lab.text.packages import fetching, package_docs, package_list
+from colbert_lab.text.packages import fetching, package_docs
+from colbert_lab.text.packages.fetching import packages_id, packages_of
 from colbert_lab.text.packages.package_docs import PACKAGE_SPLITS, load_package_docs, load_text_folder
-from colbert_lab.text.packages.package_list import packages_id, packages_of
 from colbert_lab.text.packages.pair_kinds import KINDS
 from tests.text.packages.made import module, offline, page, prose, sha256, write_sdist, write_wheel
 
@@ -154,7 +154,7 @@ def test_a_killed_process_goes_on(
     real = fetching._fetch
     calls: list[str] = []
 
-    def killed(package: package_list.Package, cache_dir: Path) -> None:
+    def killed(package: fetching.Package, cache_dir: Path) -> None:
         calls.append(package.key)
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -175,9 +175,7 @@ def test_one_process_builds_and_others_wait(
     builds: list[int] = []
     real = package_docs._rows
 
-    def counted(
-        packages: Sequence[package_list.Package], cache_dir: Path
-    ) -> tuple[list[Row], dict[str, Any]]:
+    def counted(packages: Sequence[fetching.Package], cache_dir: Path) -> tuple[list[Row], dict[str, Any]]:
         builds.append(1)
         return real(packages, cache_dir)
 

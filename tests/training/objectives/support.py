@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from colbert_lab.certify.plain_loss import plain_loss, scored_plainly
+from colbert_lab.certify.reference import plain_loss, scored_plainly
 from colbert_lab.settings.typed import instance_of
 from colbert_lab.text.rows.examples import ScoredLists
 from colbert_lab.training.objectives.term import Objective, Term

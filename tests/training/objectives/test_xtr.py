@@ -14,8 +14,7 @@ from colbert_lab.base.types import Embeddings
 from colbert_lab.certify import checks
 from colbert_lab.certify.as_trained import FULL, train_step
 from colbert_lab.certify.micro_batch import MicroBatch
-from colbert_lab.certify.plain_loss import plain_loss, scored_plainly, without_reference
-from colbert_lab.certify.reference import Reference
+from colbert_lab.certify.reference import Reference, plain_loss, scored_plainly, without_reference
 from colbert_lab.model.changing import trained_at
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.training.objectives.contrastive import Contrastive

@@ -1,6 +1,6 @@
 import time
 
-from colbert_lab.text.packages.prose import LONGEST_LINE, parameters, passages, sections, sentences
+from colbert_lab.text.packages.pair_kinds import LONGEST_LINE, parameters, passages, sections, sentences
 
 RST = """
 =====

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from colbert_lab.analysis.trials import Trial
-from colbert_lab.tuning.ending import best_command
+from colbert_lab.tuning.trial import best_command
 
 
 def test_the_best_trials_command_is_that_of_one_run() -> None:
