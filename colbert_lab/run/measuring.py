@@ -20,7 +20,7 @@ from colbert_lab.records.environment import hardware_label
 from colbert_lab.records.identity import factors, protocol_hash
 from colbert_lab.records.lineage import adopt_ranking, find_measurement
 from colbert_lab.records.means import complete_means, mean_records, split_weights
-from colbert_lab.records.rankings import ranking_path, write_ranking
+from colbert_lab.records.rankings import ranking_path, read_ranking, write_ranking
 from colbert_lab.records.records import (
     RECORDS_FILE,
     SCHEMA_VERSION,
@@ -31,6 +31,7 @@ from colbert_lab.records.records import (
 )
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import add_protocol, write_splits
+from colbert_lab.records.texts import keep_texts
 from colbert_lab.run.evaluating import systems_beside
 from colbert_lab.search.corpus import student_fingerprint
 from colbert_lab.settings import Command, Settings
@@ -144,7 +145,10 @@ class Measuring:
         if known is None:
             return False
         run, records = known
-        adopt_ranking(run, self.path, records[0])
+        first = records[0]
+        adopt_ranking(run, self.path, first)
+        own_path = ranking_path(self.path, first.system, first.phase, key, first.variant)
+        keep_texts(self.path, key, self.splits[key], read_ranking(own_path)[0])
         for each in self._protocols(protocol).values():
             add_protocol(self.path, each)
         own = {**self._of_run, "seconds_train": round(seconds_train, 3)}
@@ -206,10 +210,11 @@ class Measuring:
     def _keep(
         self, result: Result, system: str, system_name: str, phase: str, own: Mapping[str, Any]
     ) -> None:
-        """Write the ranking first and the records last, so that records always have their ranking."""
+        """Write the ranking and its texts first and the records last, so that records always have them."""
         variant = result.variant
         path = ranking_path(self.path, system, phase, result.key, variant.label)
         write_ranking(path, result.ranking, result.per_query)
+        keep_texts(self.path, result.key, result.split, result.ranking)
         hashes = {
             measure: add_protocol(self.path, protocol)
             for measure, protocol in self._protocols(result.protocol).items()

@@ -82,6 +82,8 @@ def test_what_the_same_student_was_measured_at_is_taken_over(first: tuple[Path, 
         place = ("student", record.phase, record.split)
         one, same = (read_ranking(ranking_path(each, *place))[0] for each in (other, anew))
         assert one == same
+    texts = [{path.name: path.read_bytes() for path in (each / "texts").iterdir()} for each in (other, anew)]
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ def test_the_run_directory_is_complete(finished: tuple[Path, str, list[str]]) ->
         "rankings",
     }
     assert {path.name for path in (run / "distill" / "rankings").iterdir()} == {"test.parquet", "dev.parquet"}
+    assert {path.name for path in (run / "texts").iterdir()} == {"test.parquet", "dev.parquet"}
 
 
 def test_protocols_and_parts_of_splits_are_told(finished: tuple[Path, str, list[str]]) -> None:
