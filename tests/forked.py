@@ -5,6 +5,8 @@ environment, folder, signals and exit status. ``python -m tests.forked`` is what
 thread and has computed nothing. A forked process keeps another one like that beside itself, named ``SPARE``, from which
 the processes are forked that it starts: the second one of a run with several, or a cell of a sweep.
 
+With :func:`fork_spawned`, processes of ``multiprocessing``'s ``spawn`` and of joblib are forked in the same way.
+
 What a command imports, and what it reads of the environment while it imports, is not seen here: tests of that start
 Python itself.
 """
@@ -13,8 +15,10 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import fcntl
 import gc
 import json
+import multiprocessing.util
 import os
 import runpy
 import signal
@@ -24,8 +28,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
@@ -38,6 +43,13 @@ SUBREAPER = 36
 SET_NAME = 15
 """``PR_SET_NAME`` of ``prctl(2)``."""
 SPARE = "forked.spare"
+SPAWNED = "--multiprocessing-fork"
+"""What stands in the command of a process of ``multiprocessing``; other ones, such as its tracker, import little."""
+LOKY = "joblib.externals.loky.backend.popen_loky_posix"
+HANDLES = 253
+"""That can be sent at once (``SCM_MAX_FD`` of Linux); tensors that a process is given have one each."""
+FREE = 512
+"""Handles that are received are moved there before they get their numbers."""
 _spare: list[socket.socket] = []
 """Of a forked process: where its own ones are forked from."""
 
@@ -64,7 +76,7 @@ class Python(subprocess.Popen[str]):
             "environment": dict(os.environ if env is None else env),
             "new_session": bool(new_session),
         }
-        self.pid = _ask(_server(), asked, sent)
+        self.pid = _ask(asked, sent)
         self._child_created = True
         self._close_pipe_fds(*streams)  # type: ignore[attr-defined]
 
@@ -73,11 +85,49 @@ class Started(subprocess.Popen[Any]):
     """``Popen`` in a forked process, whose Python processes are forked too."""
 
     def _execute_child(self, args: Any, *given: Any) -> None:
-        python = not isinstance(args, str) and args[0] == sys.executable
-        if python and (args[1] in ("-m", "-c") or not args[1].startswith("-")):
-            Python._execute_child(self, args, *given)  # type: ignore[arg-type]
+        if not isinstance(args, str) and args[0] == sys.executable and (program := _program(args)):
+            Python._execute_child(self, [sys.executable, *program], *given)  # type: ignore[arg-type]
         else:
             super()._execute_child(args, *given)  # type: ignore[misc]
+
+
+def fork_spawned() -> None:
+    """Fork the processes that ``multiprocessing``'s ``spawn`` and joblib would start."""
+    multiprocessing.util.spawnv_passfds = _spawned(multiprocessing.util.spawnv_passfds, SPAWNED, 1)  # type: ignore[attr-defined]
+    if find_spec("joblib"):
+        from joblib.externals.loky.backend import fork_exec
+
+        fork_exec.fork_exec = _spawned(fork_exec.fork_exec, LOKY, 0)
+
+
+def _spawned(real: Callable[..., int], marked: str, first: int) -> Callable[..., int]:
+    """``real``, which takes a command and the handles that the process keeps, for processes that are forked."""
+
+    def start(*given: Any, env: dict[str, str] | None = None) -> int:
+        command, kept = (
+            [os.fsdecode(each) for each in given[first]],
+            sorted({int(each) for each in given[first + 1]}),
+        )
+        if marked not in command:
+            return real(*given, **({} if env is None else {"env": env}))
+        asked = {
+            "arguments": _program(command),
+            "cwd": str(Path.cwd()),
+            "environment": {**os.environ, **(env or {})},
+            "new_session": False,
+            "kept": kept,
+        }
+        return _ask(asked, [0, 1, 2, *kept])
+
+    return start
+
+
+def _program(command: Sequence[str]) -> list[str]:
+    """What is run of ``python [options] ...``; nothing where it is not known how to run it."""
+    rest = list(command[1:])
+    while rest and rest[0] in ("-u", "-B"):
+        del rest[0]
+    return rest if rest and (rest[0] in ("-m", "-c") or not rest[0].startswith("-")) else []
 
 
 def run(arguments: Sequence[str], timeout: float = 300, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -112,8 +162,9 @@ def _server() -> socket.socket:
     return _spare[0] if _spare else _started()[0]
 
 
-def _ask(server: socket.socket, asked: dict[str, Any], streams: Sequence[int]) -> int:
+def _ask(asked: dict[str, Any], streams: Sequence[int]) -> int:
     """Have a process made that is a child of this one, and return its id."""
+    server = _server()
     data = json.dumps(asked).encode()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(SUBREAPER, 1, 0, 0, 0)
@@ -129,7 +180,7 @@ def _ask(server: socket.socket, asked: dict[str, Any], streams: Sequence[int]) -
 
 def _asked(client: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next request, with the streams; None where there will be no other."""
-    data, streams, _, _ = socket.recv_fds(client, LARGEST, 3)
+    data, streams, _, _ = socket.recv_fds(client, LARGEST, HANDLES)
     if not data:
         return None
     while len(data) < 4 + int.from_bytes(data[:4], "big"):
@@ -160,7 +211,7 @@ def _serve(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     os._exit(0)
 
 
-def _fork_spare() -> None:
+def _fork_spare(not_its: Iterable[int]) -> None:
     """Fork the process from which those are forked that this one starts. It ends with this one."""
     ours, its = socket.socketpair()
     if os.fork():
@@ -168,7 +219,8 @@ def _fork_spare() -> None:
         ours.recv(1)  # it has its name
         _spare[:] = [ours]
         return
-    ours.close()
+    for handle in (ours.detach(), *not_its):
+        os.close(handle)
     ctypes.CDLL(None).prctl(SET_NAME, SPARE.encode(), 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -184,17 +236,16 @@ def _become(asked: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     ctypes.CDLL(None).prctl(SET_NAME, b"python", 0, 0, 0)
     if asked["new_session"]:
         os.setsid()
-    for number, handle in enumerate(streams):
-        os.dup2(handle, number)
-    for handle in streams:
-        os.close(handle)
+    _take_handles(streams[:3], [0, 1, 2])
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["environment"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _fork_spare()
+    _fork_spare(streams[3:])
+    _take_handles(streams[3:], asked.get("kept", []))
     subprocess.Popen = Started  # type: ignore[misc]
+    fork_spawned()
     vars(rank_zero_only)["rank"] = _get_rank() or 0  # as when Lightning is imported
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     status: Any = 0
@@ -213,6 +264,17 @@ def _become(asked: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status if isinstance(status, int) else int(status is not None))
+
+
+def _take_handles(received: Iterable[int], numbers: Sequence[int]) -> None:
+    """Give what was received the numbers that it has in the process that asked. What had one of them is closed."""
+    moved = []
+    for handle in received:
+        moved.append(fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, FREE))
+        os.close(handle)
+    for handle, number in zip(moved, numbers, strict=True):
+        os.dup2(handle, number)
+        os.close(handle)
 
 
 def _execute(arguments: Sequence[str]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from tests import forked
 
@@ -57,3 +62,34 @@ def test_what_it_starts_is_forked_too_and_its_child() -> None:
     done = forked.run(["-c", code])
     pid = done.stdout.split()[0]
     assert done.stdout == f"{pid} {[['True', pid]] * 2}\n", done.stderr
+
+
+def imported(name: str) -> tuple[bool, int]:
+    return name in sys.modules, os.getppid()
+
+
+def test_processes_of_multiprocessing_are_forked_and_end_as_they_would() -> None:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(imported, ["torch", "hydra"])) == [(True, os.getpid())] * 2
+    process = multiprocessing.get_context("spawn").Process(target=sys.exit, args=(5,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 5
+
+
+def test_processes_of_joblib_are_forked() -> None:
+    pytest.importorskip("joblib")
+    code = (
+        "import os, sys\nfrom joblib import Parallel, delayed\n"
+        "def imported(name):\n    import os, sys\n    return name in sys.modules, os.getppid()\n"
+        "print(os.getpid(), Parallel(2)(delayed(imported)(name) for name in ('torch', 'torch')))\n"
+    )
+    done = forked.run(["-c", code])
+    pid = done.stdout.split()[0]
+    assert done.stdout == f"{pid} {[(True, int(pid))] * 2}\n", done.stderr
+
+
+def test_other_ways_to_start_python_are_known() -> None:
+    assert forked._program(["python", "-u", "-B", "-m", "this"]) == ["-m", "this"]
+    assert forked._program(["python", "file.py", "-m"]) == ["file.py", "-m"]
+    assert forked._program(["python", "-X", "dev", "-c", "pass"]) == forked._program(["python"]) == []
