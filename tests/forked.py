@@ -30,6 +30,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -93,11 +94,10 @@ class Started(subprocess.Popen[Any]):
 
 def fork_spawned() -> None:
     """Fork the processes that ``multiprocessing``'s ``spawn`` and joblib would start."""
-    multiprocessing.util.spawnv_passfds = _spawned(multiprocessing.util.spawnv_passfds, SPAWNED, 1)  # type: ignore[attr-defined]
+    multiprocessing.util.spawnv_passfds = _spawned(multiprocessing.util.spawnv_passfds, SPAWNED, 1)
     if find_spec("joblib"):
-        from joblib.externals.loky.backend import fork_exec
-
-        fork_exec.fork_exec = _spawned(fork_exec.fork_exec, LOKY, 0)
+        module = import_module("joblib.externals.loky.backend.fork_exec")
+        module.fork_exec = _spawned(module.fork_exec, LOKY, 0)  # type: ignore[attr-defined]
 
 
 def _spawned(real: Callable[..., int], marked: str, first: int) -> Callable[..., int]:
