@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from colbert_lab.api import Model
-
 __version__ = "0.2.0"
+__all__ = ["Compared", "Hit", "Index", "Model", "Result", "compare", "evaluate", "load", "train"]
 
+if TYPE_CHECKING:
+    from colbert_lab.api import Hit, Index, Model, load
+    from colbert_lab.commands import Compared, Result, compare, evaluate, train
+else:
 
-def load(
-    path: str | Path, *, device: str | None = None, precision: str = "auto", dim: int | None = None
-) -> Model:
-    """Load a saved student, see :func:`colbert_lab.api.load`."""
-    from colbert_lab import api  # torch and transformers take seconds to import
+    def __getattr__(name: str) -> object:
+        """Import what is asked for, once it is: torch and transformers take seconds."""
+        if name not in __all__:
+            raise AttributeError(f"module 'colbert_lab' has no attribute {name!r}")
+        home = "api" if name in ("Hit", "Index", "Model", "load") else "commands"
+        return getattr(import_module(f"colbert_lab.{home}"), name)
 
-    return api.load(path, device=device, precision=precision, dim=dim)
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,14 +28,11 @@ from colbert_lab.base.outside import printable
 from colbert_lab.base.stopping import cause, end_processes, exit_status, say_stopped, stopped_by_signals
 from colbert_lab.run.cells import told_cell
 from colbert_lab.run.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
-from colbert_lab.settings.checks import nearest
 from colbert_lab.settings.files import bounded_configs
 from colbert_lab.tasks.arguments import readable
+from colbert_lab.tasks.composing import CONF, one_line
 from colbert_lab.tasks.registry import TASKS, execute
 
-PACKAGE = Path(__file__).resolve().parent
-# The wheel carries conf/ inside the package; a checkout has it beside the package.
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 LEAST = 2**20
 """Free bytes below which a place counts as full."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -82,7 +78,7 @@ def _set_full_error(value: str | None) -> None:
 
 def _execute(cfg: DictConfig) -> float | None:
     try:
-        return execute(cfg)
+        return execute(cfg, list(HydraConfig.get().overrides.task))
     except InputError:
         raise
     except Exception as error:
@@ -136,43 +132,11 @@ def _free(place: Path) -> float:
         return math.inf
 
 
-def one_line(error: Exception) -> str:
-    """A Hydra, OmegaConf or input error as one line that names key and cause."""
-    text = str(error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error)
-    if isinstance(error, InputError | CheckFailed):
-        return str(error)
-    missing = re.search(r"Could not find '(?P<wanted>[^']+)'", str(error))
-    if missing:
-        group, _, _ = missing["wanted"].rpartition("/")
-        options = sorted(p.stem for p in (CONF / group).glob("*.yaml")) if group else []
-        return f"{missing['wanted']}: no such config" + (
-            f"; there are {', '.join(options)}" if options else ""
-        )
-    unknown = re.search(r"Could not override '(?P<key>[\w.]+)'", str(error))
-    # Of a group of configs, Hydra itself names the places that take one.
-    if unknown and not (CONF / unknown["key"]).is_dir() and (instead := _instead(unknown["key"])):
-        return f"{unknown['key']}: no such key; did you mean {instead}?"
-    outer = [line.strip() for line in str(error).splitlines() if line.strip()]
-    inner = [line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line]
-    return "; ".join(dict.fromkeys(line.rstrip(".;") for line in [*outer[:2], *inner[:1]]))
-
-
-def _instead(key: str) -> str | None:
-    """What may have been meant by a key of the command line that the config does not have."""
-    others = [argument for argument in sys.argv[1:] if not argument.lstrip("+~").startswith((key, "-"))]
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return nearest(key, OmegaConf.to_container(hydra.compose("config", overrides=others)))
-    except (HydraException, OmegaConfBaseException):
-        return None  # another argument is wrong too, or a config is in another folder
-
-
 def stop(error: Exception, status: int = 2) -> NoReturn:
     """End with one line and an exit status; with a traceback when the user set HYDRA_FULL_ERROR=1."""
     if WANTS_TRACE:
         raise error
-    print(f"error: {printable(one_line(error))}", file=sys.stderr)
+    print(f"error: {printable(one_line(error, sys.argv[1:]))}", file=sys.stderr)
     sys.exit(status)
 
 

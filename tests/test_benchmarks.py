@@ -11,9 +11,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.records.rankings import ranking_path, read_per_query, read_ranking
 from colbert_lab.records.records import Record, read_records
+from colbert_lab.tasks.composing import CONF
 from tests.command import Outcome, command, the_run
 from tests.hub_copies import Collection, write_bright, write_nano
 from tests.tiny import sentences

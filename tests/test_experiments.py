@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
 from colbert_lab.studies.answer import answer
@@ -20,6 +19,7 @@ from colbert_lab.studies.pages import FIGURES, OVERVIEW, README, between, genera
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.study import Places, overrides
 from colbert_lab.studies.study_runs import PER_QUERY, RESULTS, RUNS
+from colbert_lab.tasks.composing import CONF
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 STUDIES = sorted(path.parent for path in EXPERIMENTS.glob(f"*/{STUDY_FILE}"))

@@ -16,9 +16,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.tasks import registry
 from colbert_lab.tasks.arguments import readable
+from colbert_lab.tasks.composing import CONF
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"

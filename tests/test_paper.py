@@ -11,8 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.settings import checked
+from colbert_lab.tasks.composing import CONF
 from tests.command import command, the_run
 from tests.hub_copies import write_configs, write_splits
 from tests.tiny import sentences

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings import checked
+from colbert_lab.tasks.composing import CONF
 from tests.test_paper import EXPERIMENTS as COLBERT_ZERO
 from tests.test_paper import Table, composed, differences
 

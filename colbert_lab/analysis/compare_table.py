@@ -126,7 +126,12 @@ def _how_to_read(comparison: Comparison, seeds: bool) -> list[str]:
 
 
 def comparison_csv(comparison: Comparison, beside: Sequence[Beside] = ()) -> str:
-    """Everything as CSV: one line for each row, split, measure and mode, numbers in full.
+    """What :func:`comparison_rows` returns, as CSV."""
+    return csv_text(comparison_rows(comparison, beside))
+
+
+def comparison_rows(comparison: Comparison, beside: Sequence[Beside] = ()) -> list[Sequence[object]]:
+    """Everything: the names of the columns, then one row for each row, split, measure and mode, numbers in full.
 
     Args:
         comparison: what :func:`colbert_lab.analysis.compare.compare_runs` returned.
@@ -141,7 +146,7 @@ def comparison_csv(comparison: Comparison, beside: Sequence[Beside] = ()) -> str
             for value in published.at(place):
                 row = {"source": published.table.name, "system": value.system, "label": value.system}
                 lines.append({**where, **row, "mode": "", "value": value.value})
-    return csv_text([CSV_COLUMNS, *([line.get(key) for key in CSV_COLUMNS] for line in lines)])
+    return [CSV_COLUMNS, *([line.get(key) for key in CSV_COLUMNS] for line in lines)]
 
 
 def _csv_row(each: Compared, reference: str) -> dict[str, object]:

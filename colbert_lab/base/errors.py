@@ -90,26 +90,29 @@ def told(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def named_texts(documents: Mapping[str, str] | Sequence[str], first: int = 0) -> dict[str, str]:
+def named_texts(
+    documents: Mapping[str, str] | Sequence[str], first: int = 0, what: str = "documents"
+) -> dict[str, str]:
     """Documents by id.
 
     Args:
         documents: texts by id, or a list of texts, whose ids are their positions.
         first: position of the first of a list.
+        what: what they are called in messages.
 
     Raises:
         InputError: there are none, or something is no text.
     """
     if isinstance(documents, str):
-        raise InputError("documents must be a list of texts, or texts by id, not one text")
+        raise InputError(f"{what} must be a list of texts, or texts by id, not one text")
     if isinstance(documents, Mapping):
-        named = dict(zip(given_texts(list(documents), "ids of documents"), documents.values(), strict=True))
-        given_texts(list(named.values()), "documents")
+        named = dict(zip(given_texts(list(documents), f"ids of {what}"), documents.values(), strict=True))
+        given_texts(list(named.values()), what)
     else:
-        texts = given_texts(documents, "documents")
+        texts = given_texts(documents, what)
         named = {str(number): text for number, text in enumerate(texts, start=first)}
     if not named:
-        raise InputError("there are no documents")
+        raise InputError(f"there are no {what}")
     return named
 
 

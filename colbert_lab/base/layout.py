@@ -126,6 +126,15 @@ def print_tables(tables: Sequence[Table], console: Console | None = None) -> Non
                 screen.print(Text(note, style="dim"))
 
 
+def tables_text(tables: Sequence[Table]) -> str:
+    """What :func:`print_tables` prints, as text of ``WIDTH`` columns."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    print_tables(tables, Console(file=file, width=WIDTH, highlight=False))
+    return "\n".join(line.rstrip() for line in file.getvalue().strip("\n").splitlines())
+
+
 def _print_plainly(screen: Console, rows: Sequence[Sequence[str]]) -> None:
     """Cells of one line each in columns, without colours, the headings first."""
     from rich.cells import cell_len

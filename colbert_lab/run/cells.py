@@ -207,19 +207,19 @@ def told_cell() -> str | None:
     return os.environ.get(CELL)
 
 
-def run_alone(command: Sequence[str], cell: str) -> None:
+def run_alone(command: Sequence[str], cell: str | None = None) -> None:
     """Run a command, and pass on what it prints.
 
     Args:
         command: what :func:`cell_command` returned.
-        cell: what the command is told of the cell that it is, see :func:`told_cell`.
+        cell: what the command is told of the cell that it is, see :func:`told_cell`; None where it is none.
 
     Raises:
         InputError: it ended with exit status 2; the message is its own.
         RuntimeError: it ended with another status than 0.
     """
     last = ""
-    environment = os.environ | {CELL: cell, PARENT: str(os.getpid())}
+    environment = os.environ | {PARENT: str(os.getpid())} | ({} if cell is None else {CELL: cell})
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
     ) as process:

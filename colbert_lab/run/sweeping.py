@@ -66,11 +66,12 @@ SEARCHER = "hydra_plugins.colbert_lab_optuna.OptunaSweeper"
 
 @dataclass
 class _State:
-    """Of this process: the sweep that it leads, and the cell that it executes."""
+    """Of this process: the sweep that it leads, the cell that it executes, and the newest run of either."""
 
     sweep: Sweep | None = None
     folder: Path | None = None
     cell: Cell | None = None
+    run: Path | None = None
 
 
 _state = _State()
@@ -153,9 +154,15 @@ def in_sweep() -> bool:
 
 
 def note_run(path: Path) -> None:
-    """Tell the cell's row in the table where its run is."""
+    """Tell the cell's row in the table, and :func:`noted_run`, where the run is."""
+    _state.run = path
     if _state.cell is not None:
         _state.cell = replace(_state.cell, run=str(path))
+
+
+def noted_run() -> Path | None:
+    """The folder of the run that the command executed, or found finished; None before there is one."""
+    return _state.run
 
 
 def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> float | None:
@@ -256,7 +263,7 @@ def finished_before(cfg: DictConfig) -> Path | None:
 
 def reset_sweep() -> None:
     """Forget what an earlier command of this process left."""
-    _state.sweep = _state.folder = _state.cell = None
+    _state.sweep = _state.folder = _state.cell = _state.run = None
 
 
 def end_sweep(again: str) -> int | None:

@@ -134,21 +134,24 @@ def _instead(setting: str, before: str) -> str:
 
 def _typed(key: str, value: str) -> str:
     """A setting as one types it: in Hydra's quotes where it needs them, and in the shell's around them."""
+    listed = value.startswith("[") and value.endswith("]") and not re.search("['\"]", value)
+    if listed:
+        return shlex.quote(f"{key}=[{','.join(map(in_quotes, _parts(value[1:-1])))}]")
+    return shlex.quote(f"{key}={in_quotes(value)}")
+
+
+def in_quotes(text: str) -> str:
+    """A value in Hydra's quotes, where it needs them to be one text."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Quote, QuotedString
     from hydra.errors import HydraException
 
-    def quoted_text(text: str) -> str:
-        try:
-            if not OverridesParser.create().parse_override(f"k={text}").is_sweep_override():
-                return text
-        except HydraException:
-            pass
-        return str(QuotedString(text, Quote.single if '"' in text else Quote.double).with_quotes())
-
-    listed = value.startswith("[") and value.endswith("]") and not re.search("['\"]", value)
-    text = f"[{','.join(map(quoted_text, _parts(value[1:-1])))}]" if listed else quoted_text(value)
-    return shlex.quote(f"{key}={text}")
+    try:
+        if not OverridesParser.create().parse_override(f"k={text}").is_sweep_override():
+            return text
+    except HydraException:
+        pass
+    return str(QuotedString(text, Quote.single if '"' in text else Quote.double).with_quotes())
 
 
 def null_group(arguments: Sequence[str], conf: Path) -> str | None:

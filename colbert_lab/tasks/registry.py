@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.base.atomic import write_text
@@ -87,8 +86,12 @@ EVERY = ("task", "hydra", *(key for key in keys(Settings, has=Role.WHERE) if "."
 READERS = readers(Settings)
 
 
-def execute(cfg: DictConfig) -> float | None:
+def execute(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     """Execute a composed config.
+
+    Args:
+        cfg: what Hydra composed.
+        overrides: what the user gave, without what is for Hydra itself.
 
     Returns:
         The headline value (for sweepers), or None when there is none.
@@ -100,7 +103,6 @@ def execute(cfg: DictConfig) -> float | None:
         raise InputError(f"task={cfg.task}: must be one of {', '.join(TASKS)}")
     task = TASKS[cfg.task]
     check_name(str(cfg.name))
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     _check_read(cfg, task, overrides)
     _prepare_cache(Path(cfg.cache_dir).expanduser())
     start_logging()

@@ -76,7 +76,7 @@ def test_nothing_is_changed(
 def test_bf16_is_within_the_tolerances_of_the_config(student_settings: dict[str, Any]) -> None:
     from omegaconf import OmegaConf
 
-    from colbert_lab.__main__ import CONF
+    from colbert_lab.tasks.composing import CONF
 
     tolerance = OmegaConf.load(CONF / "certify" / "default.yaml").tolerance
     found = made(student_settings, "precision", "bf16-mixed")

@@ -12,11 +12,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.records import contents
 from colbert_lab.records.contents import contents_of, other_contents, read_contents, write_contents
 from colbert_lab.records.identity import asked_hash, config_hash
 from colbert_lab.settings import checked
+from colbert_lab.tasks.composing import CONF
 
 BASE = ("+experiment=colbert_zero_kd", "evaluation=none")
 

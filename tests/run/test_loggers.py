@@ -13,11 +13,11 @@ import pytest
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.run.loggers import Following, check_loggers, open_loggers
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.tracking.tracker import LoggedPhase, measure_key, read_points
 from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy

@@ -18,7 +18,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.identity import config_hash
 from colbert_lab.run import scheduling
@@ -32,6 +31,7 @@ from colbert_lab.run.scheduling import (
     run_identity,
 )
 from colbert_lab.settings import Command, checked
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.text.contents import code_id
 
 

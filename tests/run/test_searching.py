@@ -202,7 +202,10 @@ def refused(*given: str) -> str:
             ["+hydra.sweeper.pruner.patience=3"],
             "hydra.sweeper.pruner.patience=3: optuna.pruners.MedianPruner has no such argument",
         ),
-        (["hydra/sweeper/sampler=tpee"], "hydra/sweeper/sampler/tpee: no such config; there are random, tpe"),
+        (
+            ["hydra/sweeper/sampler=tpee"],
+            "hydra/sweeper/sampler/tpee: no such config; did you mean tpe? there are random, tpe",
+        ),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_read(

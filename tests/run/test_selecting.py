@@ -13,7 +13,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus, Split
 from colbert_lab.records.records import Record, read_records
@@ -22,6 +21,7 @@ from colbert_lab.run.scheduling import phase_identities
 from colbert_lab.run.selecting import check_dev
 from colbert_lab.settings import Settings, command_of
 from colbert_lab.settings.groups import PhaseSettings
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.tracking.tracking import STEP
 from tests.command import Outcome, command, the_run
 from tests.toy import toy_overrides, write_toy

@@ -16,12 +16,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from torch.optim import Optimizer
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.run.evaluating import systems_beside
 from colbert_lab.settings import Settings, checked
 from colbert_lab.settings.allowed import ALLOWED, FILLED, LIKE, allowed_of
 from colbert_lab.settings.checks import check_values, kinds_of, leaves, nearest
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.training.precision import pick_precision
 from tests.command import command
 from tests.test_configs import composed

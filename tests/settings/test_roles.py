@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.records.identity import config_hash, factors
 from colbert_lab.run import scheduling
 from colbert_lab.settings import Command, Settings, checked
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
 from colbert_lab.settings.roles import Role, defaults, keys, readers, walk
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.tasks.registry import TASKS
 from tests.run.test_scheduling import identity
 from tests.test_configs import composed

@@ -10,9 +10,9 @@ import hydra.utils
 import pytest
 from hydra import compose, initialize_config_dir
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.sources.triple_sources import InstalledDocsTriples, Mixture, TripleFiles
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.text import installed_docs
 from colbert_lab.text.documentation import documentation_of

@@ -7,9 +7,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.tasks.arguments import ordered, quoted, readable
+from colbert_lab.tasks.composing import CONF
 
 TEXTS = [
     "plain", "a, b", "where is it?", "don't", 'say "it"', "both ' and \"", "İstanbul ığü 😀", "two\nlines", "x=y",

@@ -12,9 +12,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
+from colbert_lab.tasks.composing import CONF
 from tests.command import command
 from tests.conftest import ROOT
 from tests.records.run_folders import write_run

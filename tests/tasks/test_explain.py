@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import colbert_lab
-from colbert_lab.__main__ import CONF
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
+from colbert_lab.tasks.composing import CONF
 from tests.command import Outcome, command
 from tests.toy import new_student, student_overrides
 

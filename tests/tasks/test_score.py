@@ -19,10 +19,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.teachers.cross_encoder import CrossEncoder
 from colbert_lab.teachers.llm_reranker import LLMReranker
 from colbert_lab.text.scored_lists import read_scored_lists

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from colbert_lab.__main__ import CONF
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.run.inputs import split_requests
 from colbert_lab.settings import Command, checked
+from colbert_lab.tasks.composing import CONF
 from colbert_lab.text.collections.splits import is_dev, load_splits
 from tests.hub_copies import (
     Collection,

@@ -1,0 +1,153 @@
+"""The config that arguments ask for, composed by Hydra from ``conf/``, and what is wrong with them, in one line."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
+from pathlib import Path
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from colbert_lab.base.errors import CheckFailed, InputError
+from colbert_lab.run.cells import cell_command, needs_process, run_alone
+from colbert_lab.run.sweeping import finished_before, noted_run, reset_sweep
+from colbert_lab.settings.checks import nearest
+from colbert_lab.settings.files import bounded_configs
+from colbert_lab.tasks.arguments import readable
+from colbert_lab.tasks.registry import TASKS, execute
+
+PACKAGE = Path(__file__).resolve().parent.parent
+# The wheel carries conf/ inside the package; a checkout has it beside the package.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+QUIET = "TQDM_DISABLE"
+
+
+def composed(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """The config that Hydra composes for a command, without running one.
+
+    Args:
+        arguments: settings and groups, as one types them.
+
+    Returns:
+        The config, and those arguments that are not Hydra's own.
+
+    Raises:
+        InputError: an argument names something that is not there, see :func:`one_line`.
+    """
+    arguments = readable(arguments, CONF, TASKS)
+    bounded_configs()
+    try:
+        with _composing():
+            cfg = hydra.compose("config", overrides=list(arguments), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(one_line(error, arguments)) from error
+    given = list(cfg.hydra.overrides.task)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, given
+
+
+def performed(arguments: Sequence[str]) -> tuple[Path | None, float | None]:
+    """Do in this process what a command does, and show nothing but log lines and progress bars.
+
+    A run of several processes is a process of its own, which starts the others.
+
+    Args:
+        arguments: see :func:`composed`.
+
+    Returns:
+        The folder of the run and its headline; None where there is none.
+
+    Raises:
+        InputError: anything the user can mend.
+    """
+    with _as_it_was():
+        cfg, given = composed(arguments)
+        if cfg.task in ("train", "evaluate") and needs_process(cfg.trainer):
+            run_alone(cell_command([], given))
+            return finished_before(cfg), None
+        reset_sweep()
+        value = execute(cfg, given)
+        return noted_run(), value
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """What a command changes for its whole process is put back: logging, progress bars; its tables are not printed."""
+    root, quiet = logging.getLogger(), os.environ.get(QUIET)
+    handlers, level = list(root.handlers), root.level
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        if quiet is None:
+            os.environ.pop(QUIET, None)
+        else:
+            os.environ[QUIET] = quiet
+
+
+@contextmanager
+def _composing() -> Iterator[None]:
+    """Hydra reads ``conf/`` in the block, and afterwards what it read before: it may be a user's own application."""
+    state = GlobalHydra.instance()
+    before = state.hydra
+    state.clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
+def one_line(error: Exception, arguments: Sequence[str]) -> str:
+    """A Hydra, OmegaConf or input error as one line that names key and cause.
+
+    Args:
+        error: what was raised.
+        arguments: the command's.
+    """
+    text = str(error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error)
+    if isinstance(error, InputError | CheckFailed):
+        return str(error)
+    missing = re.search(r"Could not find '(?P<wanted>[^']+)'", str(error))
+    if missing:
+        group, _, name = missing["wanted"].rpartition("/")
+        options = sorted(
+            str(p.relative_to(CONF / group).with_suffix("")) for p in (CONF / group).rglob("*.yaml")
+        )
+        near = get_close_matches(name, options if group else [], n=1)
+        there = [
+            *(f"did you mean {each}?" for each in near),
+            *([f"there are {', '.join(options)}"] if group and options else []),
+        ]
+        return "; ".join([f"{missing['wanted']}: no such config", *there]).replace("?;", "?")
+    unknown = re.search(r"Could not override '(?P<key>[\w.]+)'", str(error))
+    # Of a group of configs, Hydra itself names the places that take one.
+    if unknown and not (CONF / unknown["key"]).is_dir():
+        instead = _instead(unknown["key"], arguments)
+        if instead:
+            return f"{unknown['key']}: no such key; did you mean {instead}?"
+    outer = [line.strip() for line in str(error).splitlines() if line.strip()]
+    inner = [line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line]
+    return "; ".join(dict.fromkeys(line.rstrip(".;") for line in [*outer[:2], *inner[:1]]))
+
+
+def _instead(key: str, arguments: Sequence[str]) -> str | None:
+    """What may have been meant by a key of the arguments that the config does not have."""
+    others = [argument for argument in arguments if not argument.lstrip("+~").startswith((key, "-"))]
+    try:
+        with _composing():
+            return nearest(key, OmegaConf.to_container(hydra.compose("config", overrides=others)))
+    except (HydraException, OmegaConfBaseException):
+        return None  # another argument is wrong too, or a config is in another folder
