@@ -20,6 +20,7 @@ from pytorch_lightning.trainer.connectors import callback_connector
 from colbert_lab.settings.files import bounded_configs
 from colbert_lab.text.installed_docs import load_installed_docs
 from tests.chaos.figures import pytest_addoption, pytest_terminal_summary  # noqa: F401 - hooks
+from tests.composing import compose_fast
 from tests.forked import fork_spawned
 from tests.tiny import make_tiny_bert
 
@@ -30,6 +31,7 @@ torch.set_num_threads(int(os.environ.get("COLBERT_LAB_TEST_THREADS", THREADS)))
 # Each Trainer asks all installed packages for callbacks of theirs, and a run makes ten; there are none.
 callback_connector._load_external_callbacks = cache(callback_connector._load_external_callbacks)  # type: ignore[attr-defined]
 bounded_configs()  # as the command line reads configs
+compose_fast()
 fork_spawned()
 
 ROOT = Path(__file__).resolve().parent.parent

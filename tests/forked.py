@@ -294,7 +294,7 @@ def _execute(arguments: Sequence[str]) -> None:
 
 
 def _import_all() -> None:
-    """What commands import."""
+    """What commands import, and how they compose."""
     import colbert_lab.model.formats.known
     import colbert_lab.run.sweeping
     import colbert_lab.sources.mining
@@ -302,9 +302,11 @@ def _import_all() -> None:
     import colbert_lab.text.scored_lists
     import colbert_lab.training.phase  # noqa: F401 - for those that are forked
     from colbert_lab.tasks.registry import TASKS
+    from tests.composing import compose_fast
 
     for task in TASKS.values():
         resolve_name(task.function)
+    compose_fast()
 
 
 if __name__ == "__main__":
