@@ -93,7 +93,7 @@ def test_only_the_edge_sees_what_hydra_composed() -> None:
         "tasks/composing.py",
         "run/sweeping.py",
         "run/searching.py",
-        "tuning/space.py",
+        "tuning/search.py",
         "run/run.py",
         "training/prepare.py",
     )

@@ -1,15 +1,19 @@
-"""The evaluation that a config asks for: its evaluator, the systems beside the student, the cut read while training."""
+"""The evaluation that a config asks for: its evaluator, the systems beside the student, the cut read while training.
+
+Phases whose students values on dev decide: whether the config has such values, and what identifies them.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
-from colbert_lab.evaluation.evaluator import Evaluator, FirstStage
+from colbert_lab.evaluation.evaluator import EXACT, Evaluator, FirstStage
 from colbert_lab.evaluation.measure import Measure
 from colbert_lab.evaluation.measures import KINDS, parse_measure
 from colbert_lab.evaluation.searching import keeping_of
@@ -18,15 +22,18 @@ from colbert_lab.records.means import split_weights
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Settings
 from colbert_lab.settings.evaluation import DevCutSettings, EvaluationSettings
+from colbert_lab.settings.groups import EarlyStoppingSettings
+from colbert_lab.settings.roles import Role, keys
 from colbert_lab.settings.typed import check_used, instantiated, made
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.collections.cut import cut_split
 from colbert_lab.text.collections.splits import DEV_NAMES, is_dev
+from colbert_lab.training.prepare import PreparedPhase
 
 log = logging.getLogger(__name__)
-
-
 OWN_MEASURES = "evaluation.own_measures"
+ROUNDING = tuple(f"evaluation.{key}" for key in keys(EvaluationSettings, has=Role.ROUNDING))
+"""Settings of the evaluation that decide the last digits of its values and are not in the protocol."""
 
 
 def own_measures(settings: EvaluationSettings) -> dict[str, Measure]:
@@ -156,8 +163,9 @@ def split_while_training(size: DevCutSettings, splits: Mapping[str, Split]) -> t
     if key is None:
         return None
     split = splits[key]
-    documents = _at_most(size.documents, len(split.corpus))
-    return f"{key}_small", cut_split(split, documents, _at_most(size.queries, len(split.queries)))
+    documents = size.documents and min(size.documents, len(split.corpus))
+    queries = size.queries and min(size.queries, len(split.queries))
+    return f"{key}_small", cut_split(split, documents, queries)
 
 
 def while_training(
@@ -206,5 +214,87 @@ def systems_beside(baselines: Any, data: Sequence[Any]) -> dict[str, Scorer]:
     return systems
 
 
-def _at_most(wanted: int | None, available: int) -> int | None:
-    return None if wanted is None else min(wanted, available)
+def check_selection(settings: Settings) -> None:
+    """Whether phases that are decided by values on dev have such values, before anything is loaded.
+
+    Args:
+        settings: the config.
+
+    Raises:
+        InputError: they have not.
+    """
+    for name in settings.trained:
+        phase, key = settings.phases[name], f"phases.{name}"
+        early = phase.early_stopping
+        if early.patience is None and early.min_delta != EarlyStoppingSettings.min_delta:
+            log.info("%s.early_stopping.min_delta: has no effect without early_stopping.patience", key)
+        if phase.chooses is None:
+            continue
+        if phase.evaluate_every is None:
+            raise InputError(
+                f"{key}.{phase.chooses}: needs values on dev while training; set {key}.evaluate_every, in steps"
+            )
+        if early.measure not in settings.evaluation.measures:
+            raise InputError(
+                f"{key}.early_stopping.measure={early.measure}: is not among evaluation.measures "
+                f"({', '.join(settings.evaluation.measures)})"
+            )
+        evaluation = settings.evaluation
+        measured = [evaluation.splits.get(key) for key in evaluation.measured or evaluation.splits]
+        entries = [entry for entry in measured if entry is not None]
+        named = {entry.role or ("dev" if entry.split == "auto" else entry.split) for entry in entries}
+        if not named & {*DEV_NAMES}:
+            raise InputError(_no_dev(f"{key}.{phase.chooses}"))
+
+
+def check_dev(settings: Settings, splits: Mapping[str, Split]) -> None:
+    """Whether there is a dev split for them, once splits are loaded.
+
+    Args:
+        settings: the config.
+        splits: evaluation splits by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for name in settings.trained:
+        chooses = settings.phases[name].chooses
+        if chooses is not None and not any(map(is_dev, splits.values())):
+            raise InputError(_no_dev(f"phases.{name}.{chooses}"))
+
+
+def _no_dev(key: str) -> str:
+    return (
+        f"{key}: no dev split is measured, and nothing selects on test; add a split named {', '.join(DEV_NAMES)}, or "
+        "one with role=dev, to evaluation.splits"
+    )
+
+
+def selected_by(
+    settings: Settings, splits: Mapping[str, Split], phase: PreparedPhase, student: Student
+) -> dict[str, Any] | None:
+    """What decides a phase's student beside its training: how often, on which text and how it is evaluated.
+
+    Args:
+        settings: the config.
+        splits: evaluation splits by name.
+        phase: the prepared phase.
+        student: the one that the run starts from.
+
+    Returns:
+        It as plain values; None where values on dev decide nothing.
+    """
+    chosen = settings.phases[phase.name]
+    found = split_while_training(settings.evaluation.during_training, splits)
+    if chosen.chooses is None or found is None:
+        return None
+    name, split = found
+    evaluator = build_evaluator(settings, {name: split}, SearchSettings())
+    asked, measure = Student(student.model, phase.tokenizer), chosen.early_stopping.measure
+    return {
+        "every": chosen.evaluate_every,
+        "measure": measure,
+        "split": split.fingerprint,
+        "protocol": evaluator.student_protocol(asked, name, EXACT) | evaluator.measured_by(measure),
+        "rounding": {key: attrgetter(key)(settings) for key in ROUNDING},
+    }

@@ -29,12 +29,11 @@ from colbert_lab.records.lineage import adopt_phase
 from colbert_lab.records.read_back import headline
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import selection_told
-from colbert_lab.run.dev_curve import TrialRun
 from colbert_lab.run.evaluating import build_evaluator, while_training
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.loggers import check_loggers
 from colbert_lab.run.measuring import Measuring
-from colbert_lab.run.mirroring import curve_loggers, end, track, tracking_of
+from colbert_lab.run.mirroring import TrialRun, curve_loggers, end, track, tracking_of
 from colbert_lab.run.resuming import (
     agreed_phase,
     check_unchanged,

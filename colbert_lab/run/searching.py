@@ -24,8 +24,7 @@ from colbert_lab.settings.tasks import search_settings_of
 from colbert_lab.text.collections.splits import DEV_NAMES
 from colbert_lab.text.file_hashes import remember_in
 from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.tuning.search import Search, trials_in
-from colbert_lab.tuning.space import Space, read_space
+from colbert_lab.tuning.search import Search, Space, read_space, trials_in
 
 log = logging.getLogger("colbert_lab")
 MEASURED = "evaluation.measured"
