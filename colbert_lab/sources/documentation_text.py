@@ -13,7 +13,7 @@ from pathlib import Path
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.settings.allowed import NO_DEFAULT, number, whole
-from colbert_lab.sources.negatives import mine_triples, pairs_of
+from colbert_lab.sources.negatives import rows_of
 from colbert_lab.sources.sources import build_scored_lists
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.documentation import Documentation, training_part
@@ -112,11 +112,7 @@ class DocumentationTriples(DocumentationText):
 
     def load(self, cache_dir: Path) -> list[Examples]:
         """Build the rows, a source for each kind."""
-        if self.negatives == 0:
-            return [pairs_of(split) for split in self.parts(cache_dir)]
-        if self.retriever is None:
-            raise InputError("data.retriever: hard negatives need a retriever (bm25, bi_encoder or ensemble)")
-        return [mine_triples(split, self.retriever, self.negatives) for split in self.parts(cache_dir)]
+        return [*rows_of(lambda: self.parts(cache_dir), self.negatives, self.retriever)]
 
 
 @dataclass(frozen=True)

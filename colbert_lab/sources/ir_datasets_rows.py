@@ -11,7 +11,7 @@ import datasets
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.base.types import Split
 from colbert_lab.settings.allowed import whole
-from colbert_lab.sources.negatives import mine_triples, pairs_of
+from colbert_lab.sources.negatives import rows_of
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.collections.ir_datasets_splits import (
     corpus_of,
@@ -70,14 +70,7 @@ class IrDatasetRows:
             return [self._docpairs()]
         if self.rows is not None:
             raise InputError("data.rows: has no effect on qrels; leave it out, or set data.use=docpairs")
-        split = self.judged(cache_dir)
-        if self.negatives is None:
-            return [pairs_of(split)]
-        if self.retriever is None:
-            raise InputError(
-                "data.retriever: hard negatives need a retriever; set teacher@data.retriever=bm25"
-            )
-        return [mine_triples(split, self.retriever, self.negatives)]
+        return [*rows_of(lambda: [self.judged(cache_dir)], self.negatives, self.retriever)]
 
     def _docpairs(self) -> Examples:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,9 +25,26 @@ from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples
 log = logging.getLogger(__name__)
 
 
-def pairs_of(split: Split) -> Triples:
-    """Every relevant document of every query as a pair."""
-    return _triples(split, None, None)
+def rows_of(
+    splits: Callable[[], Sequence[Split]], negatives: int | None, retriever: Scorer | None
+) -> list[Triples]:
+    """Every relevant document of every query as a pair, with hard negatives where some are wanted.
+
+    Args:
+        splits: loads queries, judgments and corpora, once the settings are checked.
+        negatives: how many for each query, see :func:`mine_triples`; 0 and None give pairs.
+        retriever: finds them.
+
+    Raises:
+        InputError: nothing finds the negatives, or see :func:`mine_triples`.
+    """
+    if not negatives:
+        return [_triples(split, None, None) for split in splits()]
+    if retriever is None:
+        raise InputError(
+            "data.retriever: hard negatives need a retriever; set teacher@data.retriever=bm25, bi_encoder or ensemble"
+        )
+    return [mine_triples(split, retriever, negatives) for split in splits()]
 
 
 def _triples(split: Split, mined: Mapping[str, Sequence[str]] | None, negatives: int | None) -> Triples:

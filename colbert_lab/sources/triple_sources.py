@@ -9,7 +9,7 @@ from pathlib import Path
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.settings.allowed import NO_DEFAULT, number, whole
-from colbert_lab.sources.negatives import mine_triples, pairs_of
+from colbert_lab.sources.negatives import rows_of
 from colbert_lab.sources.sources import Source, of_pairs
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.collections.beir import is_beir, load_beir
@@ -46,12 +46,7 @@ class InstalledDocsTriples:
 
     def load(self, cache_dir: Path) -> list[Examples]:
         """Build the rows."""
-        split = self.judged(cache_dir)
-        if self.negatives == 0:
-            return [pairs_of(split)]
-        if self.retriever is None:
-            raise InputError("data.retriever: hard negatives need a retriever (bm25, bi_encoder or ensemble)")
-        return [mine_triples(split, self.retriever, self.negatives)]
+        return [*rows_of(lambda: [self.judged(cache_dir)], self.negatives, self.retriever)]
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ class TripleFiles:
         if self.triples is not None:
             found = [self._of_ids(self.triples, cache_dir)]
         elif self.is_beir:
-            found = [self._of_folder(cache_dir)]
+            found = rows_of(lambda: [self.judged(cache_dir)], self.negatives, self.retriever)
         else:
             found = load_triples(
                 self.path,
@@ -138,16 +133,6 @@ class TripleFiles:
     def is_beir(self) -> bool:
         """Whether ``path`` is a BEIR-layout folder."""
         return is_beir(self.path)
-
-    def _of_folder(self, cache_dir: Path) -> Examples:
-        split = self.judged(cache_dir)
-        if self.negatives is None:
-            return pairs_of(split)
-        if self.retriever is None:
-            raise InputError(
-                "data.retriever: a BEIR-layout folder has no negatives; name who finds them, e.g. bm25"
-            )
-        return mine_triples(split, self.retriever, self.negatives)
 
 
 @dataclass(frozen=True)

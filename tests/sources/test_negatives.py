@@ -7,7 +7,7 @@ import pytest
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
-from colbert_lab.sources.negatives import mine_triples, pairs_of
+from colbert_lab.sources.negatives import mine_triples, rows_of
 from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from tests.teachers.support import Given
@@ -30,7 +30,7 @@ def split() -> Split:
 
 
 def test_every_relevant_document_makes_a_pair(split: Split) -> None:
-    pairs = pairs_of(split)
+    (pairs,) = rows_of(lambda: [split], None, None)
     rows = [pairs.example(row, 1, np.random.default_rng(0)) for row in range(len(pairs))]
     assert [(row.query_id, row.query, row.documents) for row in rows] == [
         ("q0", "red fish", ["red"]),

@@ -59,7 +59,7 @@ def test_a_beir_folder_gives_pairs(beir: str, tmp_path: Path) -> None:
 def test_a_beir_folder_gives_triples_with_a_retriever(beir: str, tmp_path: Path) -> None:
     (train,) = TripleFiles(beir, 4, RETRIEVER).load(tmp_path)
     assert (train.name, len(train), train.fewest) == ("toy/train", 3, 5)
-    with pytest.raises(InputError, match=r"^data\.retriever: a BEIR-layout folder has no negatives"):
+    with pytest.raises(InputError, match=r"^data\.retriever: hard negatives need a retriever"):
         TripleFiles(beir, 4).load(tmp_path)
     with pytest.raises(InputError, match=r"^data\.negatives=8: toy has fewer other documents for queries 3"):
         TripleFiles(beir, 8, RETRIEVER).load(tmp_path)
