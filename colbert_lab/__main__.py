@@ -28,8 +28,7 @@ from colbert_lab.base.outside import printable
 from colbert_lab.base.stopping import cause, end_processes, exit_status, say_stopped, stopped_by_signals
 from colbert_lab.run.cells import told_cell
 from colbert_lab.run.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
-from colbert_lab.settings.files import bounded_configs
-from colbert_lab.tasks.arguments import readable
+from colbert_lab.tasks.arguments import bounded_configs, readable
 from colbert_lab.tasks.composing import CONF, one_line
 from colbert_lab.tasks.registry import TASKS, execute
 

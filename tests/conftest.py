@@ -17,7 +17,7 @@ import pytest
 import torch
 from pytorch_lightning.trainer.connectors import callback_connector
 
-from colbert_lab.settings.files import bounded_configs
+from colbert_lab.tasks.arguments import bounded_configs
 from colbert_lab.text.installed_docs import load_installed_docs
 from tests.chaos.figures import pytest_addoption, pytest_terminal_summary  # noqa: F401 - hooks
 from tests.composing import compose_fast

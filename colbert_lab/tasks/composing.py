@@ -21,8 +21,7 @@ from colbert_lab.base.errors import CheckFailed, InputError
 from colbert_lab.run.cells import cell_command, needs_process, run_alone
 from colbert_lab.run.sweeping import finished_before, noted_run, reset_sweep
 from colbert_lab.settings.checks import nearest
-from colbert_lab.settings.files import bounded_configs
-from colbert_lab.tasks.arguments import readable
+from colbert_lab.tasks.arguments import bounded_configs, readable
 from colbert_lab.tasks.registry import TASKS, execute
 
 PACKAGE = Path(__file__).resolve().parent.parent
