@@ -16,29 +16,13 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.evaluation.protocol import RULES
 from colbert_lab.model.tokenizer import StudentTokenizer
+from colbert_lab.settings.tasks import AuditSettings
 from colbert_lab.text.collections.beir import HELD_OUT
 from colbert_lab.text.fingerprint import overlapping_queries
 from colbert_lab.text.rows.examples import Examples, ScoredLists
 from colbert_lab.training.objectives.term import Side
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What is looked at, see ``conf/audit``.
-
-    Attributes:
-        rows: of each source whose texts are tokenised; None for all.
-        documents: of each evaluation corpus that are looked for; None for all.
-        ngram: words of a run.
-        near: share of runs from which a text counts as found.
-    """
-
-    rows: int | None
-    documents: int | None
-    ngram: int
-    near: float
 
 
 @dataclass
@@ -88,7 +72,7 @@ def audit(
     splits: Mapping[str, Split],
     tokenizer: StudentTokenizer,
     *,
-    scope: Scope,
+    scope: AuditSettings,
     seed: int,
     drops: bool,
     notes: Sequence[str],
@@ -101,7 +85,7 @@ def audit(
         phases: how they are read.
         splits: what is evaluated.
         tokenizer: the student's, for the splits.
-        scope: see :class:`Scope`.
+        scope: see :class:`colbert_lab.settings.tasks.AuditSettings`.
         seed: of all draws.
         drops: whether training leaves contaminated queries out.
         notes: more to say in the report.
@@ -120,7 +104,7 @@ def audit(
     return Findings(name, seed, asdict(scope), found, of_phases, evaluation, told, drops)
 
 
-def _data(each: AuditedData, splits: Mapping[str, Split], scope: Scope, seed: int) -> DataFindings:
+def _data(each: AuditedData, splits: Mapping[str, Split], scope: AuditSettings, seed: int) -> DataFindings:
     left_out: dict[str, int] = {}
     held_out = {key: split for key, split in splits.items() if split.name == HELD_OUT}
     for n, source in enumerate(each.sources):
@@ -143,7 +127,7 @@ def _data(each: AuditedData, splits: Mapping[str, Split], scope: Scope, seed: in
     return DataFindings(each.phases, [find_duplicates(text) for text in texts], contamination, left_out)
 
 
-def _phase(phase: AuditedPhase, counts: Sequence[Counts], scope: Scope, seed: int) -> PhaseFindings:
+def _phase(phase: AuditedPhase, counts: Sequence[Counts], scope: AuditSettings, seed: int) -> PhaseFindings:
     sources, weights = phase.data.sources, phase.data.configured.weights
     parts = shares([len(source) for source in sources], weights, phase.batch_size)
     widths = [training_text(source).widths() for source in sources]
@@ -174,7 +158,7 @@ def _phase(phase: AuditedPhase, counts: Sequence[Counts], scope: Scope, seed: in
 
 
 def _evaluation(
-    splits: Mapping[str, Split], tokenizer: StudentTokenizer, scope: Scope, seed: int
+    splits: Mapping[str, Split], tokenizer: StudentTokenizer, scope: AuditSettings, seed: int
 ) -> list[Lengths]:
     lengths = []
     for key, split in splits.items():
@@ -187,7 +171,7 @@ def _evaluation(
     return lengths
 
 
-def _notes(found: Sequence[DataFindings], scope: Scope) -> list[str]:
+def _notes(found: Sequence[DataFindings], scope: AuditSettings) -> list[str]:
     rows = "all rows" if scope.rows is None else f"up to {scope.rows:,} rows"
     notes = [
         f"lengths and teacher: {rows} of each source and as many of their documents, drawn by the seed (audit.rows)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from colbert_lab.evaluation.evaluator import Evaluator, FirstStage
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import Keeping
 from colbert_lab.search.exact import search_depth
-from colbert_lab.search.mode import STORED, Muvera, Plaid, SearchMode, SearchSettings, Xtr, variants_of
+from colbert_lab.search.mode import STORED, SearchMode, SearchSettings, encoding_of, variants_of
 from colbert_lab.search.plaid import check_kept, check_plaid, check_probing
 from colbert_lab.settings.evaluation import MODES, EvaluationSettings
 from colbert_lab.settings.typed import check_used, instantiated, made
@@ -76,10 +75,9 @@ def search_settings(
         "pool_protected" in o for o in overrides
     ):
         raise InputError("evaluation.pool_protected: has no effect without evaluation.pool_factor")
-    muvera = Muvera(**asdict(settings.muvera))
     for each in (dim if cut is None else cut for cut in dims):
         if set(USERS["muvera"]) & set(modes):
-            muvera.encoding(each)  # raises where a setting is not possible
+            encoding_of(settings.muvera, each)  # raises where a setting is not possible
         if "plaid" in modes:
             check_kept(settings.plaid.bits, each)
     if "plaid" in modes:
@@ -89,9 +87,9 @@ def search_settings(
         protected=settings.pool_protected,
         rerank_depth=settings.rerank.depth,
         first_stage=_first_stage_identity(settings) if "rerank" in modes else None,
-        muvera=muvera,
-        plaid=Plaid(**asdict(settings.plaid)),
-        xtr=Xtr(**asdict(settings.xtr)),
+        muvera=settings.muvera,
+        plaid=settings.plaid,
+        xtr=settings.xtr,
         own=own,
     )
 

@@ -1,5 +1,6 @@
 """Predict what a run will take, from a few measured steps.
 
 Comes in: the config. Goes out: time and memory of each part.
-May import: ``base``, ``text``, ``model``, ``search``, ``teachers``, ``training``, ``evaluation``, ``records``.
+May import: ``base``, ``settings``, ``text``, ``model``, ``search``, ``teachers``, ``training``, ``evaluation``,
+``records``.
 """

@@ -19,6 +19,7 @@ from colbert_lab.plan.evaluation import BaselineCosts, EvaluationCost, Evaluatio
 from colbert_lab.plan.peaks import Guard, predict, refusal, resident, room
 from colbert_lab.plan.steps import choose, measure
 from colbert_lab.plan.table import PlannedEvaluation, PlannedPhase
+from colbert_lab.settings.tasks import PlanSettings
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.training.cost import GIB, peak_bytes, reset_peak
 from colbert_lab.training.evaluating import count_evaluations
@@ -26,19 +27,6 @@ from colbert_lab.training.phase import needs_gradcache
 from colbert_lab.training.prepare import PreparedPhase
 
 Known = Collection[tuple[str, str, str, str]]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much is measured, see ``conf/plan``."""
-
-    steps: int
-    tokens: int
-    batches: int
-    texts: int
-    encode: int
-    queries: int
-    memory: float | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class Planner:
         disk: an existing folder on the disk of the run directory.
     """
 
-    limits: Limits
+    limits: PlanSettings
     evaluator: Evaluator
     known: Known
     _: KW_ONLY

@@ -14,7 +14,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import PackedEmbeddings, Variant
 from colbert_lab.search.fde import FixedDimensionalEncoding
 from colbert_lab.search.store import TokenStore
-from colbert_lab.settings.evaluation import MODES
+from colbert_lab.settings.evaluation import MODES, MuveraSettings, PlaidSettings, XtrSettings
 from colbert_lab.text.contents import identity
 
 
@@ -130,50 +130,21 @@ def _faults(score: Tensor, row: Tensor, k: int, documents: int) -> Iterator[tupl
 STORED = ("exact", "rerank", "muvera_rerank", "xtr")  # modes that score stored token embeddings
 
 
-@dataclass(frozen=True)
-class Muvera:
-    """Settings of the modes ``muvera`` and ``muvera_rerank``: see :class:`FixedDimensionalEncoding`.
+def encoding_of(muvera: MuveraSettings, dim: int) -> FixedDimensionalEncoding:
+    """MUVERA's encoding for tokens of ``dim`` dimensions.
 
-    Attributes:
-        approximate: search an HNSW graph instead of all vectors.
-        rerank: documents that ``muvera_rerank`` scores with MaxSim.
+    Raises:
+        InputError: a setting is not possible.
     """
-
-    repetitions: int = 20
-    bits: int = 5
-    inner_dim: int | None = 16
-    final_dim: int | None = None
-    fill_empty: bool = True
-    seed: int = 42
-    approximate: bool = False
-    rerank: int = 100
-
-    def encoding(self, dim: int) -> FixedDimensionalEncoding:
-        """For tokens of ``dim`` dimensions."""
-        return FixedDimensionalEncoding(
-            dim, self.repetitions, self.bits, self.inner_dim, self.final_dim, self.fill_empty, self.seed
-        )
-
-
-@dataclass(frozen=True)
-class Plaid:
-    """Settings of the mode ``plaid``, see :class:`colbert_lab.search.plaid.PlaidIndex`."""
-
-    bits: int = 4
-    n_probe: int = 8
-    n_full_scores: int = 4096
-    seed: int = 42
-
-
-@dataclass(frozen=True)
-class Xtr:
-    """Settings of the mode ``xtr``, see :func:`colbert_lab.search.xtr.search_retrieved`.
-
-    Attributes:
-        k: document tokens that a query token retrieves.
-    """
-
-    k: int = 1000
+    return FixedDimensionalEncoding(
+        dim,
+        muvera.repetitions,
+        muvera.bits,
+        muvera.inner_dim,
+        muvera.final_dim,
+        muvera.fill_empty,
+        muvera.seed,
+    )
 
 
 @dataclass(frozen=True)
@@ -198,9 +169,9 @@ class SearchSettings:
     protected: int = 1
     rerank_depth: int = 100
     first_stage: Any = None
-    muvera: Muvera = Muvera()
-    plaid: Plaid = Plaid()
-    xtr: Xtr = Xtr()
+    muvera: MuveraSettings = field(default_factory=MuveraSettings)
+    plaid: PlaidSettings = field(default_factory=PlaidSettings)
+    xtr: XtrSettings = field(default_factory=XtrSettings)
     own: Mapping[str, SearchMode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

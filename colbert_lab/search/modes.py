@@ -18,7 +18,7 @@ from colbert_lab.model.matryoshka import packed_prefix
 from colbert_lab.search.corpus import in_row_order
 from colbert_lab.search.exact import rerank, search
 from colbert_lab.search.inner_product import InnerProductIndex
-from colbert_lab.search.mode import Found, Index, Searchable, SearchSettings, checked_found
+from colbert_lab.search.mode import Found, Index, Searchable, SearchSettings, checked_found, encoding_of
 from colbert_lab.search.plaid import PlaidIndex
 from colbert_lab.search.storage import Codec, pool
 from colbert_lab.search.store import TokenStore, codec_for, convert
@@ -199,7 +199,7 @@ class Indexes:
         return Found(*rerank(queries, store, candidates, self.ties_C, k, device=self.device, progress=title))
 
     def _nearest(self, factor: int, queries: PackedEmbeddings, k: int) -> Found:
-        encoded_BF = self.settings.muvera.encoding(self.dim).queries(queries)
+        encoded_BF = encoding_of(self.settings.muvera, self.dim).queries(queries)
         scores, rows = self.muvera(factor).search(encoded_BF, min(k, len(self.base)))
         kept = [row >= 0 for row in rows]  # an approximate index may find fewer
         return Found(
@@ -253,7 +253,7 @@ class Indexes:
     def muvera(self, factor: int) -> InnerProductIndex:
         """The documents' fixed dimensional encodings."""
         store = self.pooled(factor)
-        encoding = self.settings.muvera.encoding(self.dim)
+        encoding = encoding_of(self.settings.muvera, self.dim)
         parts = [encoding.documents(store.packed(shard)) for shard in store.shards]
         vectors_CF = in_row_order(store, parts)
         approximate = self.settings.muvera.approximate

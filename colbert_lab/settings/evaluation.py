@@ -93,31 +93,40 @@ class RerankSettings:
 
 @dataclass(frozen=True)
 class MuveraSettings:
-    """See :class:`colbert_lab.search.mode.Muvera`."""
+    """Settings of the modes ``muvera`` and ``muvera_rerank``: see :func:`colbert_lab.search.mode.encoding_of`.
 
-    repetitions: int = whole(1)
-    bits: int = whole(0)
-    inner_dim: int | None = whole(1)
-    final_dim: int | None = whole(1)
-    fill_empty: bool = MISSING
-    seed: int = whole(0)
-    approximate: bool = MISSING
-    rerank: int = whole(1)
+    Attributes:
+        approximate: search an HNSW graph instead of all vectors.
+        rerank: documents that ``muvera_rerank`` scores with MaxSim.
+    """
+
+    repetitions: int = whole(1, default=20)
+    bits: int = whole(0, default=5)
+    inner_dim: int | None = whole(1, default=16)
+    final_dim: int | None = whole(1, default=None)
+    fill_empty: bool = True
+    seed: int = whole(0, default=42)
+    approximate: bool = False
+    rerank: int = whole(1, default=100)
 
 
 @dataclass(frozen=True)
 class PlaidSettings:
-    """See :class:`colbert_lab.search.mode.Plaid`."""
+    """Settings of the mode ``plaid``, see :class:`colbert_lab.search.plaid.PlaidIndex`."""
 
-    bits: int = one_of(1, 2, 4, 8)
-    n_probe: int = whole(1)
-    n_full_scores: int = whole(1)
-    seed: int = whole(0)
+    bits: int = one_of(1, 2, 4, 8, default=4)
+    n_probe: int = whole(1, default=8)
+    n_full_scores: int = whole(1, default=4096)
+    seed: int = whole(0, default=42)
 
 
 @dataclass(frozen=True)
 class XtrSettings:
-    """See :class:`colbert_lab.search.mode.Xtr`."""
+    """Settings of the mode ``xtr``, see :func:`colbert_lab.search.xtr.search_retrieved`.
+
+    Attributes:
+        k: document tokens that a query token retrieves.
+    """
 
     k: int = whole(1, default=1000)
 

@@ -80,7 +80,16 @@ class AuditedTeacherSettings:
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """See ``conf/audit``."""
+    """What is looked at, see ``conf/audit``.
+
+    Attributes:
+        rows: of each source whose texts are tokenised; None for all.
+        documents: of each evaluation corpus that are looked for; None for all.
+        ngram: words of a run.
+        near: share of runs from which a text counts as found.
+        splits: whose texts are compared with the training text.
+        teacher: whose scores are looked at where there is no schedule.
+    """
 
     rows: int | None = whole(1)
     documents: int | None = whole(1)
@@ -130,7 +139,7 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """See ``conf/plan``."""
+    """How much is measured, see ``conf/plan``."""
 
     steps: int = whole(2)
     tokens: int = whole(1)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from colbert_lab.audit.audited import AuditedData, AuditedPhase, Scope, audit
+from colbert_lab.audit.audited import AuditedData, AuditedPhase, audit
 from colbert_lab.audit.findings import to_json, verdicts
 from colbert_lab.audit.picture import check_matplotlib, draw_audit
 from colbert_lab.audit.report import audit_tables
@@ -49,7 +49,7 @@ def execute(command: Command) -> None:
         InputError: anything the user can mend; nothing is then written.
     """
     settings = command.settings
-    scope = _scope(command)
+    _check_teacher(command)
     _check_out(settings)
     check_matplotlib()
     tokenizer = _tokenizer(command)
@@ -58,7 +58,15 @@ def execute(command: Command) -> None:
     out = _out(command, data, splits)
     seed, drops = settings.seed, settings.drop_contamination
     findings = audit(
-        settings.name, data, phases, splits, tokenizer, scope=scope, seed=seed, drops=drops, notes=[about]
+        settings.name,
+        data,
+        phases,
+        splits,
+        tokenizer,
+        scope=settings.audit,
+        seed=seed,
+        drops=drops,
+        notes=[about],
     )
     sentences = verdicts(findings)
     tables = audit_tables(findings, sentences)
@@ -71,14 +79,13 @@ def execute(command: Command) -> None:
     log.info("saved: %s, audit.md and audit.png", out / REPORT)
 
 
-def _scope(command: Command) -> Scope:
-    audit = command.settings.audit
+def _check_teacher(command: Command) -> None:
+    """Whether a teacher of data without a phase is named beside a schedule, which brings its own."""
     idle = [override for override in command.overrides if override.startswith("audit.teacher")]
     if idle and command.settings.schedule:
         raise InputError(
             f"{idle[0]}: has no effect with a schedule; set phases.<name>.objective.distillation.teacher"
         )
-    return Scope(audit.rows, audit.documents, audit.ngram, audit.near)
 
 
 def _check_out(settings: Settings) -> None:

@@ -7,12 +7,12 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.model.student import Student, pick_device
-from colbert_lab.plan.planner import Limits, Planner, Training
+from colbert_lab.plan.planner import Planner, Training
 from colbert_lab.plan.table import Plan, PlannedPhase, plan_json, plan_table
 from colbert_lab.records.environment import hardware_label
 from colbert_lab.records.records import RECORDS_FILE, read_records
@@ -83,7 +83,7 @@ def _plan(
     results = directory.path / RECORDS_FILE
     records = read_records(results) if results.is_file() else []
     planner = Planner(
-        Limits(**asdict(settings.plan)),
+        settings.plan,
         evaluator,
         {(record.system, record.phase, record.split, record.variant) for record in records},
         device=pick_device(trainer.accelerator),

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from colbert_lab.audit.audited import AuditedData, AuditedPhase, Scope, audit
+from colbert_lab.audit.audited import AuditedData, AuditedPhase, audit
 from colbert_lab.audit.findings import Findings, shares, verdicts
 from colbert_lab.audit.picture import draw_audit, draw_lengths, split_lengths
 from colbert_lab.audit.report import audit_tables
 from colbert_lab.base.types import Corpus, Split
+from colbert_lab.settings.tasks import AuditSettings
 from colbert_lab.sources.sources import ScoredListFiles
 from colbert_lab.training.objectives.term import Side
 from tests.audit.support import lists, split, triples
@@ -46,7 +47,7 @@ def findings(student_settings: dict[str, Any]) -> Findings:
         phases,
         splits,
         tokenizer,
-        scope=Scope(None, None, 8, 0.8),
+        scope=AuditSettings(None, None, 8, 0.8),
         seed=0,
         drops=False,
         notes=[],

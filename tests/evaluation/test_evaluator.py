@@ -23,8 +23,9 @@ from colbert_lab.model.encode import encode_by_length
 from colbert_lab.model.student import Student
 from colbert_lab.search import corpus, modes
 from colbert_lab.search.corpus import CorpusEncoding, Keeping
-from colbert_lab.search.mode import STORED, Muvera, SearchSettings, variants_of
+from colbert_lab.search.mode import STORED, SearchSettings, variants_of
 from colbert_lab.search.store import TokenStore, convert
+from colbert_lab.settings.evaluation import MuveraSettings
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from tests.model.test_matryoshka import cut_head
 from tests.tiny import sentences
@@ -203,7 +204,7 @@ SEVERAL = SearchSettings(
     variants_of(["exact", "rerank", "muvera", "muvera_rerank"], ["float32", "float16", "int8"], [1, 2]),
     rerank_depth=7,
     first_stage="by hand",
-    muvera=Muvera(repetitions=3, bits=2, inner_dim=4, rerank=25),
+    muvera=MuveraSettings(repetitions=3, bits=2, inner_dim=4, rerank=25),
 )
 
 
@@ -237,7 +238,7 @@ def test_a_prefix_is_searched_as_the_student_with_a_cut_head(student: Student, m
 
     def results(student: Student, dims: list[int | None]) -> dict[str, Result]:
         ways = variants_of(["exact", "muvera", "muvera_rerank"], ["float32"], [1, 2], STORED, dims)
-        muvera = Muvera(repetitions=3, bits=2, inner_dim=4, rerank=9)
+        muvera = MuveraSettings(repetitions=3, bits=2, inner_dim=4, rerank=9)
         keeping = Keeping(memory, FOLDER, keep=False)
         evaluator = make_evaluator(splits, search=SearchSettings(ways, muvera=muvera), keeping=keeping)
         assert len(evaluator.corpora(student)) == 1
@@ -281,7 +282,7 @@ def test_excluded_documents_take_no_place_among_those_that_muvera_hands_on(stude
     split = make_split("dev", 3)
     search = SearchSettings(
         variants_of(["muvera", "muvera_rerank"], ["float32"], [1]),
-        muvera=Muvera(repetitions=3, bits=2, inner_dim=4, rerank=5),
+        muvera=MuveraSettings(repetitions=3, bits=2, inner_dim=4, rerank=5),
     )
 
     def rankings(split: Split) -> list[Ranking]:

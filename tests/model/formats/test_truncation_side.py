@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.audit.audited import AuditedData, AuditedPhase, Scope, audit
+from colbert_lab.audit.audited import AuditedData, AuditedPhase, audit
 from colbert_lab.audit.findings import verdicts
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Role
@@ -20,6 +20,7 @@ from colbert_lab.model.backbone import load_tokenizer
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import load_checkpoint, save_checkpoint
 from colbert_lab.model.tokenizer import StudentTokenizer
+from colbert_lab.settings.tasks import AuditSettings
 from colbert_lab.sources.sources import ScoredListFiles
 from colbert_lab.training.prepare import prepare_phase
 from tests.audit.support import triples
@@ -140,7 +141,7 @@ def test_training_and_its_audit_say_which_end_is_cut(
     data = AuditedData(["distill"], ScoredListFiles("made", None), [triples([(LONG, LONG, [])])])
     keys = {"query": "student.query_length", "document": "student.document_length"}
     phase = AuditedPhase("distill", data, tokenizer, keys, 1, 1, None, "")
-    scope = Scope(None, None, 8, 0.8)
+    scope = AuditSettings(None, None, 8, 0.8)
     findings = audit("made", [data], [phase], {}, tokenizer, scope=scope, seed=0, drops=False, notes=[])
     said = [sentence for sentence in verdicts(findings) if "are cut" in sentence]
     assert len(said) == 2
