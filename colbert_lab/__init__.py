@@ -9,15 +9,16 @@ __version__ = "0.2.0"
 __all__ = ["Compared", "Hit", "Index", "Model", "Result", "compare", "evaluate", "load", "train"]
 
 if TYPE_CHECKING:
-    from colbert_lab.api import Hit, Index, Model, load
+    from colbert_lab.api import Model, load
     from colbert_lab.commands import Compared, Result, compare, evaluate, train
+    from colbert_lab.index import Hit, Index
 else:
 
     def __getattr__(name: str) -> object:
         """Import what is asked for, once it is: torch and transformers take seconds."""
         if name not in __all__:
             raise AttributeError(f"module 'colbert_lab' has no attribute {name!r}")
-        home = "api" if name in ("Hit", "Index", "Model", "load") else "commands"
+        home = {"Hit": "index", "Index": "index", "Model": "api", "load": "api"}.get(name, "commands")
         return getattr(import_module(f"colbert_lab.{home}"), name)
 
     def __dir__() -> list[str]:

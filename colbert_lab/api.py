@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import overload
 
 import torch
 from torch import Tensor
 
-from colbert_lab.base.atomic import atomic_folder, is_name
-from colbert_lab.base.errors import InputError, given_texts, named_texts, some_ids, whole_number
-from colbert_lab.base.outside import read_json
+from colbert_lab.base.atomic import atomic_folder
+from colbert_lab.base.errors import InputError, given_texts, named_texts, told, whole_number
 from colbert_lab.base.types import PackedEmbeddings, Role
+from colbert_lab.index import Hit, Index, embeddings_of
+from colbert_lab.model.colbert import count_parameters
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import load_checkpoint
 from colbert_lab.model.matryoshka import check_dims, packed_prefix
 from colbert_lab.model.maxsim import found_scores
-from colbert_lab.model.student import Student
+from colbert_lab.model.student import Student, torch_device
 from colbert_lab.model.unread import check_student_knows
 from colbert_lab.search.corpus import student_fingerprint
-from colbert_lab.search.exact import rerank, search, tie_ranks
-from colbert_lab.search.storage import codec_of
-from colbert_lab.search.store import TokenStore, codec_for, convert, in_memory, open_shard, write_shard
+from colbert_lab.search.exact import rerank, tie_ranks
+from colbert_lab.search.store import in_memory
 from colbert_lab.training.precision import pick_precision
-
-INDEX_FILE = "index.json"
-LARGEST_INDEX = 2**33  # bytes: the ids of all documents
-
-
-class IndexFacts(TypedDict):
-    """What it says of an index."""
-
-    student: str
-    storage: str
-    ids: list  # type: ignore[type-arg]  # of texts; millions, which are looked at all at once
-    shards: list[str]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A document that was found.
-
-    Attributes:
-        document_id: its id.
-        score: the student's, MaxSim or, where its rules say ``mean_maxsim``, MaxSim divided by the query's tokens.
-    """
-
-    document_id: str
-    score: float
 
 
 class Model:
@@ -61,10 +35,18 @@ class Model:
         precision: ``32-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
         token_budget: most padded tokens of a batch.
         dim: first dimensions of an embedding to keep, scaled to unit length; None for all.
+        source: the folder or hub id that it comes from; None where that is not known.
+        trust_remote_code: whether Python code that comes with that may be run.
     """
 
     def __init__(
-        self, student: Student, precision: str = "32-true", token_budget: int = 4096, dim: int | None = None
+        self,
+        student: Student,
+        precision: str = "32-true",
+        token_budget: int = 4096,
+        dim: int | None = None,
+        source: str | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         if isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1:
             raise InputError(f"token_budget={token_budget!r}: must be a whole number from 1")
@@ -72,6 +54,25 @@ class Model:
         self.student = student
         self.precision = precision
         self.token_budget = token_budget
+        self.source = source
+        self.trust_remote_code = trust_remote_code
+
+    def __repr__(self) -> str:
+        model, tokens = self.student.model, self.student.tokenizer
+        kind = f"{model.backbone.config.model_type}, {count_parameters(model) / 1e6:,.1f} M parameters"
+        lengths = f"queries of {tokens.length('query')} tokens, documents of {tokens.length('document')}"
+        where = f"{self.precision} on {self.device}" + (f", from {self.source}" if self.source else "")
+        return f"Model({kind}, {self.dim} dimensions, {lengths}, {where})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.student.model.parameters()).device
+
+    def to(self, device: str | torch.device) -> Model:
+        """Have it compute on another device, such as ``cuda``; InputError where torch has no such device."""
+        self.student.model.to(torch_device(device))
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -79,35 +80,83 @@ class Model:
         cut = "" if self.dim == self.student.model.dim else f".dim{self.dim}"
         return student_fingerprint(self.student) + cut
 
-    def encode(self, texts: Sequence[str], role: Role, *, progress: bool = False) -> list[Tensor]:
+    @overload
+    def encode(
+        self,
+        texts: str,
+        role: Role,
+        *,
+        batch_size: int | None = ...,
+        device: str | torch.device | None = ...,
+        progress: bool = ...,
+    ) -> Tensor: ...
+    @overload
+    def encode(
+        self,
+        texts: list[str] | tuple[str, ...],
+        role: Role,
+        *,
+        batch_size: int | None = ...,
+        device: str | torch.device | None = ...,
+        progress: bool = ...,
+    ) -> list[Tensor]: ...
+    def encode(
+        self,
+        texts: str | Sequence[str],
+        role: Role,
+        *,
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+        progress: bool = False,
+    ) -> Tensor | list[Tensor]:
         """Embed texts.
 
         Args:
-            texts: without prompt; the student puts its own before them.
+            texts: one or several, without prompt; the student puts its own before them.
             role: ``query`` or ``document``.
-            progress: whether to show a progress bar.
+            batch_size: texts of a batch; None fills batches of ``token_budget`` padded tokens, which is faster.
+            device: where to compute from now on, see :meth:`to`; None leaves it where it is.
+            progress: whether to show a bar.
 
         Returns:
-            For each text, the float32 unit-length embeddings [tokens, dim] of the tokens that score.
+            The float32 unit-length embeddings [tokens, dim] of the tokens that score; of several texts a list.
 
         Raises:
-            InputError: another role, no texts, or a text leaves no scoring token.
+            InputError: another role, no texts, a text leaves no scoring token, or no such device.
         """
-        packed = self.packed(texts, role, progress)
-        return list(packed.emb_TD.split(packed.lengths_N.tolist()))
+        if device is not None:
+            self.to(device)
+        packed = self.packed([texts] if isinstance(texts, str) else texts, role, progress, batch_size)
+        found = list(packed.emb_TD.split(packed.lengths_N.tolist()))
+        return found[0] if isinstance(texts, str) else found
+
+    def similarity(self, queries: Tensor | Sequence[Tensor], documents: Tensor | Sequence[Tensor]) -> Tensor:
+        """The student's score of every query with every document, float32 [queries, documents].
+
+        Args:
+            queries: what :meth:`encode` returned for queries.
+            documents: what it returned for documents; anything else raises InputError.
+        """
+        asked, there = (
+            embeddings_of("queries", queries, self.dim),
+            embeddings_of("documents", documents, self.dim),
+        )
+        every = [torch.arange(len(there))] * len(asked)
+        ties = torch.arange(len(there))
+        maxsim, rows = rerank(asked, in_memory(there), every, ties, len(there), device=self.device)
+        return torch.stack(
+            [score[row.argsort()] for score, row in zip(self.scores(maxsim, asked), rows, strict=True)]
+        )
 
     def rerank(
         self, query: str, documents: Mapping[str, str] | Sequence[str], k: int | None = None
     ) -> list[Hit]:
-        """Order documents by their score with a query.
+        """Order documents by their score with a query, best first; ties by document id, largest first.
 
         Args:
             query: the query.
             documents: texts by id; ids of a plain list are positions.
             k: how many to return; None returns all.
-
-        Returns:
-            Best first; ties by document id, largest first.
 
         Raises:
             InputError: no documents, something that is no text, or a ``k`` below 1.
@@ -146,119 +195,78 @@ class Model:
         Raises:
             InputError: there is none, or another student made it.
         """
-        folder = Path(path).expanduser()
-        try:
-            facts = read_json(folder / INDEX_FILE, IndexFacts, largest=LARGEST_INDEX)
-        except InputError as error:
-            raise InputError(f"{folder}: no index here ({error})") from error
-        student, storage, ids, shards = (facts["student"], facts["storage"], facts["ids"], facts["shards"])
-        if not shards or not all(map(is_name, shards)) or not all(type(each) is str for each in ids):
-            raise InputError(f"{folder / INDEX_FILE}: is damaged; make the index anew")
-        if student != self.fingerprint:
-            raise InputError(
-                f"{folder}: this index was made by another student or dim; load that one, or index anew"
-            )
-        index = Index(self, storage)
-        index.ids = ids
-        opened = [open_shard(folder / name) for name in shards]
-        index.store = TokenStore(opened[0][1], [shard for shard, _ in opened])
-        return index
+        return Index.open(self, path)
 
     def scores(self, maxsim: Sequence[Tensor], queries: PackedEmbeddings) -> list[Tensor]:
         """The student's scores of what was found by MaxSim, for each query; see ``student.score``."""
         return found_scores(maxsim, queries.lengths_N, self.student.tokenizer.rules.score)
 
-    def packed(self, texts: Sequence[str], role: Role, progress: bool = False) -> PackedEmbeddings:
+    def save(self, path: str | Path, layout: str = "colbert_lab") -> None:
+        """Write the student to a new folder, and check that what is read back from it embeds the same.
+
+        Args:
+            path: the folder.
+            layout: also ``pylate``, ``sentence_transformers``, ``stanford`` or ``colbert_az``.
+
+        Raises:
+            InputError: the folder is there already, or the layout is not known or cannot hold the student.
+        """
+        from colbert_lab.publish.converting import free_folder, save
+
+        with atomic_folder(free_folder(str(path), "path")) as temporary:
+            save(self.student, layout, temporary, "layout")
+
+    def push(
+        self, repo: str, *, license: str, layout: str = "pylate", private: bool = True, replace: bool = False
+    ) -> None:
+        """Upload the student with a model card to the Hugging Face hub, as ``task=push`` does.
+
+        Args:
+            repo: ``OWNER/NAME``.
+            license: of the student, such as ``apache-2.0``; nobody else can say it.
+            layout: see :meth:`save`.
+            private: see ``push.private``.
+            replace: see ``push.replace``.
+
+        Raises:
+            InputError: the model was not loaded from a folder or the hub, or the hub refuses.
+        """
+        from colbert_lab.tasks.arguments import settings_of
+        from colbert_lab.tasks.composing import performed
+
+        if self.source is None:
+            raise InputError("this model was not loaded from a folder; save it, and load it from there")
+        given: dict[str, object] = {
+            "task": "push",
+            "from": self.source,
+            "to": layout,
+            "repo": repo,
+            "push.license": license,
+        }
+        given |= {"push.private": private, "push.replace": replace}
+        performed(settings_of(given | {"student.trust_remote_code": self.trust_remote_code}))
+
+    def packed(
+        self, texts: Sequence[str], role: Role, progress: bool = False, batch_size: int | None = None
+    ) -> PackedEmbeddings:
         """Like :meth:`encode`, all texts end to end."""
         if role not in ("query", "document"):
             raise InputError(f"role={role}: must be query or document")
         texts = given_texts(texts, "texts")
         check_student_knows(self.student.tokenizer, texts, "texts", f"{role} texts")
         title = f"{role} texts" if progress else None
-        budget, precision = self.token_budget, self.precision
-        found = encode(self.student, texts, role, token_budget=budget, precision=precision, progress=title)
+        most = None if batch_size is None else whole_number(batch_size, "batch_size")
+        budget = self.token_budget if most is None else sys.maxsize
+        found = encode(
+            self.student,
+            texts,
+            role,
+            token_budget=budget,
+            precision=self.precision,
+            progress=title,
+            most=most,
+        )
         return packed_prefix(found, self.dim)
-
-
-class Index:
-    """Documents that a student has encoded; made by :meth:`Model.index` or :meth:`Model.load_index`.
-
-    Attributes:
-        ids: document ids, in the order in which they were added.
-        store: their token embeddings; None before the first are added.
-    """
-
-    def __init__(self, model: Model, storage: str = "float32") -> None:
-        if not storage.startswith("residual"):
-            codec_of(storage, {})
-        self.model = model
-        self.storage = storage
-        self.ids: list[str] = []
-        self.store: TokenStore | None = None
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        return len(self.ids)
-
-    def add(self, documents: Mapping[str, str] | Sequence[str], *, progress: bool = False) -> None:
-        """Encode documents and add them. Centroids of residual storage are fitted on the first ones.
-
-        Raises:
-            InputError: no documents, an id that is there already, or a text without a scoring token.
-        """
-        named = named_texts(documents, first=len(self.ids))
-        known = sorted(set(named) & set(self.ids))
-        if known:
-            raise InputError(f"document ids are in the index already: {some_ids(known)}")
-        plain = in_memory(self.model.packed(list(named.values()), "document", progress), len(self.ids))
-        codec = self.store.codec if self.store is not None else codec_for(self.storage, plain)
-        added = convert(plain, codec)
-        self.store = TokenStore(codec, [*(self.store.shards if self.store else ()), *added.shards])
-        self.ids += named
-
-    def search(self, queries: str | Sequence[str], k: int = 10) -> list[list[Hit]]:
-        """Exact MaxSim search.
-
-        Args:
-            queries: one or several queries.
-            k: documents to return a query.
-
-        Returns:
-            For each query its documents, best first; ties by document id, largest first.
-
-        Raises:
-            InputError: the index is empty, something is no text, or ``k`` is below 1.
-        """
-        if self.store is None:
-            raise InputError("this index is empty; add documents first")
-        k, texts = whole_number(k), given_texts([queries] if isinstance(queries, str) else queries, "queries")
-        device = next(self.model.student.model.parameters()).device
-        packed = self.model.packed(texts, "query")
-        maxsim, rows = search(packed, self.store, tie_ranks(self.ids), k, device=device)
-        return [
-            [Hit(self.ids[row], score) for row, score in zip(found, values.tolist(), strict=True)]
-            for found, values in zip(rows.tolist(), self.model.scores(list(maxsim), packed), strict=True)
-        ]
-
-    def save(self, path: str | Path) -> None:
-        """Write the index to a folder, whole or not at all.
-
-        Raises:
-            InputError: the index is empty.
-        """
-        if self.store is None:
-            raise InputError("this index is empty; add documents first")
-        with atomic_folder(Path(path).expanduser()) as folder:
-            names = [f"shard-{number:06d}" for number in range(len(self.store.shards))]
-            for name, shard in zip(names, self.store.shards, strict=True):
-                write_shard(shard, self.store.codec, folder / name)
-            facts = {
-                "student": self.model.fingerprint,
-                "storage": self.storage,
-                "shards": names,
-                "ids": self.ids,
-            }
-            (folder / INDEX_FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def load(
@@ -283,16 +291,10 @@ def load(
     Raises:
         InputError: there is no student here, or no such device, precision or dimensions.
     """
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        where = torch.empty(0, device=chosen).device
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise InputError(f"device={device}: torch has no such device here ({_first_line(error)})") from error
+    if not isinstance(path, str | Path):
+        raise InputError(f"path must be a folder or a hub id, not {told(path)}")
+    where = torch_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     picked = pick_precision(precision, "gpu" if where.type == "cuda" else "cpu")
     student = load_checkpoint(str(path), trust_remote_code=trust_remote_code, key="path")
     student.model.to(where).eval()
-    return Model(student, picked, dim=dim)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return Model(student, picked, dim=dim, source=str(path), trust_remote_code=trust_remote_code)

@@ -16,7 +16,7 @@ from colbert_lab.base.errors import InputError, given_texts, no_folder, told
 from colbert_lab.base.layout import Table, tables_text, to_markdown
 from colbert_lab.records.records import RECORDS_FILE, Record, read_records
 from colbert_lab.records.run_directory import STATUS_FILE
-from colbert_lab.tasks.arguments import in_quotes
+from colbert_lab.tasks.arguments import settings_of
 from colbert_lab.tasks.composing import composed, performed
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def train(
         ...     "supervised_kd", data=rows, evaluation=judged, overrides=["schedule=[supervised]", "tracking=off"])
         >>> result.phases
         ('supervised',)
-        >>> result.load().encode(["open a file"], "query")[0].shape[-1]
+        >>> result.load().encode("open a file", "query").shape[-1]
         128
 
     Args:
@@ -196,7 +196,7 @@ def evaluate(
     checkpoint = student.student() if isinstance(student, Result) else student
     if checkpoint is not None and not isinstance(checkpoint, str | Path):
         raise InputError(f"student must be a folder, a hub id or a result, not {told(student)}")
-    chosen = () if checkpoint is None else (f"student.checkpoint={in_quotes(str(checkpoint))}",)
+    chosen = () if checkpoint is None else settings_of({"student.checkpoint": checkpoint})
     return _run("evaluate", experiment, [*chosen, *_settings(overrides)], None, evaluation)
 
 
@@ -294,4 +294,4 @@ def _written(
     for phase, rows in by_phase.items():
         own = isinstance(data, Mapping) or cfg.phases[phase].get("data") is not None
         settings |= data_settings(rows, cache, f"phases.{phase}.data" if own else "data")
-    return [f"{key}={in_quotes(value)}" for key, value in settings.items()]
+    return settings_of(settings)

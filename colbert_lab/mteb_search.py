@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from colbert_lab.api import Index, Model
+from colbert_lab.api import Model
 from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.index import Index
 from colbert_lab.search.exact import rerank, tie_ranks
 
 log = logging.getLogger(__name__)

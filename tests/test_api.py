@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import colbert_lab
-from colbert_lab.api import Hit, Model
+from colbert_lab.api import Model
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import Embeddings, Tokens
+from colbert_lab.index import Hit
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.mteb_search import MtebSearch
 from tests.tiny import sentences
@@ -45,7 +47,7 @@ def test_texts_are_encoded_by_role_with_the_students_own_prompts(model: Model) -
     assert not torch.allclose(asked[:2], told[:2])
     torch.testing.assert_close(told.norm(dim=1), torch.ones(len(told)))
     with pytest.raises(InputError, match=r"^role=passage: must be query or document"):
-        model.encode(["a"], role="passage")  # type: ignore[arg-type]
+        model.encode(["a"], role="passage")  # type: ignore[call-overload]
 
 
 def test_reranking_and_searching_agree_with_a_plain_loop(model: Model) -> None:
@@ -123,10 +125,9 @@ def test_mistakes_are_named(model: Model, folder: Path, tmp_path: Path) -> None:
         other.load_index(tmp_path / "index")
 
 
-def test_one_text_is_not_taken_letter_by_letter(model: Model) -> None:
-    with pytest.raises(InputError, match=r"^texts must be a list of texts, not 'red fish'"):
-        model.encode("red fish", role="query")
-    assert len(model.encode((text for text in ("red", "fish")), role="query")) == 2  # type: ignore[arg-type]
+def test_one_text_has_one_embedding(model: Model) -> None:
+    torch.testing.assert_close(model.encode("red fish", role="query"), model.encode(["red fish"], "query")[0])
+    assert len(model.encode((text for text in ("red", "fish")), role="query")) == 2  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -185,3 +186,88 @@ def test_scores_are_divided_where_the_student_says_so(
     for sums, means in zip(*found, strict=True):
         assert [hit.document_id for hit in means] == [hit.document_id for hit in sums]
         assert [hit.score for hit in means] == pytest.approx([hit.score / n for hit in sums], rel=1e-6)
+
+
+def test_a_batch_has_as_many_texts_as_asked_for(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    forward = model.student.model.forward
+
+    def counted(tokens: Tokens) -> Embeddings:
+        sizes.append(len(tokens.input_ids_NL))
+        return forward(tokens)
+
+    monkeypatch.setattr(model.student.model, "forward", counted)
+    found = model.encode(list(TEXTS.values()), "document", batch_size=7)
+    assert sizes == [7, 7, 7, 7, 2]
+    assert model.encode(list(TEXTS.values()), "document", device="cpu")[3].shape == found[3].shape
+    assert sizes[5:] == [30]
+    with pytest.raises(InputError, match=r"^batch_size=0: must be a whole number from 1$"):
+        model.encode(["a"], "document", batch_size=0)
+    with pytest.raises(InputError, match=r"^device=warp: torch has no such device here"):
+        model.encode(["a"], "document", device="warp")
+
+
+def test_similarity_is_that_of_a_plain_loop(model: Model) -> None:
+    asked, told = model.encode(QUERIES, "query"), model.encode(list(TEXTS.values()), "document")
+    expected = torch.tensor([[float((q @ d.T).amax(dim=1).sum()) for d in told] for q in asked])
+    torch.testing.assert_close(model.similarity(asked, told), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.similarity(asked[0], told[:1]), expected[:1, :1], atol=1e-5, rtol=0)
+    hits = {hit.document_id: hit.score for hit in model.rerank(QUERIES[1], TEXTS)}
+    assert [hits[name] for name in TEXTS] == pytest.approx(
+        model.similarity(asked[1], told)[0].tolist(), abs=1e-5
+    )
+    with pytest.raises(
+        InputError, match=r"^queries: number 0 must be what encode returns of a text, \[tokens, 16\]"
+    ):
+        model.similarity(["a fish"], told)  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"^documents: number 0 .*, not \[3, 4\]$"):
+        model.similarity(asked, torch.ones(3, 4))
+    with pytest.raises(InputError, match=r"^there are no documents$"):
+        model.similarity(asked, [])
+
+
+@pytest.mark.parametrize("layout", ["colbert_lab", "pylate"])
+def test_a_model_is_saved_in_any_layout(model: Model, tmp_path: Path, layout: str) -> None:
+    model.save(tmp_path / "new", layout)
+    again = colbert_lab.load(tmp_path / "new", device="cpu", precision="32-true")
+    torch.testing.assert_close(again.encode(QUERIES[0], "query"), model.encode(QUERIES[0], "query"))
+    with pytest.raises(InputError, match=r"^path=.*new: exists already; choose another, or delete it$"):
+        model.save(tmp_path / "new", layout)
+    with pytest.raises(InputError, match=r"^layout=pylates: must be one of colbert_lab"):
+        model.save(tmp_path / "other", "pylates")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_model_is_pushed_as_the_command_does(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, bool, bool, set[str]]] = []
+
+    def upload(folder: Path, repo: str, *, private: bool, replace: bool, message: str) -> str:
+        sent.append((repo, private, replace, {path.name for path in folder.iterdir()}))
+        return "url"
+
+    monkeypatch.setattr("colbert_lab.tasks.push.check_hub", lambda repo: None)
+    monkeypatch.setattr("colbert_lab.tasks.push.upload", upload)
+    model.push("lab/fish", license="mit", private=False)
+    ((repo, private, replace, names),) = sent
+    assert (repo, private, replace) == ("lab/fish", False, False)
+    assert {"README.md", "modules.json"} <= names
+    with pytest.raises(InputError, match=r"^push\.license=M I T: must be an identifier such as apache-2\.0"):
+        model.push("lab/fish", license="M I T")
+    with pytest.raises(
+        InputError, match=r"^this model was not loaded from a folder; save it, and load it from there$"
+    ):
+        Model(model.student).push("lab/fish", license="mit")
+
+
+def test_models_and_indexes_say_what_they_are(model: Model, folder: Path) -> None:
+    assert repr(model) == (
+        "Model(bert, 0.0 M parameters, 16 dimensions, queries of 12 tokens, documents of 24, 32-true on cpu, from "
+        f"{folder})"
+    )
+    index = model.index(TEXTS, storage="float16")
+    tokens = sum(len(each) for each in model.encode(list(TEXTS.values()), "document"))
+    assert repr(index) == f"Index(30 documents, {tokens} tokens of 16 dimensions, float16)"
+    with pytest.raises(InputError, match=r"^storage must be the name of one, such as float16, not 8$"):
+        model.index(TEXTS, storage=8)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^path must be a folder or a hub id, not 7$"):
+        colbert_lab.load(7)  # type: ignore[arg-type]

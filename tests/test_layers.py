@@ -15,11 +15,12 @@ import colbert_lab
 PACKAGE = Path(colbert_lab.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FACE = {
-    "__init__": {"api", "commands"},  # which it imports when something of them is asked for
+    "__init__": {"api", "commands", "index"},  # which it imports when something of them is asked for
     "__main__": {"base", "settings", "run", "tasks"},
-    "api": {"base", "model", "search", "training", "publish"},
+    "api": {"base", "model", "search", "training", "publish", "tasks", "index"},
+    "index": {"base", "model", "search"},
     "commands": {"base", "records", "analysis", "sources", "tasks", "api"},
-    "mteb_search": {"base", "search", "api"},
+    "mteb_search": {"base", "search", "api", "index"},
 }
 """The files at the root, and what they import."""
 NO_TORCH = ("records", "tracking", "analysis", "studies", "tuning")

@@ -137,12 +137,16 @@ def given_texts(texts: Iterable[str], what: str) -> list[str]:
     return given
 
 
-def whole_number(k: int) -> int:
-    """``k`` as a whole number from 1.
+def whole_number(k: int, name: str = "k") -> int:
+    """An argument as a whole number from 1.
+
+    Args:
+        k: the argument.
+        name: what it is called.
 
     Raises:
         InputError: it is none.
     """
     if isinstance(k, bool) or not isinstance(k, SupportsIndex) or k < 1:
-        raise InputError(f"k={told(k)}: must be a whole number from 1")
+        raise InputError(f"{name}={told(k)}: must be a whole number from 1")
     return int(k)

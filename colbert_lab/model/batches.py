@@ -182,12 +182,15 @@ def gather_rows(x: Tensor) -> Tensor:
     return gathered.flatten(0, 1)
 
 
-def length_sorted_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+def length_sorted_batches(
+    lengths: Sequence[int], token_budget: int, most: int | None = None
+) -> Iterator[list[int]]:
     """Group texts of similar length, so that padding is rare and memory bounded.
 
     Args:
         lengths: number of tokens of each text.
         token_budget: most padded tokens in a group (rows x longest row); a longer single text goes alone.
+        most: texts of a group at most; None for any number.
 
     Yields:
         Positions of the texts of one group; groups go from long to short, so that the largest comes first.
@@ -196,5 +199,6 @@ def length_sorted_batches(lengths: Sequence[int], token_budget: int) -> Iterator
     start = 0
     while start < len(order):
         rows = max(1, token_budget // max(1, lengths[order[start]]))
+        rows = rows if most is None else min(rows, most)
         yield order[start : start + rows]
         start += rows

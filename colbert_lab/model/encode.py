@@ -83,6 +83,7 @@ def encode(
     precision: str = "32-true",
     progress: str | None = None,
     ids: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> PackedEmbeddings:
     """Embed texts in batches of similar length and keep only the tokens that score.
 
@@ -98,6 +99,7 @@ def encode(
         precision: ``32-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
         progress: title of a progress bar in tokens with ETA; None shows none.
         ids: names of the texts, for errors.
+        most: texts of a batch at most; None for any number.
 
     Returns:
         float32 embeddings on the CPU, in the order of ``texts``.
@@ -105,7 +107,7 @@ def encode(
     Raises:
         InputError: no texts, a text leaves no scoring token, or embeddings are not finite.
     """
-    return _encode(_Tokenized.of(student, texts, role, token_budget, ids), precision, progress)[0]
+    return _encode(_Tokenized.of(student, texts, role, token_budget, ids, most), precision, progress)[0]
 
 
 def encode_by_length(
@@ -141,14 +143,20 @@ class _Tokenized:
 
     @classmethod
     def of(
-        cls, student: Student, texts: Sequence[str], role: Role, token_budget: int, ids: Sequence[str] | None
+        cls,
+        student: Student,
+        texts: Sequence[str],
+        role: Role,
+        token_budget: int,
+        ids: Sequence[str] | None,
+        most: int | None = None,
     ) -> _Tokenized:
         if not texts:
             raise InputError(f"there are no {role} texts to encode")
         rows: list[list[int]] = []
         for start in range(0, len(texts), TOKENIZE_AT_ONCE):
             rows += student.tokenizer.ids(list(texts[start : start + TOKENIZE_AT_ONCE]), role)
-        batches = list(length_sorted_batches([len(row) for row in rows], token_budget))
+        batches = list(length_sorted_batches([len(row) for row in rows], token_budget, most))
         return cls(student, role, ids, rows, batches)
 
     def names(self, batch: list[int]) -> list[str]:

@@ -244,3 +244,16 @@ def pick_device(accelerator: str) -> torch.device:
             "auto or cpu, or install a PyTorch that is built for the device"
         )
     return torch.device("cpu")
+
+
+def torch_device(device: str | torch.device) -> torch.device:
+    """A device by its torch name.
+
+    Raises:
+        InputError: torch has no such device here.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        told_of = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"device={device}: torch has no such device here ({told_of})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,16 +68,20 @@ class Conversion:
         return Table(title, ("probe texts", "n", "largest difference"), rows, (), ())
 
 
-def free_folder(out: str) -> Path:
+def free_folder(out: str, key: str = "out") -> Path:
     """The folder that a student is to be written to, before any work is done.
+
+    Args:
+        out: the folder.
+        key: names it in errors.
 
     Raises:
         InputError: it is there already, or cannot be written.
     """
     folder = Path(out).expanduser()
-    check_writable(folder.parent, "out")
+    check_writable(folder.parent, key)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"out={folder}: exists already; choose another, or delete it")
+        raise InputError(f"{key}={folder}: exists already; choose another, or delete it")
     return folder
 
 
@@ -95,16 +100,39 @@ def convert(source: Path, target: str, folder: Path, trust_remote_code: bool, ke
     """
     kind = format_of(source, key)
     student = load_folder(source, "eager", trust_remote_code, key)
-    save_checkpoint(student, target, folder)
-    again = FORMATS[format_of(folder)].load(folder, "eager", trust_remote_code)
+    return Conversion(student, kind, target, save(student, target, folder, "to"))
+
+
+def save(student: Student, target: str, folder: Path, key: str) -> dict[Role, float]:
+    """Write a student in a layout, read that again and compare the embeddings of the probe texts.
+
+    Args:
+        student: any; code that came with it runs already, and is read back with it.
+        target: name of the layout.
+        folder: an empty folder; write to a temporary one (see :mod:`colbert_lab.base.atomic`).
+        key: names the layout in errors.
+
+    Returns:
+        See :func:`differences`.
+
+    Raises:
+        InputError: the layout cannot hold the student, or embeddings differ.
+    """
+    try:
+        save_checkpoint(student, target, folder)
+    except InputError as error:
+        raise InputError(re.sub("^to=", f"{key}=", str(error))) from error
+    attention = getattr(student.model.backbone.config, "_attn_implementation", "eager")
+    again = FORMATS[format_of(folder)].load(folder, attention, True)
+    again.model.to(next(student.model.parameters()).device)
     found = differences(student, again)
     worst = max(found.values())
     if worst > LARGEST:
         raise InputError(
-            f"to={target}: embeddings would differ by {worst:.2g} (at most {LARGEST:g} is allowed), so nothing is "
+            f"{key}={target}: embeddings would differ by {worst:.2g} (at most {LARGEST:g} is allowed), so nothing is "
             "written; this layout reads text otherwise than the student"
         )
-    return Conversion(student, kind, target, found)
+    return found
 
 
 def differences(one: Student, other: Student) -> dict[Role, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -148,6 +148,18 @@ def _typed(key: str, value: str) -> str:
     if listed:
         return shlex.quote(f"{key}=[{','.join(map(in_quotes, _parts(value[1:-1])))}]")
     return shlex.quote(f"{key}={in_quotes(value)}")
+
+
+def settings_of(values: Mapping[str, object]) -> list[str]:
+    """Settings as one types them, with values in Hydra's quotes where they need them.
+
+    Args:
+        values: texts, paths, and true or false, by key.
+    """
+    texts = {
+        key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()
+    }
+    return [f"{key}={in_quotes(text)}" for key, text in texts.items()]
 
 
 def in_quotes(text: str) -> str:
