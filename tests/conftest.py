@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pytorch_lightning.trainer.connectors import callback_connector
 
 from colbert_lab.tasks.arguments import bounded_configs
 from colbert_lab.text.installed_docs import load_installed_docs
+from tests.browsing import started_browser
 from tests.chaos.figures import pytest_addoption, pytest_terminal_summary  # noqa: F401 - hooks
 from tests.composing import compose_fast
 from tests.forked import fork_spawned
@@ -42,6 +44,12 @@ def pytest_collection_finish() -> None:
     """What is imported stays: where a run has garbage collected, it need not be looked at."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """See :func:`tests.browsing.started_browser`."""
+    yield from started_browser()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from colbert_lab.analysis.alike import other_rules, other_text, refuse_different
 from colbert_lab.analysis.configurations import Configuration, group
-from colbert_lab.analysis.measured import STUDENT, Measured, Place, measured, systems_of, titles
+from colbert_lab.analysis.measured import (
+    STUDENT,
+    Measured,
+    Place,
+    measured,
+    systems_of,
+    titles,
+    usual_systems,
+)
 from colbert_lab.base.errors import InputError
 from colbert_lab.evaluation.significance import Interval, Paired, corrected
 from colbert_lab.records.means import interval_of, paired
@@ -99,8 +107,9 @@ def compare_runs(
     baseline: Path | None = None,
     measures: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
-    systems: Sequence[str] = (STUDENT,),
+    systems: Sequence[str] | None = (STUDENT,),
     allow_different: bool = False,
+    running: bool = False,
 ) -> Comparison:
     """Compare runs with the first of them, split by split and measure by measure.
 
@@ -114,8 +123,10 @@ def compare_runs(
         measures: which measures, None for all.
         splits: which splits by their config name, None for all.
         systems: which systems of each run; see :func:`colbert_lab.analysis.measured.measured`. Final students are
-            always rows. The first one, of the reference's run, is what all rows are compared with.
+            always rows. The first one, of the reference's run, is what all rows are compared with. None for
+            :func:`colbert_lab.analysis.measured.usual_systems`.
         allow_different: show rows of another text or other rules of a split, untested, instead of refusing all.
+        running: take runs that are being executed too.
 
     Raises:
         InputError: no runs, a folder without runs, an unknown measure, split or system, runs that have no split and
@@ -124,7 +135,7 @@ def compare_runs(
     if not folders:
         raise InputError("runs: nothing to compare; give run directories, for example runs=[DIR,DIR]")
     first = read_runs([baseline], key="compare.baseline").runs if baseline else ()
-    found = read_runs([*([baseline] if baseline else []), *folders])
+    found = read_runs([*([baseline] if baseline else []), *folders], running=running)
     configurations = group(found.runs)
     if baseline is not None:
         of_first = [
@@ -137,6 +148,7 @@ def compare_runs(
                 f"compare.baseline: {baseline} holds {len(of_first)} configurations; name one run of one of them"
             )
         configurations = [*of_first, *(each for each in configurations if each is not of_first[0])]
+    systems = usual_systems(configurations) if systems is None else systems
     wanted = [*systems] if STUDENT in systems else [STUDENT, *systems]
     _known("compare.systems", wanted, systems_of(found.runs))
     named = dict(zip(titles(configurations), configurations, strict=True))

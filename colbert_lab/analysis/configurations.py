@@ -12,7 +12,7 @@ from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.evaluation.significance import Paired, corrected
 from colbert_lab.records.identity import SHORT
 from colbert_lab.records.means import paired
-from colbert_lab.records.runs import BEFORE, Run
+from colbert_lab.records.runs import BEFORE, STUDENT, Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,9 +89,9 @@ class Configuration:
             [run.per_query(_phase(run, before), split, measure) for run in self.runs], measure
         )
 
-    def per_query_at(self, phase: str, split: str, measure: str) -> ByQuery | None:
-        """The same after one of the phases."""
-        return self._averaged([run.per_query(phase, split, measure) for run in self.runs], measure)
+    def per_query_at(self, phase: str, split: str, measure: str, system: str = STUDENT) -> ByQuery | None:
+        """The same after one of the phases, or of another system in its phase."""
+        return self._averaged([run.per_query(phase, split, measure, system) for run in self.runs], measure)
 
     @staticmethod
     def _averaged(found: Sequence[PerQuery | None], measure: str) -> ByQuery | None:

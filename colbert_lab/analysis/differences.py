@@ -13,32 +13,38 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.evaluation.significance import Paired
 from colbert_lab.records.rankings import ranking_path, read_ranking
-from colbert_lab.records.runs import BEFORE, Run
+from colbert_lab.records.runs import BEFORE, STUDENT, Run
 
 if TYPE_CHECKING:
     import numpy as np
 
+EVALUATE = "evaluate"
+"""Phase name of a student that was measured and not trained."""
 DIGITS = 9
 """Decimals of a difference; a mean over seeds may round beyond them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two students.
+    """One of the two students; or another system that was measured beside one.
 
     Attributes:
-        title: what to call its configuration.
+        title: what to call its configuration, or the system.
         configuration: the runs; the first one's rankings and student are shown.
-        phase: its last phase; ``before`` for the untrained student.
+        phase: its last phase; ``before`` for the untrained student; the records' phase of another system.
+        system: as in the records.
     """
 
     title: str
     configuration: Configuration
     phase: str
+    system: str = STUDENT
 
     @property
     def label(self) -> str:
         """Such as ``colbert_zero_kd after distill``."""
+        if self.system != STUDENT or self.phase == EVALUATE:
+            return self.title
         when = "before training" if self.phase == BEFORE else f"after {self.phase}"
         return f"{self.title} {when}"
 
@@ -84,8 +90,8 @@ class Differences:
         one, other, measure = self.one.configuration, self.other.configuration, self.measure
         found = {
             split: (
-                one.per_query_at(self.one.phase, split, measure),
-                other.per_query_at(self.other.phase, split, measure),
+                one.per_query_at(self.one.phase, split, measure, self.one.system),
+                other.per_query_at(self.other.phase, split, measure, self.other.system),
             )
             for split, mark in one.splits.items()
             if other.splits.get(split) == mark
@@ -155,7 +161,7 @@ def query_differences(one: Side, other: Side, split: str, measure: str) -> Diffe
     Raises:
         InputError: they are the same one, were not measured there, or on another text; or a ranking file is missing.
     """
-    if one.configuration is other.configuration and one.phase == other.phase:
+    if one.configuration is other.configuration and (one.system, one.phase) == (other.system, other.phase):
         raise InputError(
             f"{one.label} is both students; choose another configuration or phase for one of them"
         )
@@ -172,7 +178,7 @@ def query_differences(one: Side, other: Side, split: str, measure: str) -> Diffe
 
 
 def _by_query(each: Side, split: str, measure: str) -> ByQuery:
-    found = each.configuration.per_query_at(each.phase, split, measure)
+    found = each.configuration.per_query_at(each.phase, split, measure, each.system)
     if found is None:
         raise InputError(
             f"{each.label}: no values of {measure} by query on {split}: it was not measured, or a ranking file is "
@@ -208,9 +214,9 @@ def documents_of(each: Side, found: Differences) -> dict[str, Sequence[str]]:
         each: the student.
         found: what :func:`query_differences` returned.
     """
-    record = each.run.record(each.phase, found.split, found.measure)
+    record = each.run.record(each.phase, found.split, found.measure, each.system)
     assert record is not None
-    path = ranking_path(each.run.path, "student", each.phase, found.split, record.variant)
+    path = ranking_path(each.run.path, each.system, each.phase, found.split, record.variant)
     ranking, _ = read_ranking(path)
     return dict(zip(ranking.query_ids, ranking.document_ids, strict=True))
 

@@ -46,7 +46,7 @@ def plot_loss(configurations: Sequence[Configuration]) -> Figure:
     def loss(run: Run, phase: str) -> Points:
         return run.curves(phase).get(LOSS, [])
 
-    return _plot(configurations, loss, "training loss", "no training loss was logged")
+    return plot_curves(configurations, loss, "training loss", "no training loss was logged")
 
 
 def plot_dev(configurations: Sequence[Configuration], measure: str) -> Figure:
@@ -66,7 +66,7 @@ def plot_dev(configurations: Sequence[Configuration], measure: str) -> Figure:
 
     title = measure_title(measure)
     missing = f"no {title} was measured while training (phases.<name>.evaluate_every sets how often)"
-    return _plot(configurations, dev, f"{title}, cut of dev", missing, marker="o")
+    return plot_curves(configurations, dev, f"{title}, cut of dev", missing, marker="o")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -132,15 +132,27 @@ def plain(panel: Axes) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _plot(
+def plot_curves(
     configurations: Sequence[Configuration],
     points: Callable[[Run, str], Points],
     label: str,
     missing: str,
     marker: str = "",
 ) -> Figure:
+    """Curves by optimizer step, one panel a phase, one colour a configuration.
+
+    Args:
+        configurations: what :func:`colbert_lab.analysis.configurations.group` returned.
+        points: of a run and a phase; none where it has no such curve.
+        label: of the values.
+        missing: what to say where no run has one.
+        marker: of each point; none where there are many.
+
+    Raises:
+        InputError: no run has one, or matplotlib is not installed.
+    """
     runs = [(number, run) for number, each in enumerate(configurations) for run in each.runs]
-    phases = dict.fromkeys(name for _, run in runs for name in run.phases)
+    phases = dict.fromkeys(name for _, run in runs for name in run.logged)
     drawn = {phase: [(number, points(run, phase)) for number, run in runs] for phase in phases}
     drawn = {phase: lines for phase, lines in drawn.items() if any(line for _, line in lines)}
     if not drawn:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STUDENT = "student"
 """The final student of a run; also the name of that system in the records."""
+BESIDE = ("bm25", "dense", "teacher")
+"""Systems that are measured beside the student, in the order in which a student alone is compared with one of them."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,21 @@ class Measured:
     def sd(self) -> float | None:
         """Sample standard deviation over the seeds; None with one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+def usual_systems(configurations: Sequence[Configuration]) -> list[str]:
+    """What is compared where nobody says it: students with each other, one alone with itself untrained; then the rest.
+
+    Args:
+        configurations: what :func:`colbert_lab.analysis.configurations.group` returned.
+    """
+    known = systems_of([run for each in configurations for run in each.runs])
+    others = [system for system in known if system in BESIDE]
+    if len(configurations) > 1:
+        return [STUDENT, *others]
+    if BEFORE in known:
+        return [BEFORE, *configurations[0].runs[0].phases[:-1], STUDENT, *others]
+    return [*others[:1], STUDENT, *others[1:]]
 
 
 def systems_of(runs: Sequence[Run]) -> list[str]:

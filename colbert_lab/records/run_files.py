@@ -33,6 +33,7 @@ class About(TypedDict, total=False):
     tags: list[str]
     asked: str | None
     named: str | None
+    overrides: list[str]
 
 
 class Status(TypedDict, total=False):

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.outside import read_json_or
 from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.records.cost import PhaseCost, read_cost
 from colbert_lab.records.identity import SHORT
@@ -17,10 +18,13 @@ from colbert_lab.records.owner import executing
 from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
 from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
 from colbert_lab.records.run_directory import STATUS_FILE, RunDirectory
-from colbert_lab.records.run_files import read_curves
+from colbert_lab.records.run_files import Status, read_curves
 
+STUDENT, FINISHED, RUNNING = "student", "finished", "running"
 BEFORE = "before"
 """Phase name of the untrained student in the records."""
+SWEEPS = "sweeps"
+"""Folder beside the runs with links to those of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +53,26 @@ class Run:
         found = dict.fromkeys(record.phase for record in self.records if record.system == "student")
         return tuple(phase for phase in found if phase != BEFORE)
 
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """The phases that have curves: the measured ones, and one that is being trained."""
+        others = sorted(file.parent.name for file in self.path.glob("*/metrics.csv"))
+        return tuple(dict.fromkeys([*self.phases, *others]))
+
     @cached_property
     def splits(self) -> dict[str, str]:
         """Fingerprint of each split that the student was measured on."""
         return {r.split: r.split_fingerprint for r in self.records if r.system == "student"}
 
-    def record(self, phase: str, split: str, measure: str) -> Record | None:
-        """The student's record, the last one where there are several; None when it has no number.
+    def record(self, phase: str, split: str, measure: str, system: str = STUDENT) -> Record | None:
+        """A system's record, the last one where there are several; None when it has no number.
 
         It is that of exact search of float32 embeddings, unless the student was searched in other ways alone.
         """
         found = [
             record
             for record in self.records
-            if (record.system, record.phase, record.split, record.measure)
-            == ("student", phase, split, measure)
+            if (record.system, record.phase, record.split, record.measure) == (system, phase, split, measure)
         ]
         found = [record for record in found if record.variant == EXACT] or found
         return found[-1] if found and math.isfinite(found[-1].value) else None
@@ -73,13 +82,13 @@ class Run:
         record = self.record(phase, split, measure)
         return None if record is None else record.value
 
-    def per_query(self, phase: str, split: str, measure: str) -> PerQuery | None:
+    def per_query(self, phase: str, split: str, measure: str, system: str = STUDENT) -> PerQuery | None:
         """The values of each query; None where the file is missing, unreadable or not of the recorded mean."""
-        record = self.record(phase, split, measure)
+        record = self.record(phase, split, measure, system)
         value = None if record is None else record.value
         variant = EXACT if record is None else record.variant
         try:
-            found = read_per_query(ranking_path(self.path, "student", phase, split, variant))
+            found = read_per_query(ranking_path(self.path, system, phase, split, variant))
         except InputError:
             return None
         known = value is not None and measure in found.values and len(found) > 0
@@ -134,13 +143,56 @@ def find_runs(outputs: Path, name: str) -> FoundRuns:
     return FoundRuns(tuple(sorted(found.runs, key=_begun)), found.left_out)
 
 
-def read_runs(folders: Sequence[Path], key: str = "runs") -> FoundRuns:
+def newest_run(outputs: Path, running: bool = False) -> Path:
+    """The run below an ``output_dir`` that was begun last.
+
+    Args:
+        outputs: the runs' ``output_dir``.
+        running: take one that is not finished too, where its process is executing it.
+
+    Raises:
+        InputError: there is none.
+    """
+    wanted = (FINISHED, RUNNING) if running else (FINISHED,)
+    found = [
+        (read_json_or(file, Status).get("started") or 0.0, file.parent)
+        for depth in ("*/*", "*/*/*")
+        for file in outputs.glob(f"{depth}/{STATUS_FILE}")
+        if not file.parent.is_symlink()
+        and file.parent.parent.name != SWEEPS
+        and _status(file.parent) in wanted
+    ]
+    if not found:
+        raise InputError(f"runs: no finished run in {outputs}; give runs=[DIR], or output_dir=DIR")
+    return max(found)[1]
+
+
+class RunsNotMeasured(InputError):
+    """No run of those that were asked for has measured a student yet."""
+
+
+def running_runs(folders: Sequence[Path]) -> list[Path]:
+    """The runs in some folders that a process is executing.
+
+    Args:
+        folders: as :func:`read_runs` takes them.
+    """
+    return [path for folder in folders for path in _runs_of(folder) if _status(path) == RUNNING]
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    whole = (folder / STATUS_FILE).is_file()
+    return [folder.resolve()] if whole else [path.resolve() for path in _runs_in(folder)]
+
+
+def read_runs(folders: Sequence[Path], key: str = "runs", running: bool = False) -> FoundRuns:
     """Read the finished runs that folders hold, in the order of the folders.
 
     Args:
         folders: run directories, ``.../latest``, or folders of runs such as ``outputs/<name>`` and
             ``outputs/<name>/sweeps``. A run that several of them hold counts once.
         key: the setting that names the folders, for messages.
+        running: take runs that are not finished too, where a process is executing them, with what they measured so far.
 
     Returns:
         The runs, those of one folder from the oldest to the newest; a repetition (``-r2``) takes the place
@@ -151,8 +203,7 @@ def read_runs(folders: Sequence[Path], key: str = "runs") -> FoundRuns:
     """
     place: dict[Path, int] = {}
     for number, folder in enumerate(folders):
-        whole = (folder / STATUS_FILE).is_file()
-        here = [folder.resolve()] if whole else [path.resolve() for path in _runs_in(folder)]
+        here = _runs_of(folder)
         if not here:
             inside = sorted(str(path.parent.parent) for path in folder.glob(f"*/latest/{STATUS_FILE}"))
             raise InputError(
@@ -160,13 +211,14 @@ def read_runs(folders: Sequence[Path], key: str = "runs") -> FoundRuns:
                 f"folder of runs{f' such as {inside[0]}' if inside else ''}"
             )
         known = {path.name: _status(path) for path in here}
-        if "finished" not in known.values():
+        if not {FINISHED, *([RUNNING] if running else [])} & {*known.values()}:
             statuses = ", ".join(f"{name}: {status}" for name, status in known.items())
-            raise InputError(f"{key}: {folder} has no finished run ({statuses})")
+            hint = "; task=report shows it with report.live=true" if RUNNING in known.values() else ""
+            raise InputError(f"{key}: {folder} has no finished run ({statuses}){hint}")
         place = dict.fromkeys(here, number) | place
-    found = _chosen(place)
+    found = _chosen(place, running)
     if not found.runs:
-        raise InputError(f"{key}: no finished run with measurements. {' '.join(found.left_out)}")
+        raise RunsNotMeasured(f"{key}: no finished run with measurements. {' '.join(found.left_out)}")
     ordered = sorted(found.runs, key=lambda run: (place[run.path], _begun(run)))
     return FoundRuns(tuple(ordered), found.left_out)
 
@@ -175,13 +227,13 @@ def _runs_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/{STATUS_FILE}"))
 
 
-def _chosen(paths: Iterable[Path]) -> FoundRuns:
+def _chosen(paths: Iterable[Path], running: bool = False) -> FoundRuns:
     """The finished runs among these, in their order, without those that another one repeats."""
     runs: list[Run] = []
     left_out: list[str] = []
     for path in paths:
         status = _status(path)
-        if status != "finished":
+        if status != FINISHED and not (running and status == RUNNING):
             left_out.append(f"{path.name} is left out: it is not finished (its status is {status}).")
             continue
         run = _read(path)

@@ -121,6 +121,7 @@ def run(command: Command) -> float | None:
         processes=processes,
         asked=asked_hash(command.asked, identity.contents, where),
         tags=list(tracking.tags),
+        overrides=list(command.overrides),
     )
     if cell is not None:
         directory.name_in_sweep(cell.label)

@@ -233,3 +233,12 @@ def search_settings_of(values: Mapping[str, Any]) -> SearchSettings:
     own = {each.name: values[each.name] for each in fields(SearchSettings)}
     check_values({"hydra": {"sweeper": own}}, _Whole)
     return SearchSettings(**own)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """See ``conf/report``."""
+
+    live: bool = MISSING
+    every: int = whole(1)
+    queries: int = whole(0)

@@ -35,6 +35,7 @@ from colbert_lab.settings.tasks import (
     MineSettings,
     PlanSettings,
     PushSettings,
+    ReportSettings,
     ScoreSettings,
 )
 
@@ -82,7 +83,7 @@ class Settings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     tracking: TrackingSettings = having(WHERE, field(default_factory=TrackingSettings))
-    runs: list[str] = only_for("compare")
+    runs: list[str] = only_for("compare", "report")
     out: str | None = only_for(
         *("score", "mine", "audit", "convert", "push", "explain", "runs", "plan", "certify", "report")
     )
@@ -101,6 +102,7 @@ class Settings:
     ledger: LedgerSettings = only_for("runs", of=field(default_factory=LedgerSettings))
     plan: PlanSettings = only_for("plan", of=field(default_factory=PlanSettings))
     certify: CertifySettings = only_for("certify", of=field(default_factory=CertifySettings))
+    report: ReportSettings = only_for("report", of=field(default_factory=ReportSettings))
 
     @property
     def outputs(self) -> Path:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from colbert_lab.analysis.configurations import Configuration
 from colbert_lab.analysis.figures import COLOURS, new_figure, plain, to_svg
+from colbert_lab.analysis.lineage import lineage_svg
 from colbert_lab.analysis.pareto import quality_cost
 from colbert_lab.analysis.pareto_views import plot_quality_cost
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.studies.evidence import Finding, value_of
-from colbert_lab.studies.lineage import configurations, lineage_svg
+from colbert_lab.studies.lineage import configurations, study_lineage
 from colbert_lab.studies.study import Study, Term
 from colbert_lab.studies.study_runs import StudyRun
 
@@ -40,7 +41,7 @@ def pictures(study: Study, runs: Sequence[StudyRun], found: Sequence[Finding]) -
     if len(study.modes) > 1 and runs:
         drawn.append(_modes(study, runs))
     if cells:
-        svg, alt = lineage_svg(study, runs)
+        svg, alt = lineage_svg(study_lineage(study, runs))
         caption = "Which phases trained each student; cells that share a phase share its box."
         drawn.append(Picture("lineage", caption, alt, svg, broad=True))
     return drawn

@@ -37,7 +37,7 @@ VALUES = (
     ("phases.*.", "phase/base"),
     ("phases.*.prompts.", "prompts/inherit"),
     *((f"{name}.", f"{name}/default") for name in ("score", "mine", "audit", "explain", "push", "ledger")),
-    *((f"{name}.", f"{name}/default") for name in ("plan", "certify")),
+    *((f"{name}.", f"{name}/default") for name in ("plan", "certify", "report")),
 )
 """Files that have the defaults of the schema's keys, below a prefix."""
 MEANT = (*VALUES, ("evaluation.", "evaluation/beir"))

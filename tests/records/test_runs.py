@@ -7,7 +7,7 @@ import pytest
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.cost import PhaseCost
-from colbert_lab.records.runs import find_runs, read_runs
+from colbert_lab.records.runs import RunsNotMeasured, find_runs, newest_run, read_runs, running_runs
 from tests.records.run_folders import BASE, MEASURE, QUERIES, write_run
 
 GAINS = {"supervised": {"test": 0.1}, "distill": {"test": 0.2}}
@@ -158,3 +158,43 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     (path / "results.jsonl").unlink()
     with pytest.raises(InputError, match=r"runs: no finished run with measurements\. .*measured no student"):
         read_runs([path])
+
+
+def test_runs_that_go_on_are_taken_on_request(tmp_path: Path) -> None:
+    # Without a host and a process id nobody can say that it is dead.
+    running = write_run(tmp_path, "aa", 2, {}, GAINS, status="running")
+    with pytest.raises(
+        InputError, match=r"has no finished run \(aa00000000-s2: running\); task=report shows it with"
+    ):
+        read_runs([running])
+    assert running_runs([running]) == [running.resolve()]
+    assert [run.run_id for run in read_runs([running], running=True).runs] == ["aa00000000-s2"]
+    (running / "results.jsonl").unlink()
+    with pytest.raises(RunsNotMeasured, match="it measured no student"):
+        read_runs([running], running=True)
+
+
+def test_the_run_that_was_begun_last_is_found_in_any_name(tmp_path: Path) -> None:
+    old = write_run(tmp_path, "aa", 1, {}, GAINS)
+    new = write_run(tmp_path / "nested", "bb", 1, {}, GAINS)
+    later = write_run(tmp_path, "cc", 1, {}, GAINS, status="running")
+    for started, run in enumerate((old, new, later)):
+        status = json.loads((run / "status.json").read_text())
+        (run / "status.json").write_text(json.dumps({**status, "started": float(started)}))
+    (tmp_path / "study" / "latest").symlink_to(old.name)
+    assert newest_run(tmp_path) == new
+    assert newest_run(tmp_path, running=True) == later
+    with pytest.raises(InputError, match="runs: no finished run in"):
+        newest_run(tmp_path / "nowhere")
+
+
+def test_other_systems_are_read_too(tmp_path: Path) -> None:
+    (run,) = read_runs([write_run(tmp_path, "aa", 1, {}, GAINS)]).runs
+    record = run.record("baselines", "test", MEASURE, "bm25")
+    assert record is not None
+    assert record.value == 0.9
+    assert run.per_query("baselines", "test", MEASURE, "bm25") is None  # it has no file
+    assert list(run.logged) == ["supervised", "distill"]
+    (run.path / "next").mkdir()
+    (run.path / "next" / "metrics.csv").touch()
+    assert list(run.logged) == ["supervised", "distill", "next"]

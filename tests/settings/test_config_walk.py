@@ -175,7 +175,7 @@ MAY_BE = {
     "0": {
         "evaluation.muvera.bits", "evaluation.muvera.seed", "evaluation.plaid.seed", "evaluation.pool_protected",
         "explain.heatmap", "mine.filter.margin", "mine.filter.max_score", "phases.distill.early_stopping.min_delta",
-        "phases.distill.head_only_steps", "phases.distill.token_pooling.protected", "score.random",
+        "phases.distill.head_only_steps", "phases.distill.token_pooling.protected", "report.queries", "score.random",
         "score.teacher.label", "seed", "student.dropout", "tracking.wait_seconds", "trainer.num_workers",
     },
     "1e30": {

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from colbert_lab.studies.pages import (
 )
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.rows import read_rows, write_rows
+from tests.browsing import NARROW, OVERFLOW, PAPER, WIDE, Elements
 from tests.conftest import ROOT
 from tests.studies.made_up import CONTENT, made_study
 
@@ -133,16 +131,6 @@ pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed"
 
 
 STUDIES = sorted(path.parent for path in (ROOT / "experiments").glob(f"*/{STUDY_FILE}"))
-WIDE, NARROW, PAPER = 1280, 390, 688
-"""Pixels of a screen, of a telephone, and of A4 between its margins."""
-OVERFLOW = """() => {
-  const width = document.documentElement.clientWidth;
-  const scrolls = (e) => e && (getComputedStyle(e).overflowX === 'auto' || scrolls(e.parentElement));
-  const hidden = (e) => e.closest('thead') && getComputedStyle(e.closest('thead')).position === 'absolute';
-  return [...document.querySelectorAll('body *:not(svg *)')].filter(
-    (e) => e.getBoundingClientRect().right > width + 1 && !scrolls(e) && !hidden(e)
-  ).map((e) => e.outerHTML.slice(0, 80));
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -151,21 +139,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "page.html"
     path.write_text(to_html(answer(made_study(folder / "001_made_up"))), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium is installed")
-    quiet = "--disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic"
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", *quiet.split()]
-        )
-        yield started
-        started.close()
 
 
 @pytest.mark.slow
@@ -232,20 +205,9 @@ def test_it_can_be_printed(page_file: Path, browser: Any, tmp_path: Path) -> Non
     assert (tmp_path / "page.pdf").stat().st_size > 20_000
 
 
-class _Elements(HTMLParser):
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-
 def test_it_is_one_accessible_file_without_anything_active(page_file: Path) -> None:
     page = page_file.read_text(encoding="utf-8")
-    elements = _Elements(page).found
+    elements = Elements(page).found
     tags = [tag for tag, _ in elements]
     assert not {"script", "iframe", "object", "img", "image", "a"} & set(tags)
     assert tags.count("h1") == tags.count("main") == 1
@@ -300,7 +262,7 @@ def test_text_of_a_study_is_inert(tmp_path: Path) -> None:
         tmp_path / "evil", title=evil, question=evil, prediction=evil, limits=[evil], cells=cells
     )
     page = to_html(answer(study))
-    tags = {tag for tag, _ in _Elements(page).found}
+    tags = {tag for tag, _ in Elements(page).found}
     assert not {"script", "img", "a"} & tags
     assert "{{ 7 * 7 }}" in page
 
