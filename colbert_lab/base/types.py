@@ -10,7 +10,7 @@ Shape legend, used as suffixes of tensor names (``emb_NLD`` is documents x token
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,11 +131,16 @@ class Tokens:
     attention_mask_NL: Tensor
     score_mask_NL: Tensor
 
-    def to(self, device: Any) -> Tokens:
-        """The same tokens on another device."""
-        return Tokens(
-            self.input_ids_NL.to(device), self.attention_mask_NL.to(device), self.score_mask_NL.to(device)
-        )
+    def to(self, device: Any, non_blocking: bool = False) -> Tokens:
+        """The same tokens on another device; ``non_blocking`` as in ``Tensor.to``."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Tokens:
+        """The same tokens in memory that a GPU copies from by itself; PyTorch's DataLoader asks for it."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Tokens:
+        return Tokens(change(self.input_ids_NL), change(self.attention_mask_NL), change(self.score_mask_NL))
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ temperature of 0.02 the softmax of InfoNCE is exactly zero in float32 for most p
 from __future__ import annotations
 
 import importlib.util
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,12 +20,14 @@ from torch.nn.functional import embedding_bag
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings
+from colbert_lab.model.blocks import Layout, Span, block_values_of, query_sums, similarities
+from colbert_lab.model.devices import room_for
 from colbert_lab.model.maxsim import check_scoring
 
-BLOCK_VALUES = {"cpu": 4_194_304, "cuda": 67_108_864}
-"""Token similarities of a block: 16 MiB in float32 on a CPU, where more gains nothing; a GPU wants larger matrices."""
 KEPT_PLACES = 67_108_864
 """Places of maxima that are kept from the forward pass for the backward pass: 128 MiB; beyond, they are found again."""
+KEPT_SHARE = 1 / 16
+"""Of a GPU's memory, that they may take there."""
 
 
 def maxsim_blocked(
@@ -37,7 +37,8 @@ def maxsim_blocked(
 
     The same as :func:`colbert_lab.model.maxsim.maxsim` of all of them, with memory for the embeddings, their gradients,
     the scores of a few blocks, and at most :data:`KEPT_PLACES` places of maxima. Where several tokens of a document are
-    equally close to a query token, one of them gets its gradient, as there.
+    equally close to a query token, one of them gets its gradient, as there. A device is waited for once here, and once
+    in the backward pass.
 
     Args:
         queries: B queries, embeddings [B, Q, D].
@@ -51,14 +52,12 @@ def maxsim_blocked(
     Raises:
         ValueError: a document has no scoring token.
     """
-    for chunk in documents:
-        check_scoring(chunk)
     if block_values is None:
-        block_values = BLOCK_VALUES.get(queries.emb_NLD.device.type, BLOCK_VALUES["cuda"])
-    masks = [chunk.mask_NL for chunk in documents]
+        block_values = block_values_of(queries.emb_NLD.device)
+    layout = Layout.of(queries.mask_NL, [chunk.mask_NL for chunk in documents])
     embeddings = [chunk.emb_NLD for chunk in documents]
     scores: Tensor = _AllPairs.apply(  # type: ignore[no-untyped-call]
-        block_values, queries.mask_NL, masks, queries.emb_NLD, *embeddings
+        block_values, layout, queries.emb_NLD, *embeddings
     )
     return scores
 
@@ -67,141 +66,86 @@ class _AllPairs(torch.autograd.Function):
     """Scores of all queries and documents; the gradient goes to the tokens that were the closest."""
 
     @staticmethod
-    def forward(
-        ctx: Any, block_values: int, mask_BQ: Tensor, masks: list[Tensor], emb_BQD: Tensor, *chunks: Tensor
-    ) -> Tensor:
-        ctx.block_values, ctx.masks = block_values, masks
+    def forward(ctx: Any, block_values: int, layout: Layout, emb_BQD: Tensor, *chunks: Tensor) -> Tensor:
+        ctx.block_values, ctx.layout = block_values, layout
         total = sum(map(len, chunks))
         dtype = torch.promote_types(emb_BQD.dtype, torch.float32)
         scores_BN = emb_BQD.new_empty(len(emb_BQD), total, dtype=dtype)
-        q_TD = emb_BQD[mask_BQ]
-        ends = [0, *mask_BQ.sum(dim=1).cumsum(0).tolist()]
+        q_TD = layout.scoring(emb_BQD)
         places_TN = None
-        if any(ctx.needs_input_grad) and len(q_TD) * total <= KEPT_PLACES:
+        kept = room_for(emb_BQD.device, KEPT_PLACES, KEPT_SHARE, size=2)
+        if any(ctx.needs_input_grad) and len(q_TD) * total <= kept:
             widest = max(chunk.shape[1] for chunk in chunks)
             kind = torch.int16 if widest <= torch.iinfo(torch.int16).max else torch.int32
             places_TN = torch.empty(len(q_TD), total, dtype=kind, device=q_TD.device)
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            for block in scored_blocks(chunks, masks, block_values):
-                for rows in query_parts(mask_BQ, block.emb_NWD, block_values):
-                    tokens = slice(ends[rows.start], ends[rows.stop])
-                    found = similarities(q_TD[tokens], block.emb_NWD).max(dim=-1)
-                    scores_BN[rows, block.columns] = query_sums(found.values, mask_BQ[rows], dtype)
+            for span in layout.spans(block_values):
+                emb_NWD = chunks[span.chunk].flatten(0, 1)[layout.rows_NW(span)]
+                for part in layout.parts(span, block_values):
+                    found = similarities(q_TD[part.tokens], emb_NWD).max(dim=-1)
+                    sums = query_sums(found.values, layout.mask_BQ[part.rows], dtype)
+                    scores_BN[part.rows, span.columns] = sums
                     if places_TN is not None:
-                        places_TN[tokens, block.columns] = found.indices.to(places_TN.dtype)
-        ctx.save_for_backward(mask_BQ, places_TN, emb_BQD, *chunks)
+                        place_TN = layout.real(span, found.indices)
+                        places_TN[part.tokens, span.columns] = place_TN.to(places_TN.dtype)
+        ctx.save_for_backward(places_TN, emb_BQD, *chunks)
         return scores_BN
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_BN: Tensor) -> tuple[Tensor | None, ...]:
-        mask_BQ, places_TN, emb_BQD, *chunks = ctx.saved_tensors
-        query_gradient_BQD = torch.zeros_like(emb_BQD)
+        layout: Layout = ctx.layout
+        places_TN, emb_BQD, *chunks = ctx.saved_tensors
+        q_TD = layout.scoring(emb_BQD)
+        query_gradient_TD = torch.zeros_like(q_TD)
         gradients = [torch.zeros_like(chunk, memory_format=torch.contiguous_format) for chunk in chunks]
-        number_BQ = (mask_BQ.flatten().cumsum(0) - 1).view_as(mask_BQ)  # of each scoring query token
+        spans = layout.spans(ctx.block_values)
+        counts_B = layout.mask_BQ.sum(dim=1)
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            for block in scored_blocks(chunks, ctx.masks, ctx.block_values):
-                column = gradient_BN[:, block.columns]
-                asked = column.any(dim=1).nonzero().flatten()
-                some_gradient_TD = torch.zeros_like(block.emb_NWD.flatten(0, 1))
-                for part in query_parts(mask_BQ[asked], block.emb_NWD, ctx.block_values):
-                    rows = asked[part]
-                    mask_bQ = mask_BQ[rows]
-                    q_TD = emb_BQD[rows][mask_bQ]
+            for span, asked_B in zip(spans, asked(gradient_BN, spans), strict=True):
+                if not len(asked_B):
+                    continue
+                column = gradient_BN[:, span.columns]
+                emb_NWD = chunks[span.chunk].flatten(0, 1)[layout.rows_NW(span)]
+                some_gradient_XD = torch.zeros_like(emb_NWD.flatten(0, 1))
+                for part in layout.parts(span, ctx.block_values, asked_B):
+                    some_q_TD = q_TD[part.tokens]
                     if places_TN is None:
-                        place_TN = similarities(q_TD, block.emb_NWD).argmax(dim=-1)
+                        place_TN = layout.real(span, similarities(some_q_TD, emb_NWD).argmax(dim=-1))
                     else:
-                        place_TN = places_TN[number_BQ[rows][mask_bQ], block.columns].long()
-                    weight_TN = column[rows].repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(q_TD.dtype)
-                    to_queries_TD, to_documents_TD = _pull(q_TD, block.emb_NWD, place_TN, weight_TN)
-                    added = torch.zeros_like(emb_BQD[rows])
-                    added[mask_bQ] = to_queries_TD
-                    query_gradient_BQD.index_add_(0, rows, added)
-                    some_gradient_TD += to_documents_TD
-                flat = gradients[block.chunk].flatten(0, 1)  # a view
-                flat.index_add_(0, block.rows_NW.flatten(), some_gradient_TD)
-        return None, None, None, query_gradient_BQD, *gradients
+                        place_TN = places_TN[part.tokens, span.columns].long()
+                    weight_TN = column[part.rows].repeat_interleave(
+                        counts_B[part.rows], dim=0, output_size=part.length
+                    )
+                    to_queries_TD, to_documents_XD = pull(
+                        some_q_TD, emb_NWD, place_TN, weight_TN.to(q_TD.dtype)
+                    )
+                    if isinstance(part.tokens, slice):
+                        query_gradient_TD[part.tokens] += to_queries_TD
+                    else:
+                        query_gradient_TD.index_add_(0, part.tokens, to_queries_TD)
+                    some_gradient_XD += to_documents_XD
+                gradients[span.chunk][span.rows] = layout.unpacked(span, some_gradient_XD)
+        return None, None, layout.padded(query_gradient_TD), *gradients
 
 
-@dataclass(frozen=True)
-class Block:
-    """Documents that are scored together.
-
-    Attributes:
-        chunk: number of their chunk.
-        columns: their columns of the scores.
-        rows_NW: their scoring tokens' rows in the flattened chunk, see :func:`scoring_places`.
-        emb_NWD: embeddings of these.
-        filler_NW: True where a row is that of a document's first token once more.
-    """
-
-    chunk: int
-    columns: slice
-    rows_NW: Tensor
-    emb_NWD: Tensor
-    filler_NW: Tensor
+def asked(gradient_BN: Tensor, spans: Sequence[Span]) -> list[Tensor]:
+    """For each span the queries whose score of one of its documents has a gradient, on the CPU; waits for it once."""
+    found = torch.stack([gradient_BN[:, span.columns].any(dim=1) for span in spans]).cpu()
+    return [each.nonzero().flatten() for each in found]
 
 
-def scored_blocks(chunks: Sequence[Tensor], masks: Sequence[Tensor], block_values: int) -> Iterator[Block]:
-    """All documents, as many at once as ``block_values`` allows with their queries."""
-    start = 0
-    for number, (chunk, mask) in enumerate(zip(chunks, masks, strict=True)):
-        n, length, _ = chunk.shape
-        places_NW = scoring_places(mask)
-        rows_NW = places_NW + torch.arange(n, device=mask.device).unsqueeze(1) * length
-        filler_NW = torch.arange(places_NW.shape[1], device=mask.device) >= mask.sum(dim=1, keepdim=True)
-        tokens = math.isqrt(2 * block_values)  # twice as many as the queries have
-        step = max(1, tokens // places_NW.shape[1])
-        counts = mask.sum(dim=1).tolist()
-        for first in range(0, n, step):
-            # Documents come sorted by length, so that a block is seldom as wide as its chunk.
-            here = slice(first, first + step), slice(max(counts[first : first + step]))
-            some, filler = rows_NW[here], filler_NW[here]
-            columns = slice(start + first, start + first + len(some))
-            yield Block(number, columns, some, chunk.flatten(0, 1)[some], filler)
-        start += n
-
-
-def scoring_places(mask_NL: Tensor) -> Tensor:
-    """Where the scoring tokens of each document are, to the left and in order.
-
-    Documents with fewer of them than the others are filled up with their first one: it changes no maximum, and nothing
-    has to be masked.
-
-    Args:
-        mask_NL: True where a token scores; at least one a document.
-
-    Returns:
-        Positions [N, W], where W is the most that a document has.
-    """
-    order = torch.argsort(mask_NL.logical_not().to(torch.uint8), dim=1, stable=True)
-    counts = mask_NL.sum(dim=1, keepdim=True)
-    width = int(counts.max())
-    inside = torch.arange(width, device=mask_NL.device) < counts
-    return torch.where(inside, order[:, :width], order[:, :1])
-
-
-def similarities(q_TD: Tensor, d_NWD: Tensor) -> Tensor:
-    """Of every query token with every document token [T, N, W]."""
-    n, width, dim = d_NWD.shape
-    return (q_TD @ d_NWD.reshape(n * width, dim).T).view(len(q_TD), n, width)
-
-
-def query_sums(best_TN: Tensor, mask_bQ: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum over the tokens of each query [b, N]."""
-    padded = best_TN.new_zeros(*mask_bQ.shape, best_TN.shape[1])
-    padded[mask_bQ] = best_TN
-    return padded.sum(dim=1, dtype=dtype)
-
-
-def _pull(q_TD: Tensor, d_NWD: Tensor, place_TN: Tensor, weight_TN: Tensor) -> tuple[Tensor, Tensor]:
+def pull(q_TD: Tensor, d_NWD: Tensor, place_TN: Tensor, weight_TN: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the sum of ``weight_TN`` times the similarities at ``place_TN``.
-
-    Only one similarity of W has a gradient, so rows are gathered and added: a matrix product would multiply by zeros.
 
     Returns:
         Those of the query tokens [T, D], and of the documents' tokens [N * W, D].
     """
+    return (_pull_rows if q_TD.device.type == "cpu" else _pull_products)(q_TD, d_NWD, place_TN, weight_TN)
+
+
+def _pull_rows(q_TD: Tensor, d_NWD: Tensor, place_TN: Tensor, weight_TN: Tensor) -> tuple[Tensor, Tensor]:
+    """Only one similarity of W has a gradient, so rows are gathered and added: products would multiply by zeros."""
     n, width, _ = d_NWD.shape
     at_TN = place_TN + torch.arange(n, device=place_TN.device) * width
     d_XD = d_NWD.flatten(0, 1)
@@ -216,11 +160,11 @@ def _pull(q_TD: Tensor, d_NWD: Tensor, place_TN: Tensor, weight_TN: Tensor) -> t
     return to_queries_TD, to_documents_XD
 
 
-def query_parts(mask_BQ: Tensor, documents_NWD: Tensor, block_values: int) -> Iterator[slice]:
-    """Ranges of queries whose tokens make about a block with the documents."""
-    tokens = max(1, int(mask_BQ.sum()) // max(1, len(mask_BQ)))
-    step = max(1, block_values // (documents_NWD.shape[0] * documents_NWD.shape[1] * tokens))
-    return (slice(first, min(first + step, len(mask_BQ))) for first in range(0, len(mask_BQ), step))
+def _pull_products(q_TD: Tensor, d_NWD: Tensor, place_TN: Tensor, weight_TN: Tensor) -> tuple[Tensor, Tensor]:
+    """By products that multiply by zeros, too: a GPU has made them before it has sorted the pairs."""
+    here_TNW = place_TN.unsqueeze(2) == torch.arange(d_NWD.shape[1], device=place_TN.device)
+    weight_TX = torch.where(here_TNW, weight_TN.unsqueeze(2), 0).flatten(1)
+    return weight_TX @ d_NWD.flatten(0, 1), weight_TX.T @ q_TD
 
 
 AllPairs = Callable[[Embeddings, Sequence[Embeddings]], Tensor]

@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.devices import upload
 
 
 def embed_chunks(model: ColBERT, chunks: Sequence[Tokens], recompute: bool) -> list[Embeddings]:
@@ -145,8 +146,8 @@ def gather_documents(chunks: Sequence[Embeddings], keys_N: Tensor) -> tuple[list
         return list(chunks), keys_N, 0
     local = concatenate(chunks)
     n, width, _ = local.emb_NLD.shape
-    shape = torch.tensor([n, width], device=keys_N.device)
-    sizes = [(int(rows), int(columns)) for rows, columns in _all_gather(shape)]
+    shape = upload(torch.tensor([n, width]), keys_N.device)
+    sizes: list[list[int]] = _all_gather(shape).tolist()
     most, widest = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
     emb_RNLD: Tensor = _AllGather.apply(  # type: ignore[no-untyped-call]
         F.pad(local.emb_NLD, (0, 0, 0, widest - width, 0, most - n))

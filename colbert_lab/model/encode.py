@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from colbert_lab.base.atomic import named_when_full, write_text
 from colbert_lab.base.errors import InputError, NoScoringTokenError, some_ids
 from colbert_lab.base.types import Embeddings, PackedEmbeddings, Role, Tokens
 from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.model.blocks import token_rows
+from colbert_lab.model.devices import Download, upload, works_behind
 from colbert_lab.model.student import Student
 
 TOKENIZE_AT_ONCE = 4096  # texts; keeps the progress bar moving and the token lists of one call small
@@ -203,9 +205,9 @@ def _encode(
     try:
         with torch.inference_mode(), autocast(device, precision), bar:
             bar.update(sum(len(rows[n]) for batch in batches[:done] for n in batch))
-            for number, batch in enumerate(batches[done:], start=done + 1):
-                embeddings = student.model(texts.tokens(batch).to(device))
-                packed_TD = embeddings.emb_NLD[embeddings.mask_NL].cpu()
+            computed = _computed(texts, batches[done:], device)
+            for number, (batch, embeddings, packed) in enumerate(computed, start=done + 1):
+                packed_TD = packed.wait()
                 if not bool(packed_TD.isfinite().all()):
                     _name_not_finite(embeddings, texts.names(batch), texts.role)
                 places_B = torch.tensor(batch)
@@ -218,6 +220,38 @@ def _encode(
     return PackedEmbeddings(emb_TD, lengths_N[order_N]), order_N
 
 
+_Computed = tuple[list[int], Embeddings, Download]
+
+
+def _computed(texts: _Tokenized, batches: Sequence[list[int]], device: torch.device) -> Iterator[_Computed]:
+    """Each batch, its embeddings on the device, and those of its scoring tokens on their way to the CPU.
+
+    A device that works behind has the next batch by the time that one is asked for.
+    """
+    before: _Computed | None = None
+    for batch in batches:
+        tokens = texts.tokens(batch)
+        score_mask = tokens.score_mask_NL
+        there = Tokens(
+            upload(tokens.input_ids_NL, device),
+            upload(tokens.attention_mask_NL, device),
+            upload(score_mask, device),
+        )
+        embeddings: Embeddings = texts.student.model(there)
+        if texts.student.model.pooling is not None:
+            score_mask = score_mask.any(dim=1, keepdim=True)
+        rows_T = upload(score_mask.flatten().nonzero().flatten(), device)
+        now = batch, embeddings, Download(embeddings.emb_NLD.flatten(0, 1)[rows_T])
+        if before is not None:
+            yield before
+        before = now
+        if not works_behind(device):
+            yield before
+            before = None
+    if before is not None:
+        yield before
+
+
 def _name_not_finite(embeddings: Embeddings, names: list[str], role: Role) -> NoReturn:
     """Say which texts of a batch have NaN or infinity in their embeddings."""
     bad_NL = ~embeddings.emb_NLD.isfinite().all(dim=-1) & embeddings.mask_NL
@@ -226,12 +260,6 @@ def _name_not_finite(embeddings: Embeddings, names: list[str], role: Role) -> No
         f"the student's embeddings of {role} texts are not finite numbers: {some_ids(bad)}; its weights are far too "
         "large, or damaged"
     )
-
-
-def token_rows(starts_N: torch.Tensor, lengths_N: torch.Tensor) -> torch.Tensor:
-    """Row numbers of the tokens of texts that start at ``starts_N`` and have ``lengths_N`` tokens, end to end."""
-    first_T = torch.repeat_interleave(starts_N - (torch.cumsum(lengths_N, 0) - lengths_N), lengths_N)
-    return first_T + torch.arange(int(lengths_N.sum()))
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -137,11 +137,24 @@ def found_ranking(ranking: Ranking, lengths_B: Tensor, score: str) -> Ranking:
 
 
 def check_scoring(documents: Embeddings) -> None:
-    """Whether every document has a token that scores.
+    """Whether every document has a token that scores; what computes on a GPU is not waited for, and ends there.
 
     Raises:
         ValueError: one has none.
     """
-    empty = (~documents.mask_NL.any(dim=-1)).nonzero().flatten().tolist()
+    mask_NL = documents.mask_NL
+    if mask_NL.device.type == "cpu":
+        check_counts(mask_NL.sum(dim=1))
+    else:
+        torch._assert_async(mask_NL.any(dim=1).all(), "a document has no scoring token")
+
+
+def check_counts(counts_N: Tensor) -> None:
+    """The same of the numbers of scoring tokens, on the CPU.
+
+    Raises:
+        ValueError: one is 0.
+    """
+    empty = (counts_N == 0).nonzero().flatten().tolist()
     if empty:
         raise ValueError(f"documents without a scoring token have no MaxSim score: rows {empty[:5]}")

@@ -267,11 +267,9 @@ class StudentTokenizer:
         """
         floor = self.floor(role)
         width = max([floor, *map(len, rows)])
+        real_NL = torch.arange(width) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
         ids_NL = torch.full((len(rows), width), int(self.tokenizer.pad_token_id), dtype=torch.int64)
-        real_NL = torch.zeros((len(rows), width), dtype=torch.bool)
-        for n, row in enumerate(rows):
-            ids_NL[n, : len(row)] = torch.tensor(row, dtype=torch.int64)
-            real_NL[n, : len(row)] = True
+        ids_NL[real_NL] = torch.tensor([number for row in rows for number in row], dtype=torch.int64)
         attended_NL = score_NL = real_NL
         if floor:
             assert self._filler is not None

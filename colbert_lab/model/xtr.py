@@ -20,15 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from colbert_lab.base.types import Embeddings
-from colbert_lab.model.backends import (
-    BLOCK_VALUES,
-    Block,
-    query_parts,
-    query_sums,
-    scored_blocks,
-    similarities,
-)
-from colbert_lab.model.maxsim import check_scoring
+from colbert_lab.model.backends import asked
+from colbert_lab.model.blocks import Layout, Part, Span, block_values_of, query_sums, similarities
 
 EQUAL = 1e-6
 """Similarities of unit-length tokens that are nearer to each other are equal: float32 rounds by less than this."""
@@ -59,49 +52,40 @@ def xtr_scores(
     Raises:
         ValueError: a document has no scoring token.
     """
-    for chunk in documents:
-        check_scoring(chunk)
     if block_values is None:
-        block_values = BLOCK_VALUES.get(queries.emb_NLD.device.type, BLOCK_VALUES["cuda"])
-    masks = [chunk.mask_NL for chunk in documents]
-    if pool_N is None:
-        pool_N = torch.ones(sum(map(len, masks)), dtype=torch.bool, device=queries.emb_NLD.device)
-    embeddings = [chunk.emb_NLD for chunk in documents]
+        block_values = block_values_of(queries.emb_NLD.device)
+    layout = Layout.of(queries.mask_NL, [chunk.mask_NL for chunk in documents])
     scores: Tensor = _Retrieved.apply(  # type: ignore[no-untyped-call]
-        k, block_values, queries.mask_NL, masks, pool_N, queries.emb_NLD, *embeddings
+        k, block_values, layout, pool_N, queries.emb_NLD, *(chunk.emb_NLD for chunk in documents)
     )
     return scores
 
 
-class _Part(NamedTuple):
+class _Scored(NamedTuple):
     """Some queries and some documents.
 
     Attributes:
-        block: the documents.
-        rows: the queries.
-        tokens: their tokens among those of all queries.
-        mask_bQ: which of their tokens score.
-        q_TD: embeddings of these.
+        span: the documents.
+        part: the queries.
+        q_TD: embeddings of their scoring tokens.
+        d_NWD: of those of the documents.
     """
 
-    block: Block
-    rows: slice
-    tokens: slice
-    mask_bQ: Tensor
+    span: Span
+    part: Part
     q_TD: Tensor
+    d_NWD: Tensor
 
 
-def _parts(
-    mask_BQ: Tensor, emb_BQD: Tensor, chunks: Sequence[Tensor], masks: list[Tensor], block_values: int
-) -> Iterator[_Part]:
-    """All queries with all documents, in the same parts whenever it is asked, so that products are the same bits."""
-    ends = [0, *mask_BQ.sum(dim=1).cumsum(0).tolist()]
-    for block in scored_blocks(chunks, masks, block_values):
-        for rows in query_parts(mask_BQ, block.emb_NWD, block_values):
-            mask_bQ = mask_BQ[rows]
-            yield _Part(
-                block, rows, slice(ends[rows.start], ends[rows.stop]), mask_bQ, emb_BQD[rows][mask_bQ]
-            )
+def _scored(
+    layout: Layout, emb_BQD: Tensor, chunks: Sequence[Tensor], spans: Sequence[Span], block_values: int
+) -> Iterator[_Scored]:
+    """All queries with some documents, in the same parts whenever it is asked, so that products are the same bits."""
+    q_TD = layout.scoring(emb_BQD)
+    for span in spans:
+        d_NWD = chunks[span.chunk].flatten(0, 1)[layout.rows_NW(span)]
+        for part in layout.parts(span, block_values):
+            yield _Scored(span, part, q_TD[part.tokens], d_NWD)
 
 
 class _Retrieved(torch.autograd.Function):
@@ -112,60 +96,69 @@ class _Retrieved(torch.autograd.Function):
         ctx: Any,
         k: int,
         block_values: int,
-        mask_BQ: Tensor,
-        masks: list[Tensor],
-        pool_N: Tensor,
+        layout: Layout,
+        pool_N: Tensor | None,
         emb_BQD: Tensor,
         *chunks: Tensor,
     ) -> Tensor:
-        ctx.block_values, ctx.masks = block_values, masks
+        ctx.block_values, ctx.layout = block_values, layout
         dtype = torch.promote_types(emb_BQD.dtype, torch.float32)
-        scores_BN = emb_BQD.new_empty(len(emb_BQD), len(pool_N), dtype=dtype)
+        scores_BN = emb_BQD.new_empty(len(emb_BQD), sum(map(len, chunks)), dtype=dtype)
         counts_BN = torch.empty_like(scores_BN)
-        least_T = emb_BQD.new_full((int(mask_BQ.sum()),), -torch.inf)
+        least_T = emb_BQD.new_full((layout.ends[-1],), -torch.inf)
+        counts_N = torch.cat(list(layout.counts))
+        if pool_N is not None:
+            counts_N = counts_N[pool_N.cpu()]
+        spans = layout.spans(block_values)
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            if k < int(torch.cat([mask.sum(dim=1) for mask in masks])[pool_N].sum()):
+            if k < int(counts_N.sum()):
                 near_TK = least_T[:, None].repeat(1, k)
-                for part in _parts(mask_BQ, emb_BQD, chunks, masks, block_values):
-                    block = part.block
-                    out_NW = block.filler_NW | ~pool_N[block.columns, None]
-                    sim_TNW = similarities(part.q_TD, block.emb_NWD).masked_fill_(out_NW, -torch.inf)
+                for span, part, q_TD, d_NWD in _scored(layout, emb_BQD, chunks, spans, block_values):
+                    out_NW = layout.fillers_NW(span)
+                    if pool_N is not None:
+                        out_NW = out_NW | ~pool_N[span.columns, None]
+                    sim_TNW = similarities(q_TD, d_NWD).masked_fill_(out_NW, -torch.inf)
                     both = torch.cat([near_TK[part.tokens], sim_TNW.flatten(1)], dim=1)
                     near_TK[part.tokens] = both.topk(k, dim=1, sorted=False).values
                 least_T = near_TK.amin(dim=1) - EQUAL
-            for part in _parts(mask_BQ, emb_BQD, chunks, masks, block_values):
-                best_TN = similarities(part.q_TD, part.block.emb_NWD).amax(dim=-1)
+            for span, part, q_TD, d_NWD in _scored(layout, emb_BQD, chunks, spans, block_values):
+                best_TN = similarities(q_TD, d_NWD).amax(dim=-1)
                 missed_TN = best_TN < least_T[part.tokens, None]  # a NaN is not missed, so that it is seen
-                here = part.rows, part.block.columns
-                scores_BN[here] = query_sums(best_TN.masked_fill_(missed_TN, 0), part.mask_bQ, dtype)
-                counts_BN[here] = query_sums((~missed_TN).to(dtype), part.mask_bQ, dtype)
+                here, mask_bQ = (part.rows, span.columns), layout.mask_BQ[part.rows]
+                scores_BN[here] = query_sums(best_TN.masked_fill_(missed_TN, 0), mask_bQ, dtype)
+                counts_BN[here] = query_sums((~missed_TN).to(dtype), mask_bQ, dtype)
         counts_BN.clamp_(min=1)
-        ctx.save_for_backward(mask_BQ, least_T, counts_BN, emb_BQD, *chunks)
+        ctx.save_for_backward(least_T, counts_BN, emb_BQD, *chunks)
         return scores_BN / counts_BN
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_BN: Tensor) -> tuple[Tensor | None, ...]:
-        mask_BQ, least_T, counts_BN, emb_BQD, *chunks = ctx.saved_tensors
+        layout: Layout = ctx.layout
+        least_T, counts_BN, emb_BQD, *chunks = ctx.saved_tensors
         weight_BN = gradient_BN / counts_BN
-        query_gradient_BQD = torch.zeros_like(emb_BQD)
+        query_gradient_TD = torch.zeros_like(layout.scoring(emb_BQD))
         gradients = [torch.zeros_like(chunk, memory_format=torch.contiguous_format) for chunk in chunks]
+        spans, lengths_B = layout.spans(ctx.block_values), layout.mask_BQ.sum(dim=1)
+        asked_of = {
+            span.columns.start: each for span, each in zip(spans, asked(weight_BN, spans), strict=True)
+        }
         with torch.autocast(emb_BQD.device.type, enabled=False):
-            for part in _parts(mask_BQ, emb_BQD, chunks, ctx.masks, ctx.block_values):
-                block, mask_bQ = part.block, part.mask_bQ
-                weight_bN = weight_BN[part.rows, block.columns]
-                if not bool(weight_bN.any()):
+            for span, part, q_TD, d_NWD in _scored(layout, emb_BQD, chunks, spans, ctx.block_values):
+                asked_B = asked_of[span.columns.start]
+                if not bool(((asked_B >= part.rows.start) & (asked_B < part.rows.stop)).any()):
                     continue
-                sim_TNW = similarities(part.q_TD, block.emb_NWD)
+                sim_TNW = similarities(q_TD, d_NWD)
                 missed_TN = sim_TNW.amax(dim=-1) < least_T[part.tokens, None]
-                weight_TN = weight_bN.repeat_interleave(mask_bQ.sum(dim=1), dim=0).to(sim_TNW.dtype)
-                shares = _shares(sim_TNW, weight_TN.masked_fill_(missed_TN, 0)).flatten(1)
-                added = torch.zeros_like(emb_BQD[part.rows])
-                added[mask_bQ] = shares @ block.emb_NWD.flatten(0, 1)
-                query_gradient_BQD[part.rows] += added
-                flat = gradients[block.chunk].flatten(0, 1)  # a view
-                flat.index_add_(0, block.rows_NW.flatten(), shares.T @ part.q_TD)
-        return None, None, None, None, None, query_gradient_BQD, *gradients
+                weight_TN = weight_BN[part.rows, span.columns].repeat_interleave(
+                    lengths_B[part.rows], dim=0, output_size=part.length
+                )
+                weight_TN = weight_TN.to(sim_TNW.dtype).masked_fill_(missed_TN, 0)
+                shares = _shares(sim_TNW, weight_TN).flatten(1)
+                query_gradient_TD[part.tokens] += shares @ d_NWD.flatten(0, 1)
+                flat = gradients[span.chunk].flatten(0, 1)  # a view
+                flat.index_add_(0, layout.rows_NW(span).flatten(), shares.T @ q_TD)
+        return None, None, None, None, layout.padded(query_gradient_TD), *gradients
 
 
 def _shares(sim_TNW: Tensor, weights_TN: Tensor) -> Tensor:

@@ -6,19 +6,23 @@ documents that are left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from colbert_lab.base.types import PackedEmbeddings, Ranking, Split
+from colbert_lab.model.blocks import query_sums
+from colbert_lab.model.devices import upload
 from colbert_lab.model.xtr import EQUAL
 from colbert_lab.search.store import TokenStore
 
 BLOCKS = {"cpu": (4_194_304, 2_048), "cuda": (67_108_864, 8_192)}
 """Float32 similarities held at once, and query tokens in one matrix product, by kind of device: 16 MiB, what stays in a
 CPU's cache; a GPU takes longer to start so small a product than to compute it."""
+WIDENED = 4  # times the tokens of queries, with the padding that sums on a GPU may take
 
 
 def tie_ranks(ids: list[str]) -> Tensor:
@@ -104,10 +108,10 @@ def search(
     """
     device = device or queries.emb_TD.device
     values, query_tokens = BLOCKS["cpu" if device.type == "cpu" else "cuda"]
-    parts = [
-        (tokens.to(device), owner.to(device), n) for tokens, owner, n in _query_parts(queries, query_tokens)
-    ]
-    floors = None if least_T is None else least_T.to(device).split([len(owner_T) for _, owner_T, _ in parts])
+    parts = list(_query_parts(queries, query_tokens, device))
+    floors = (
+        None if least_T is None else upload(least_T, device).split([len(part.query_TD) for part in parts])
+    )
     best: list[Tensor | None] = [None] * len(parts)
     rows: list[Tensor | None] = [None] * len(parts)
     with tqdm(
@@ -117,21 +121,20 @@ def search(
             for block in document_blocks(shard.lengths_C.tolist(), values // query_tokens):
                 lengths = shard.lengths_C[block]
                 position_NL = padded_positions(lengths)
-                emb_TD = store.read(shard, block.start, block.stop).to(device)
-                padded_TD = emb_TD[position_NL.flatten().to(device)]
+                emb_TD = upload(store.read(shard, block.start, block.stop), device)
+                padded_TD = emb_TD[upload(position_NL.flatten(), device)]
                 block_rows = shard.rows_C[block]
-                block_ties, block_rows = ties_C[block_rows].to(device), block_rows.to(device)
-                for p, (query_TD, owner_T, n_queries) in enumerate(parts):
-                    best_TN = (query_TD @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
+                block_ties, block_rows = upload(ties_C[block_rows], device), upload(block_rows, device)
+                for p, part in enumerate(parts):
+                    best_TN = (part.query_TD @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
                     missed_TN = None if floors is None else best_TN < floors[p][:, None] - EQUAL
                     if floors is not None:
                         best_TN = torch.maximum(best_TN, floors[p][:, None])
-                    scores = best_TN.new_zeros(n_queries, len(lengths)).index_add_(0, owner_T, best_TN)
+                    scores = part.sums(best_TN)
                     if missed_TN is not None:
-                        found_TN = (~missed_TN).to(scores.dtype)
-                        counts = torch.zeros_like(scores).index_add_(0, owner_T, found_TN)
+                        counts = part.sums((~missed_TN).to(scores.dtype))
                         scores.masked_fill_(counts == 0, -torch.inf)
-                    keys, columns = sort_keys(scores, block_ties), block_rows.expand(n_queries, -1)
+                    keys, columns = sort_keys(scores, block_ties), block_rows.expand(len(scores), -1)
                     seen, seen_rows = best[p], rows[p]
                     if seen is not None and seen_rows is not None:
                         keys, columns = torch.cat([seen, keys], dim=1), torch.cat([seen_rows, columns], dim=1)
@@ -139,22 +142,48 @@ def search(
                     best[p], rows[p] = kept, columns.gather(1, picked)
                 bar.update(len(lengths))
     return (
-        torch.cat([score_of(keys).cpu() for keys in best if keys is not None]),
-        torch.cat([columns.cpu() for columns in rows if columns is not None]),
+        torch.cat([score_of(keys) for keys in best if keys is not None]).cpu(),
+        torch.cat([columns for columns in rows if columns is not None]).cpu(),
     )
 
 
-def _query_parts(queries: PackedEmbeddings, most: int) -> list[tuple[Tensor, Tensor, int]]:
-    """Cut queries into parts of at most so many tokens: embeddings, owner of each token, number of queries."""
-    parts, start, ends = [], 0, torch.cumsum(queries.lengths_N, 0).tolist()
+@dataclass(frozen=True)
+class _QueryPart:
+    """Some queries.
+
+    Attributes:
+        query_TD: embeddings of their tokens, end to end.
+        owner_T: which of the queries each is of.
+        mask_BQ: True for as many places of a query as it has tokens.
+    """
+
+    query_TD: Tensor
+    owner_T: Tensor
+    mask_BQ: Tensor
+
+    def sums(self, best_TN: Tensor) -> Tensor:
+        """Sum over the tokens of each query [B, N].
+
+        A GPU adds to rows in any order, or sorts them first; so there rows are put side by side, unless one query is
+        so much longer than the others that this would take far more memory.
+        """
+        if best_TN.device.type == "cpu" or self.mask_BQ.numel() > WIDENED * len(best_TN):
+            return best_TN.new_zeros(len(self.mask_BQ), best_TN.shape[1]).index_add_(0, self.owner_T, best_TN)
+        return query_sums(best_TN, self.mask_BQ, best_TN.dtype)
+
+
+def _query_parts(queries: PackedEmbeddings, most: int, device: torch.device) -> Iterator[_QueryPart]:
+    """Cut queries into parts of at most so many tokens, on a device."""
+    start, ends = 0, torch.cumsum(queries.lengths_N, 0).tolist()
     first_token = 0
     for n in range(len(ends)):
         if n + 1 == len(ends) or ends[n + 1] - first_token > most:
             lengths = queries.lengths_N[start : n + 1]
             owner_T = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-            parts.append((queries.emb_TD[first_token : ends[n]], owner_T, len(lengths)))
+            mask_BQ = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+            parts = queries.emb_TD[first_token : ends[n]], owner_T, mask_BQ
+            yield _QueryPart(*(upload(part, device) for part in parts))
             start, first_token = n + 1, ends[n]
-    return parts
 
 
 def document_blocks(sorted_lengths: list[int], tokens: int) -> list[slice]:
@@ -192,25 +221,30 @@ def rerank(
         For each query, float32 scores and rows, best first.
     """
     device = device or queries.emb_TD.device
-    all_scores, all_rows = [], []
-    query_parts = torch.split(queries.emb_TD.to(device), queries.lengths_N.tolist())
+    found_scores, found_order = [], []
+    query_parts = torch.split(upload(queries.emb_TD, device), queries.lengths_N.tolist())
     bar = tqdm(total=len(queries), desc=progress, unit="query", disable=None if progress else True)
     for query_TD, found in zip(query_parts, candidates, strict=True):
         if len(found):
             documents = store.documents(found)
             position_NL = padded_positions(documents.lengths_N)
-            padded_TD = documents.emb_TD[position_NL.flatten()].to(device)
+            padded_TD = upload(documents.emb_TD[position_NL.flatten()], device)
             best_QN = (query_TD @ padded_TD.T).view(-1, *position_NL.shape).amax(dim=-1)
             scores = best_QN.sum(dim=0)
-            order = sort_keys(scores, ties_C[found].to(device)).argsort(descending=True)[:k].cpu()
-            all_scores.append(scores.cpu()[order])
-            all_rows.append(found[order])
-        else:
-            all_scores.append(torch.empty(0))
-            all_rows.append(found)
+            order = sort_keys(scores, upload(ties_C[found], device)).argsort(descending=True)[:k]
+            found_scores.append(scores[order])
+            found_order.append(order)
         bar.update()
     bar.close()
-    return all_scores, all_rows
+    kept = [min(k, len(found)) for found in candidates]
+    if not found_scores:
+        return [torch.empty(0) for _ in candidates], list(candidates)
+    # Read at once, so that a GPU is waited for at the end alone.
+    all_scores, all_order = (
+        torch.cat(found_scores).cpu().split(kept),
+        torch.cat(found_order).cpu().split(kept),
+    )
+    return list(all_scores), [found[order] for found, order in zip(candidates, all_order, strict=True)]
 
 
 def list_rows(split: Split) -> list[Tensor]:

@@ -16,7 +16,7 @@ from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.types import PackedEmbeddings
-from colbert_lab.model.encode import token_rows
+from colbert_lab.model.blocks import token_rows
 from colbert_lab.search.storage import Arrays, Codec, Float, codec_of, fit_residual
 
 META = "shard.json"

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from colbert_lab.base.types import PackedEmbeddings
+from colbert_lab.model.devices import upload
 from colbert_lab.search.exact import BLOCKS, document_blocks, search
 from colbert_lab.search.store import TokenStore
 
@@ -86,7 +87,7 @@ def nearest_similarities(
     """
     values, query_tokens = BLOCKS["cpu" if device.type == "cpu" else "cuda"]
     wide = values // query_tokens
-    groups = query_TD.to(device).split(max(1, HELD_VALUES // (2 * k + wide)))
+    groups = upload(query_TD, device).split(max(1, HELD_VALUES // (2 * k + wide)))
     found = []
     total = len(groups) * len(store)
     with tqdm(
@@ -96,7 +97,7 @@ def nearest_similarities(
             parts = [_Nearest(part, k) for part in group.split(query_tokens)]
             for shard in store.shards:
                 for block in document_blocks(shard.lengths_C.tolist(), wide):
-                    emb_TD = store.read(shard, block.start, block.stop).to(device)
+                    emb_TD = upload(store.read(shard, block.start, block.stop), device)
                     for part in parts:
                         part.see(emb_TD)
                     bar.update(block.stop - block.start)

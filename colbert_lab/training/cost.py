@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.devices import total_bytes
 from colbert_lab.training.optim import depths
 
 SIDES = {"cpu": (512, 1024, 2048), "cuda": (8192,)}  # of the square matrices whose product is timed
@@ -143,7 +144,7 @@ def _uneven(side: int, device: torch.device) -> Tensor:
 
 
 log = logging.getLogger(__name__)
-SHARE = 0.5  # of the free memory that activations may take
+SHARE = 0.5  # of a GPU's memory, or of what is free of a machine's, that activations may take
 GIB = 2**30
 STATUS, MACHINE = Path("/proc/self/status"), Path("/proc/meminfo")
 """Of this process, and of the machine."""
@@ -216,24 +217,27 @@ def system_bytes(file: Path, field: str) -> int | None:
 def needs_recompute(phase: str, needed: int, device: torch.device, beside: int = 1) -> bool:
     """Decide between plain backward and recomputation by chunk, and say so.
 
+    A GPU counts with all of its memory: what is free of it differs from moment to moment, and between processes.
+
     Args:
         phase: the phase's name.
         needed: what :func:`activation_bytes` said of one process.
         device: where it runs.
         beside: processes on this machine; they share its memory, but each has a GPU of its own.
     """
-    free = free_bytes(device)
-    if free is None:
+    there = total_bytes(device) or free_bytes(device)
+    if there is None:
         log.info("%s: free memory is unknown here: recomputing activations chunk by chunk (GradCache)", phase)
         return True
     if device.type == "cpu":
-        free //= beside
-    too_much = needed > SHARE * free
+        there //= beside
+    too_much = needed > SHARE * there
     log.info(
-        "%s: about %.1f GiB of activations a micro-batch, %.1f GiB free: %s",
+        "%s: about %.1f GiB of activations a micro-batch, %.1f GiB %s: %s",
         phase,
         needed / GIB,
-        free / GIB,
+        there / GIB,
+        "free" if device.type == "cpu" else "of memory",
         "recomputing them chunk by chunk (GradCache)" if too_much else "plain backward",
     )
     return too_much

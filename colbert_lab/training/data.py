@@ -7,8 +7,9 @@ exactly what the uninterrupted one would have read.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -63,18 +64,20 @@ class Batch:
         keys_BK = self.keys_N[self.rows_BK]
         return (keys_BK[:, :, None] != self.positives_BP[:, None, :]).all(dim=2)
 
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return Batch(
-            self.queries.to(device),
-            tuple(chunk.to(device) for chunk in self.documents),
-            self.rows_BK.to(device),
-            None if self.teacher_BK is None else self.teacher_BK.to(device),
-            self.keys_N.to(device),
-            self.positives_BP.to(device),
-            self.lengths,
-            self.n_padded,
-        )
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """The same batch on another device; ``non_blocking`` as in ``Tensor.to``."""
+        return self._each(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU copies from by itself; PyTorch's DataLoader asks for it."""
+        return self._each(lambda part: part.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> Batch:
+        teacher_BK = None if self.teacher_BK is None else change(self.teacher_BK)
+        others = {
+            name: change(getattr(self, name)) for name in ("queries", "rows_BK", "keys_N", "positives_BP")
+        }
+        return replace(self, documents=tuple(map(change, self.documents)), teacher_BK=teacher_BK, **others)
 
 
 class MicroBatches(Dataset[Batch]):
@@ -268,26 +271,28 @@ class PhaseData(pl.LightningDataModule):
         self.num_workers = num_workers
 
     def train_dataloader(self) -> DataLoader[Batch | InputError]:
-        """One micro-batch an item, in order."""
-        batches = self.batches
+        """One micro-batch an item, in order; in pinned memory where a GPU takes it."""
+        batches, on_gpu = self.batches, False
         if self.trainer is not None:
             batches = batches.share(self.trainer.global_rank, self.trainer.world_size)
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             Tokenized(batches),
             sampler=FromMicroBatch(batches, self.start, self.total),
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            pin_memory=on_gpu,
         )
 
     def transfer_batch_to_device(
         self, batch: Batch | InputError, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Move a batch.
+        """Move a batch; a GPU goes on with what it computes meanwhile.
 
         Raises:
             InputError: it cannot be made of these rows.
         """
         if isinstance(batch, InputError):
             raise batch
-        return batch.to(device)
+        return batch.to(device, non_blocking=device.type != "cpu")

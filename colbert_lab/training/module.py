@@ -1,7 +1,4 @@
-"""THE LightningModule, a thin layer between Lightning and the pure student, and what stops training that diverges.
-
-It is stopped before its weights are spoilt.
-"""
+"""THE LightningModule, thin between Lightning and the student; and what stops training before weights are spoilt."""
 
 from __future__ import annotations
 
@@ -58,14 +55,14 @@ class Watch:
         factor = torch.ones_like(value).masked_fill(~value.isfinite(), torch.nan)
         return torch.mul(loss, factor)
 
-    def gradient(self, norm: Tensor, step: int, accumulation: int, scale: float | None) -> bool:
-        """Whether a step's gradient is finite.
+    def gradient(self, norm: Tensor, step: int, accumulation: int, scale: Callable[[], float] | None) -> bool:
+        """Whether a step's gradient is finite: the one thing of a step that the program waits for.
 
         Args:
             norm: of the whole gradient, the same in all processes.
             step: optimizer steps done.
             accumulation: micro-batches of a step.
-            scale: what float16's losses were multiplied with; None in other precisions.
+            scale: tells what float16's losses were multiplied with; None in other precisions.
 
         Raises:
             Diverged: it is not, and no later step may be expected to be; the step has not been taken.
@@ -76,7 +73,7 @@ class Watch:
             return True
         bad = [n for n, loss in enumerate(losses) if not bool(loss.isfinite())]
         self._bad_losses += bool(bad)
-        if scale is not None and scale >= 1 and self._bad_losses < 2:
+        if scale is not None and scale() >= 1 and self._bad_losses < 2:
             return False
         what = "loss" if bad else "gradient"
         first = step * accumulation
@@ -147,9 +144,8 @@ class StudentModule(pl.LightningModule):
         )
         # Aggregated by torchmetrics over steps and processes between two logged points.
         by_dim = [] if model.matryoshka is None else [f"{BY_DIM}{dim}" for dim in model.matryoshka]
-        self.means = torch.nn.ModuleDict(
-            {name: MeanMetric() for name in ("loss", *by_dim, *objective.terms, *MEANS[1:])}
-        )
+        names = ("loss", *by_dim, *objective.terms, *MEANS[1:])
+        self.means = torch.nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
 
     def on_fit_start(self) -> None:
         """Turn training mode on: from_pretrained returns eval mode, which silently switches dropout off."""
@@ -167,16 +163,16 @@ class StudentModule(pl.LightningModule):
             for name, term in self.objective.terms.items():
                 part = term.loss(scored, self.learned_by(name))
                 loss = loss + term.weight * part
-                self._mean(name).update(part.detach())  # of a term, the mean over dimensions too
+                self._add(name, part)  # of a term, the mean over dimensions too
             losses.append(loss)
             if self.model.matryoshka is not None:
-                self._mean(f"{BY_DIM}{dim}").update(loss.detach())
+                self._add(f"{BY_DIM}{dim}", loss)
         own_BK = by_dim[max(by_dim)].own_BK.detach()
         if own_BK.shape[1] > 1:
-            self._mean("list_mrr").update(reciprocal_ranks(own_BK, batch.negative_BK))
+            self._add("list_mrr", reciprocal_ranks(own_BK, batch.negative_BK))
         # A mean, so that learning rate and clipping are of the same scale however many there are.
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        self._mean("loss").update(loss.detach())
+        self._add("loss", loss)
         return self.watch.loss(loss)
 
     def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> dict[int, Scored]:
@@ -221,6 +217,12 @@ class StudentModule(pl.LightningModule):
     def _mean(self, name: str) -> MeanMetric:
         return cast(MeanMetric, self.means[name])
 
+    def _add(self, name: str, values: Tensor) -> None:
+        """Take values into a mean; what is not a number has no weight, and is not waited for, as torchmetrics would."""
+        values = values.detach()
+        known = ~values.isnan()
+        self._mean(name).update(values.masked_fill(~known, 0), known.to(values.dtype))
+
     def sums(self) -> dict[str, list[Tensor]]:
         """What this process has summed since the last point: of each mean, the values and their number."""
         means = {name: self._mean(name) for name in self.means}
@@ -241,16 +243,15 @@ class StudentModule(pl.LightningModule):
             positive, or the teacher's best, in its closed list, at most dimensions), what terms learn, such as
             ``train/contrastive_temperature``, and ``train/lr``.
         """
-        values = {}
-        for name in self.means:
-            metric = self._mean(name)
-            if metric.weight > 0:
-                values[f"train/{name}"] = float(metric.compute())
-                metric.reset()
-        for name, logarithm in self.learned.items():
-            values[f"train/{name}"] = float(logarithm.detach().exp())
-        values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-        return values
+        weights = torch.stack([self._mean(name).weight for name in self.means]).tolist()
+        some = [name for name, weight in zip(self.means, weights, strict=True) if weight > 0]
+        found = {name: self._mean(name).compute() for name in some}
+        found |= {name: logarithm.detach().exp() for name, logarithm in self.learned.items()}
+        for name in some:
+            self._mean(name).reset()
+        numbers = torch.stack(list(found.values())).tolist()
+        values = {f"train/{name}": value for name, value in zip(found, numbers, strict=True)}
+        return values | {"train/lr": float(self.trainer.optimizers[0].param_groups[0]["lr"])}
 
     def configure_gradient_clipping(
         self,
@@ -270,9 +271,9 @@ class StudentModule(pl.LightningModule):
             scaler.unscale_(inner)
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
-        scale = None if scaler is None else float(scaler.get_scale())
-        if self.watch.gradient(norm, self.trainer.global_step, self.trainer.accumulate_grad_batches, scale):
-            self._mean("gradient_norm").update(norm)
+        scale, step = None if scaler is None else scaler.get_scale, self.trainer.global_step
+        if self.watch.gradient(norm, step, self.trainer.accumulate_grad_batches, scale):
+            self._add("gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its per-step schedule."""

@@ -29,7 +29,7 @@ from colbert_lab.certify.checks import (
     token_cosines,
     worst,
 )
-from colbert_lab.model import backends, batches
+from colbert_lab.model import backends, batches, blocks
 from colbert_lab.model.backends import maxsim_blocked
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.maxsim import maxsim_lists
@@ -144,8 +144,8 @@ def gradients_are_doubled(patch: pytest.MonkeyPatch) -> None:
 
 
 def masks_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    places = backends.scoring_places
-    patch.setattr(backends, "scoring_places", lambda mask: places(torch.ones_like(mask)))
+    places = blocks.scoring_places
+    patch.setattr(blocks, "scoring_places", lambda mask, width: places(torch.ones_like(mask), width))
     patch.setattr(
         as_trained,
         "maxsim_lists",

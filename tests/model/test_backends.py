@@ -7,8 +7,9 @@ from torch import Tensor
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings
 from colbert_lab.model import backends
-from colbert_lab.model.backends import PACKAGE, maxsim_blocked, maxsim_kernels, pick_maxsim, scoring_places
+from colbert_lab.model.backends import PACKAGE, maxsim_blocked, maxsim_kernels, pick_maxsim
 from colbert_lab.model.batches import concatenate
+from colbert_lab.model.blocks import scoring_places
 from colbert_lab.model.maxsim import MEAN, maxsim, scoring_queries
 from tests.model.test_maxsim import loop, random_embeddings
 
@@ -152,7 +153,7 @@ def test_places_that_are_found_again_give_the_same_gradient(monkeypatch: pytest.
     for most in (10**9, 0):
         monkeypatch.setattr(backends, "KEPT_PLACES", most)
         scores = maxsim_blocked(queries, chunks, 60)
-        assert (scores.grad_fn.saved_tensors[1] is None) == (most == 0)  # type: ignore[union-attr]
+        assert (scores.grad_fn.saved_tensors[0] is None) == (most == 0)  # type: ignore[union-attr]
         inputs = [queries.emb_NLD, *(chunk.emb_NLD for chunk in chunks)]
         found.append(torch.autograd.grad((scores * weights).sum(), inputs))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -160,7 +161,7 @@ def test_places_that_are_found_again_give_the_same_gradient(monkeypatch: pytest.
 
 def test_tokens_that_score_are_moved_to_the_left() -> None:
     mask = torch.tensor([[False, True, False, True], [True, True, True, False], [False, False, True, False]])
-    assert scoring_places(mask).tolist() == [[1, 3, 1], [0, 1, 2], [2, 2, 2]]
+    assert scoring_places(mask, 3).tolist() == [[1, 3, 1], [0, 1, 2], [2, 2, 2]]
 
 
 @pytest.mark.parametrize("block_values", [1, None])

@@ -124,8 +124,9 @@ def test_activations_of_a_bert_base_by_hand() -> None:
 def test_more_than_half_of_a_process_share_is_too_much(
     device: str, beside: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Processes share a machine's memory; each has a GPU of its own."""
-    monkeypatch.setattr(cost, "free_bytes", lambda _: 1000)
+    """Processes share what is free of a machine's memory; each has a GPU of its own, of which all counts."""
+    monkeypatch.setattr(cost, "free_bytes", lambda device: 1000 if device.type == "cpu" else 7)
+    monkeypatch.setattr(cost, "total_bytes", lambda device: None if device.type == "cpu" else 1000)
     assert not needs_recompute("distill", most, torch.device(device), beside)
     assert needs_recompute("distill", most + 1, torch.device(device), beside)
 

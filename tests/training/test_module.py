@@ -85,19 +85,20 @@ def steep() -> Any:
 @pytest.mark.parametrize("scale", [None, 65536.0])
 def test_float16_may_leave_out_single_steps(scale: float | None) -> None:
     watch = Watch("distill", lambda k: [f"q{k}"])
+    tell = None if scale is None else lambda: float(scale)
     assert watch.loss(OK) == 1.0
-    assert watch.gradient(OK, 0, 1, scale)
+    assert watch.gradient(OK, 0, 1, tell)
     watch.loss(OK)
-    if scale is None:
+    if tell is None:
         with pytest.raises(InputError, match=r"the gradient of step 2 .*\(queries: 1 \(q1\)\)"):
-            watch.gradient(NAN, 1, 1, scale)
+            watch.gradient(NAN, 1, 1, tell)
         return
     for step in range(20):  # overflow of a scaled loss: the scaler halves it
         watch.loss(OK)
-        assert not watch.gradient(NAN, step, 1, scale)
+        assert not watch.gradient(NAN, step, 1, tell)
     watch.loss(OK)
     with pytest.raises(InputError, match="the gradient of step 3"):
-        watch.gradient(NAN, 2, 1, 0.5)
+        watch.gradient(NAN, 2, 1, lambda: 0.5)
 
 
 def test_a_loss_that_is_not_finite_may_not_repeat_in_float16() -> None:
@@ -107,9 +108,9 @@ def test_a_loss_that_is_not_finite_may_not_repeat_in_float16() -> None:
         assert watch.loss(bad).isnan()
         if again:
             with pytest.raises(InputError, match=r"the loss of step 4 .*\(queries: 1 \(q7\)\)"):
-                watch.gradient(NAN, 3, 2, 1024.0)
+                watch.gradient(NAN, 3, 2, lambda: 1024.0)
         else:
-            assert not watch.gradient(NAN, 2, 2, 1024.0)
+            assert not watch.gradient(NAN, 2, 2, lambda: 1024.0)
 
 
 def test_an_infinite_loss_spoils_the_gradient_of_every_process() -> None:

@@ -198,12 +198,13 @@ def ignored(
 
 def among(keys_N: Tensor, keys_BP: Tensor) -> Tensor:
     """True where a document is among a query's [B, N], by their keys."""
-    values_U, place_N = torch.unique(keys_N, return_inverse=True)
-    at_BP = torch.searchsorted(values_U, keys_BP.contiguous()).clamp(max=len(values_U) - 1)
-    # Several keys of a query may fall on one place, so found ones are counted.
-    found_BU = torch.zeros(len(keys_BP), len(values_U), dtype=torch.int32, device=keys_N.device)
-    found_BU.scatter_add_(1, at_BP, (values_U[at_BP] == keys_BP).int())
-    return found_BU.bool()[:, place_N]
+    ordered_N = keys_N.sort().values
+    # Equal keys share the place of the first of them. What is not there goes to a place of its own, behind all.
+    at_BP = torch.searchsorted(ordered_N, keys_BP.contiguous())
+    there_BP = ordered_N[at_BP.clamp(max=len(ordered_N) - 1)] == keys_BP
+    found_BN = torch.zeros(len(keys_BP), len(ordered_N) + 1, dtype=torch.bool, device=keys_N.device)
+    found_BN.scatter_(1, torch.where(there_BP, at_BP, len(ordered_N)), True)
+    return found_BN[:, torch.searchsorted(ordered_N, keys_N)]
 
 
 def repeated(keys_N: Tensor) -> Tensor:

@@ -1,0 +1,74 @@
+"""What depends on the device: how much it has room for, and copies that nobody waits for.
+
+A GPU computes behind the program that commands it. The program waits for it where it reads a number of a result, where
+the size of a result depends on numbers, and where memory that is not pinned is copied; meanwhile it commands nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def works_behind(device: torch.device) -> bool:
+    """Whether a device goes on with what it was commanded while the program does something else."""
+    return device.type == "cuda"
+
+
+def total_bytes(device: torch.device) -> int | None:
+    """Memory of a GPU, used or not; None for other devices.
+
+    It is the same at any moment and for equal GPUs in all processes, so that what is decided by it is too.
+    """
+    return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
+
+
+def room_for(device: torch.device, elsewhere: int, share: float, size: int) -> int:
+    """How many values something may have.
+
+    Args:
+        device: where they are.
+        elsewhere: what it is on other devices than GPUs, and at least.
+        share: of a GPU's memory.
+        size: bytes of a value.
+    """
+    total = total_bytes(device)
+    return elsewhere if total is None else max(elsewhere, int(total * share) // size)
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """Values on a device, from pinned memory and without waiting for it; themselves where they are there already."""
+    if works_behind(device) and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=device.type != "cpu")
+
+
+def pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory of the machine that a GPU copies to by itself."""
+    return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
+
+
+class Download:
+    """Values on their way to the CPU; a device that works behind copies them when it has computed them.
+
+    Args:
+        values: on any device.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        if not works_behind(values.device):
+            self._values = values.cpu()
+            return
+        self._values = pinned(values.shape, values.dtype)
+        self._values.copy_(values, non_blocking=True)
+        self._event = torch.cuda.Event()
+        self._event.record()
+
+    def wait(self) -> Tensor:
+        """The values, once they are there."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._values
