@@ -40,22 +40,28 @@ ROOT = Path(__file__).resolve().parent.parent
 class Pretended(Tensor):
     """A tensor of the device, with what it holds on the CPU."""
 
-    inner: Tensor
+    held: Tensor
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> Pretended:
+    def __new__(cls, held: Tensor) -> Pretended:
         """Wrap a CPU tensor."""
         made = Tensor._make_wrapper_subclass(
-            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
             device=torch.device(NAME, 0),
         )  # fmt: skip
-        made.inner = inner
+        made.held = held
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What comes back from the CPU stays a plain tensor."""
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Without a :class:`Device` around it, nothing is noted."""
         return _computed(func, args, kwargs or {})
 
@@ -73,13 +79,11 @@ class Device(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.waits: list[str] = []
         self.uploads: list[str] = []
 
-    def __torch_dispatch__(  # type: ignore[override]
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note it, then compute it."""
         kwargs = kwargs or {}
         name = func._schema.name
@@ -151,7 +155,7 @@ def _computed(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, Pretended) else value
+    return value.held if isinstance(value, Pretended) else value
 
 
 def register() -> None:

@@ -81,14 +81,14 @@ class Layout:
 
     def scoring(self, emb_BQD: Tensor) -> Tensor:
         """Embeddings of the queries' tokens that score, end to end [T, D]."""
-        return emb_BQD.flatten(0, 1)[self._rows_T()]
+        return emb_BQD.flatten(0, 1)[self._scoring_rows()]
 
     def padded(self, values_TD: Tensor) -> Tensor:
         """What belongs to such tokens, in the place of each; others have 0 [B, Q, D]."""
         padded = values_TD.new_zeros(self.mask_BQ.numel(), values_TD.shape[1])
-        return padded.index_copy_(0, self._rows_T(), values_TD).view(*self.mask_BQ.shape, -1)
+        return padded.index_copy_(0, self._scoring_rows(), values_TD).view(*self.mask_BQ.shape, -1)
 
-    def _rows_T(self) -> Tensor:
+    def _scoring_rows(self) -> Tensor:
         order = torch.argsort(self.mask_BQ.flatten().logical_not().to(torch.uint8), stable=True)
         return order[: self.ends[-1]]
 

@@ -146,6 +146,7 @@ class _Retrieved(torch.autograd.Function):
         with torch.autocast(emb_BQD.device.type, enabled=False):
             for span, part, q_TD, d_NWD in _scored(layout, emb_BQD, chunks, spans, ctx.block_values):
                 asked_B = asked_of[span.columns.start]
+                assert isinstance(part.rows, slice)  # all queries were asked for
                 if not bool(((asked_B >= part.rows.start) & (asked_B < part.rows.stop)).any()):
                     continue
                 sim_TNW = similarities(q_TD, d_NWD)
