@@ -186,7 +186,9 @@ class _Step(nn.Module):
             return self.module.training_step(batch, 0)
 
 
-def work(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[Shared]) -> None:
+def work(
+    rank: int, folder: str, attention: str, threads: int, float32_matmul: str, tasks: Sequence[Shared]
+) -> None:
     """What each of the processes does; the first one writes loss and gradients of every task.
 
     Args:
@@ -194,9 +196,10 @@ def work(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[S
         folder: where the student is, and where the results go.
         attention: attention implementation of the student.
         threads: CPU threads of a process.
+        float32_matmul: see :func:`colbert_lab.training.precision.prepare_torch`.
         tasks: what to compute.
     """
-    prepare_torch(threads)
+    prepare_torch(threads, float32_matmul=float32_matmul)
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loopback is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
@@ -246,7 +249,8 @@ def two_processes(
         folder = Path(name)
         save_student(student, folder / "student")
         threads = max(1, torch.get_num_threads() // WORLD)
-        arguments: tuple[Any, ...] = (name, attention, threads, list(tasks))
+        matmul = torch.get_float32_matmul_precision()
+        arguments: tuple[Any, ...] = (name, attention, threads, matmul, list(tasks))
         try:
             start_processes(work, args=arguments, nprocs=WORLD, start_method="spawn")
         except ProcessException as error:

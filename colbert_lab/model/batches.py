@@ -13,7 +13,10 @@ together that is the gradient of the mean over the global batch, so the loss is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -22,16 +25,56 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.devices import upload
 
+Embed = Callable[[Tokens], Embeddings]
 
-def embed_chunks(model: ColBERT, chunks: Sequence[Tokens], recompute: bool) -> list[Embeddings]:
-    """Embed chunks one by one.
+
+def compiled(model: ColBERT, backend: str) -> Embed:
+    """A network compiled by torch.compile, for chunks of any size; the network itself stays as it is.
 
     Args:
         model: the student's network.
+        backend: of torch.compile. ``inductor`` makes kernels; ``eager`` and ``aot_eager`` compute as without, and show
+            whether the network can be compiled.
+    """
+
+    def forward(*parts: Tensor) -> tuple[Tensor, Tensor]:
+        embedded: Embeddings = model(Tokens(*parts))
+        return embedded.emb_NLD, embedded.mask_NL
+
+    fast = torch.compile(forward, backend=backend, dynamic=True)
+    return lambda tokens: Embeddings(*fast(*tensors(tokens)))
+
+
+def check_compiler(backend: str | None, device: torch.device) -> None:
+    """Whether a backend of torch.compile has what it makes kernels with.
+
+    Args:
+        backend: ``trainer.compile``.
+        device: where the student computes.
+
+    Raises:
+        InputError: it has not.
+    """
+    needs = "triton" if device.type == "cuda" else "a C++ compiler"
+    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    there = find_spec("triton") if device.type == "cuda" else any(map(shutil.which, compilers))
+    if backend == "inductor" and not there:
+        raise InputError(
+            f"trainer.compile={backend}: needs {needs}, which is not installed here; install it, or set "
+            "trainer.compile=null"
+        )
+
+
+def embed_chunks(model: Embed, chunks: Sequence[Tokens], recompute: bool) -> list[Embeddings]:
+    """Embed chunks one by one.
+
+    Args:
+        model: the student's network, perhaps :func:`compiled`.
         chunks: token batches [N_i, L_i].
         recompute: drop each chunk's activations and compute them again in the backward pass. The gradients are the
             same bits as without.
@@ -43,8 +86,7 @@ def embed_chunks(model: ColBERT, chunks: Sequence[Tokens], recompute: bool) -> l
         return [model(chunk) for chunk in chunks]
 
     def embed(*parts: Tensor) -> Embeddings:
-        embedded: Embeddings = model(Tokens(*parts))
-        return embedded
+        return model(Tokens(*parts))
 
     return [checkpoint(embed, *tensors(chunk), use_reentrant=False) for chunk in chunks]
 

@@ -16,6 +16,7 @@ from colbert_lab.evaluation.evaluator import FirstStage
 from colbert_lab.evaluation.protocol import check_splits_read
 from colbert_lab.evaluation.searching import check_splits, first_stage_of, own_modes, search_settings
 from colbert_lab.model.backends import maxsim_blocked, pick_maxsim
+from colbert_lab.model.batches import check_compiler
 from colbert_lab.model.changing import trained_at, widened, with_output
 from colbert_lab.model.formats.known import load_checkpoint
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
@@ -97,7 +98,9 @@ def load_inputs(command: Command) -> Inputs:
     data: dict[str, Any] = {}
     phases: dict[str, PreparedPhase] = {}
     tokenizer = student.tokenizer
-    all_pairs = pick_maxsim(trainer.maxsim, pick_device(trainer.accelerator), trainer.deterministic)
+    device = pick_device(trainer.accelerator)
+    check_compiler(trainer.compile, device)
+    all_pairs = pick_maxsim(trainer.maxsim, device, trainer.deterministic)
     for name in settings.trained:
         phase = settings.phases[name]
         if phase.data is None:
@@ -116,7 +119,8 @@ def load_inputs(command: Command) -> Inputs:
             weights=data[name].weights,
         )
         scoring = replace(phases[name].scoring, all_pairs=all_pairs)
-        phases[name] = replace(phases[name], scoring=scoring, lora=settings.student.lora)
+        lora, backend = settings.student.lora, trainer.compile
+        phases[name] = replace(phases[name], scoring=scoring, lora=lora, compile=backend)
         check_network(phases[name], student.model)
         tokenizer = phases[name].tokenizer
     measured = measured_splits(evaluation, splits)

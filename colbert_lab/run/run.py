@@ -77,7 +77,8 @@ def run(command: Command) -> float | None:
     check_loggers(settings.tracking.loggers)
     check_schedule(settings)
     processes = count_processes(settings.trainer.arguments)
-    prepare_torch(settings.trainer.threads, processes // settings.trainer.num_nodes)
+    trainer = settings.trainer
+    prepare_torch(trainer.threads, processes // trainer.num_nodes, trainer.float32_matmul)
     identity = run_identity(command)
     directory = directory_of(settings, identity)
     note_run(directory.path)

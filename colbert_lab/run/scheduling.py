@@ -31,6 +31,7 @@ IF_ANY = defaults(PhaseSettings, has=Role.IF_ANY)
 """Settings of a phase that count where they say something, see :func:`colbert_lab.records.identity.saying`."""
 STUDENT_IF_ANY = defaults(StudentSettings, has=Role.IF_ANY)
 """The same of a student."""
+TRAINER_IF_ANY = defaults(TrainerSettings, has=Role.IF_ANY)
 LORA_IF_ANY = defaults(LoraSettings, has=Role.IF_ANY)
 """The same of its adapters."""
 
@@ -148,6 +149,7 @@ def phase_identity(
         "processes": count_processes(trainer.arguments),
         "libraries": versions(),
     }
+    settings |= saying({key: getattr(trainer, key) for key in TRAINER_IF_ANY}, TRAINER_IF_ANY)
     if (lora := command.settings.student.lora) is not None:
         settings["lora"] = saying(asdict(lora), LORA_IF_ANY) | versions(["peft"])
     if found := beside_data(phase.name, given):

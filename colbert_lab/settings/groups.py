@@ -176,6 +176,10 @@ class TrainerSettings:
     threads: int | None = having(TRAINED, whole(1, MOST_PROCESSES))
     deterministic: bool = having(TRAINED | Role.LIGHTNING)
     maxsim: str = having(TRAINED, one_of("torch", "kernels"))
+    float32_matmul: str = having(
+        IF_USED | Role.ROUNDING, one_of("highest", "high", "medium", default="highest")
+    )
+    compile: str | None = having(IF_USED, one_of("inductor", "aot_eager", "eager", default=None))
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def execute(command: Command) -> None:
     check_schedule(settings)
     limits = _limits(settings.certify)
     out = output_file(settings.out, ENDINGS)
-    prepare_torch(trainer.threads)
+    prepare_torch(trainer.threads, float32_matmul=trainer.float32_matmul)
     inputs = load_inputs(command)
     certifier = Certifier(limits, inputs.student, trainer.precision, pick_device(trainer.accelerator))
     with _deterministic(trainer.deterministic):

@@ -32,7 +32,7 @@ def execute(command: Command) -> None:
         check_target(settings.to)
     source, target = _needed(FROM, settings.from_, "STUDENT"), _needed("to", settings.to, "pylate")
     out = free_folder(_needed("out", settings.out, "DIR"))
-    prepare_torch(settings.trainer.threads)
+    prepare_torch(settings.trainer.threads, float32_matmul=settings.trainer.float32_matmul)
     folder = folder_of(source, FROM)
     with atomic_folder(out) as temporary:
         done = convert(folder, target, temporary, settings.student.trust_remote_code, FROM)

@@ -40,7 +40,7 @@ def execute(command: Command) -> None:
     given = output_file(settings.out, (ENDING,))
     if given is None:
         check_writable(settings.outputs)
-    prepare_torch(settings.trainer.threads)
+    prepare_torch(settings.trainer.threads, float32_matmul=settings.trainer.float32_matmul)
     student, called, notes = _student(command)
     check_student_knows(student.tokenizer, [query, document], "query, document", "texts")
     explanation = explain(student, query, document)

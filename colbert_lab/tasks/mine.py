@@ -44,7 +44,7 @@ def execute(command: Command) -> None:
         InputError: anything the user can mend; finished parts are kept, and ``out`` is not there.
     """
     settings, asked = command.settings, command.settings.mine
-    prepare_torch(settings.trainer.threads)
+    prepare_torch(settings.trainer.threads, float32_matmul=settings.trainer.float32_matmul)
     mining, finishing = _mining(asked, settings.seed), Finishing(asked.output, asked.short)
     finishing.check(mining.teacher is not None)
     if settings.data is None:

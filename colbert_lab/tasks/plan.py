@@ -46,7 +46,8 @@ def execute(command: Command) -> None:
     settings, trainer = command.settings, command.settings.trainer
     check_schedule(settings)
     out = output_file(settings.out, ENDINGS)
-    prepare_torch(trainer.threads, count_processes(trainer.arguments) // trainer.num_nodes)
+    beside = count_processes(trainer.arguments) // trainer.num_nodes
+    prepare_torch(trainer.threads, beside, trainer.float32_matmul)
     identity = run_identity(command)
     directory = known_run(settings.outputs, settings.name, identity.hash, settings.seed, settings.reuse)
     if directory.finished:

@@ -63,7 +63,7 @@ def execute(command: Command) -> None:
     if hub is not None:
         check_hub(hub)
     out = None if settings.out is None else free_folder(settings.out)
-    prepare_torch(settings.trainer.threads)
+    prepare_torch(settings.trainer.threads, float32_matmul=settings.trainer.float32_matmul)
     if not settings.progress:
         disable_progress_bars()
     with _folder(out) as temporary:

@@ -59,7 +59,7 @@ def execute(command: Command) -> None:
         InputError: anything the user can mend; parts that are scored stay.
     """
     settings = command.settings
-    prepare_torch(settings.trainer.threads)
+    prepare_torch(settings.trainer.threads, float32_matmul=settings.trainer.float32_matmul)
     if settings.data is None:
         raise InputError("data: nothing to score; set data=..., for example data=beir data.path=DIR")
     if (settings.score.teacher is None) == (not settings.score.files):

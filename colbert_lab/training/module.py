@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from colbert_lab.base.errors import Diverged, some_ids
 from colbert_lab.base.types import Embeddings
 from colbert_lab.model.backbone import check_finite
-from colbert_lab.model.batches import concatenate, embed_chunks, gather_documents, split_rows, take
+from colbert_lab.model.batches import Embed, concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.matryoshka import prefix
 from colbert_lab.model.maxsim import maxsim_lists
@@ -135,6 +135,7 @@ class StudentModule(pl.LightningModule):
         self.log_every = log_every
         self.token_budget = token_budget
         self.recompute = recompute
+        self.compiled: Embed | None = None
         # Logarithms, so that what is learned stays positive.
         self.learned = torch.nn.ParameterDict(
             {
@@ -153,9 +154,9 @@ class StudentModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch."""
-        parts = split_rows(batch.queries, self.token_budget)
-        queries = concatenate(embed_chunks(self.model, parts, self.recompute))
-        chunks = self.scoring.documents(embed_chunks(self.model, batch.documents, self.recompute))
+        parts, embed = split_rows(batch.queries, self.token_budget), self.compiled or self.model
+        queries = concatenate(embed_chunks(embed, parts, self.recompute))
+        chunks = self.scoring.documents(embed_chunks(embed, batch.documents, self.recompute))
         by_dim = self.scored(queries, chunks, batch)
         losses = []
         for dim, scored in by_dim.items():

@@ -19,6 +19,7 @@ from torch import Tensor
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.model.backbone import check_finite
+from colbert_lab.model.batches import compiled
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.model.student import Student
@@ -215,7 +216,7 @@ def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> St
         recompute: what :func:`needs_gradcache` said.
     """
     settings = phase.settings
-    return StudentModule(
+    module = StudentModule(
         model,
         phase.objective,
         Optimization(
@@ -233,6 +234,9 @@ def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> St
         scoring=phase.scoring,
         watch=Watch(phase.name, lambda k: [each.query_id for each in phase.batches.examples(k)]),
     )
+    if phase.compile is not None:
+        module.compiled = compiled(model, phase.compile)
+    return module
 
 
 def phase_trainer(

@@ -57,8 +57,11 @@ def _cpu_is_faster_in_bf16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported())
 
 
-def prepare_torch(threads: int | None, beside: int = 1) -> None:
+def prepare_torch(threads: int | None, beside: int = 1, float32_matmul: str = "highest") -> None:
     """Process-wide settings: threads, denormal numbers flushed to zero, small caches of oneDNN, deterministic cuBLAS.
+
+    Products of float32 matrices are those of MaxSim and of exact search in any precision of the encoder, and with
+    ``32-true`` the encoder's too.
 
     Processes that compute together on a machine share its cores, unless ``OMP_NUM_THREADS`` or ``threads`` says
     otherwise. Lightning does the same when it starts them, too late for what identifies a run, and it overrules
@@ -79,6 +82,7 @@ def prepare_torch(threads: int | None, beside: int = 1) -> None:
     Args:
         threads: ``trainer.threads``; None is torch's own choice, also after a run of this process with another number.
         beside: processes on this machine that compute together.
+        float32_matmul: ``trainer.float32_matmul``, see ``torch.set_float32_matmul_precision``.
     """
     if beside > 1:
         if threads is None and "OMP_NUM_THREADS" not in os.environ:
@@ -92,5 +96,6 @@ def prepare_torch(threads: int | None, beside: int = 1) -> None:
         torch.set_num_threads(own if threads is None else threads)
     _threads[:] = own, torch.get_num_threads()
     torch.set_flush_denormal(True)
+    torch.set_float32_matmul_precision(float32_matmul)
     for name, value in (PRIMITIVE_CACHES | CUBLAS).items():
         os.environ.setdefault(name, value)

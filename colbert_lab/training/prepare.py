@@ -63,6 +63,7 @@ class PreparedPhase:
         truncation: by role, how many texts are cut.
         lora: the adapters that are trained in the place of the backbone, if any.
         scoring: what makes scores of embeddings.
+        compile: backend of torch.compile, ``trainer.compile``; None compiles nothing.
     """
 
     name: str
@@ -78,6 +79,7 @@ class PreparedPhase:
     truncation: dict[str, Truncation]
     lora: LoraSettings | None = None
     scoring: Scoring = field(default_factory=Scoring)
+    compile: str | None = None
 
     @property
     def data_fingerprint(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,24 +11,24 @@ import torch.distributed as dist
 from colbert_lab.base.errors import InputError
 from colbert_lab.certify import checks, micro_batch
 from colbert_lab.certify.as_trained import FULL, cut_phase, train_step
-from colbert_lab.certify.micro_batch import Shared, shared, two_processes
+from colbert_lab.certify.micro_batch import shared, two_processes
 from colbert_lab.model import batches
 from tests.certify.support import beyond, phase_of, student_of
 
 WORK = micro_batch.work
 
 
-def without_the_others(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[Shared]) -> None:
+def without_the_others(*given: Any) -> None:
     """What other processes' losses say about a document is left out."""
 
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         return gradient[dist.get_rank()]
 
     batches._AllGather.backward = staticmethod(backward)  # type: ignore[method-assign]
-    WORK(rank, folder, attention, threads, tasks)
+    WORK(*given)
 
 
-def dying(rank: int, folder: str, attention: str, threads: int, tasks: Sequence[Shared]) -> None:
+def dying(*_: Any) -> None:
     raise RuntimeError("no network")
 
 

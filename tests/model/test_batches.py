@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
-from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.base.errors import InputError
+from colbert_lab.model import batches
+from colbert_lab.model.batches import (
+    check_compiler,
+    compiled,
+    concatenate,
+    embed_chunks,
+    length_sorted_batches,
+)
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import Optimization
@@ -103,3 +112,46 @@ def test_length_sorted_batches_cover_all_within_budget() -> None:
     for batch in batches:
         longest = max(lengths[n] for n in batch)
         assert len(batch) == 1 or longest * len(batch) <= 36
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_compiled_student_embeds_chunks_of_any_size_as_it_does_without(
+    backend: str, recompute: bool, student_settings: dict[str, Any]
+) -> None:
+    student = new_student(**student_settings)
+    model = student.model.eval()
+    texts = (
+        ["red fish", "a bird flies"],
+        ["where is the old stone"],
+        ["the sky", "blue", "cold water falls"],
+    )
+    chunks = [student.tokenizer(list(some), "document") for some in texts]
+    found = []
+    for embed in (model, compiled(model, backend)):
+        embedded = concatenate(embed_chunks(embed, chunks, recompute))
+        model.zero_grad()
+        (
+            embedded.emb_NLD * torch.linspace(-1, 1, embedded.emb_NLD.numel()).view_as(embedded.emb_NLD)
+        ).sum().backward()
+        gradients = {
+            name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None
+        }
+        found.append((embedded.emb_NLD.detach(), gradients))
+    (plain, gradients), (fast, gradients_fast) = found
+    torch.testing.assert_close(fast, plain, atol=1e-6, rtol=0)
+    assert distance(gradients_fast, gradients) < 1e-5
+
+
+def test_kernels_are_made_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    for device, needs in (("cuda", "triton"), ("cpu", r"a C\+\+ compiler")):
+        with pytest.raises(
+            InputError, match=rf"trainer\.compile=inductor: needs {needs}.*trainer\.compile=null"
+        ):
+            check_compiler("inductor", torch.device(device))
+        check_compiler("aot_eager", torch.device(device))
+        check_compiler(None, torch.device(device))
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++" if name == "g++" else None)
+    check_compiler("inductor", torch.device("cpu"))

@@ -105,3 +105,10 @@ def test_bf16_is_picked_where_the_processor_has_a_unit_for_it(
             pytest.skip("this torch tells nothing about Arm")
     assert pick_precision("auto", "cpu") == expected
     assert pick_precision("bf16-mixed", "cpu") == "bf16-mixed"
+
+
+def test_products_of_float32_are_those_of_this_run_alone() -> None:
+    prepare_torch(None, float32_matmul="high")
+    assert torch.get_float32_matmul_precision() == "high"
+    prepare_torch(None)
+    assert torch.get_float32_matmul_precision() == "highest"
