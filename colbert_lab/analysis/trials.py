@@ -213,10 +213,11 @@ def _marks(panel: Axes, found: Trials, at: Sequence[tuple[float, Trial]]) -> Non
         label="finished",
     )
     # In heights of the panel: they have no value of the whole split.
-    panel.plot(
+    (crosses,) = panel.plot(
         stopped, [0.03] * len(stopped), "x", color=RED, markersize=7, markeredgewidth=1.8, label="pruned (no value)",
         transform=panel.get_xaxis_transform(), clip_on=False,
     )  # fmt: skip
+    crosses.set_in_layout(False)  # without trials it would count as lying at the corner of the figure
     panel.plot(
         [x for x, _ in best], [y for _, y in best], "o", markersize=12, markerfacecolor="none",
         markeredgecolor=GREEN, markeredgewidth=2, label="best",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from colbert_lab.analysis.compare import Comparison
@@ -96,7 +96,7 @@ def report(comparison: Comparison, folders: Sequence[Path], queries: int = 10) -
         queries: the largest wins, and as many losses, that are shown with their texts.
 
     Raises:
-        InputError: a search's file is damaged, or matplotlib is not installed.
+        InputError: a search's file is damaged, or matplotlib or Optuna for a search is not installed.
     """
     found = headline(comparison)
     titled = [
@@ -111,13 +111,14 @@ def report(comparison: Comparison, folders: Sequence[Path], queries: int = 10) -
     tables = comparison_tables(comparison)
     places = list(dict.fromkeys((place.measure, place.mode) for place in comparison.compared))
     first = places.index((found.place.measure, found.place.mode))
-    tables = [tables[first], *tables[:first], *tables[first + 1 :]]
+    opening = tables.pop(first)
+    others = [replace(each, notes=tuple(n for n in each.notes if n not in opening.notes)) for each in tables]
     settings = settings_table(comparison.configurations)
     return Report(
         title=", ".join(names),
         found=found,
         opening=differences_picture(found),
-        tables=tuple(map(shown, tables)),
+        tables=tuple(map(shown, [opening, *others])),
         curves=tuple(curve_pictures(_most_telling(titled, found), found.place.measure)),
         factors=heat or parallel_picture(found, comparison.configurations),
         search=tuple(_searches(folders)),
@@ -170,7 +171,9 @@ def _searches(folders: Sequence[Path]) -> list[Picture]:
     if not journals:
         return []
     from colbert_lab.tuning.search import trials_in  # imports numpy and Optuna
+    from colbert_lab.tuning.storage import check_installed
 
+    check_installed()
     drawn = []
     for number, journal in enumerate(journals, 1):
         trials = trials_in(journal)
@@ -178,7 +181,10 @@ def _searches(folders: Sequence[Path]) -> list[Picture]:
         if best is None:
             continue
         counts = {state: sum(each.state == state for each in trials.trials) for state in (FINISHED, PRUNED)}
-        tried = ", ".join(f"{key}={value}" for key, value in best.tried.items())
+        tried = ", ".join(
+            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in best.tried.items()
+        )
         caption = (
             f"{journal.stem}: trial {best.number} is the best of {counts[FINISHED]} finished and {counts[PRUNED]} "
             f"pruned trials, {trials.objective} {best.value:.4f} with {tried}."

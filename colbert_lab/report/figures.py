@@ -212,7 +212,7 @@ def parallel_picture(found: Headline, labels: Mapping[str, Configuration]) -> Pi
         best = value == high
         panel.plot(
             range(len(heights)), heights, color=COLOURS[1 if best else 0], linewidth=2.6 if best else 1.2,
-            alpha=1.0 if best else 0.25 + 0.5 * heights[-1], zorder=3 if best else 2,
+            alpha=1.0 if best else 0.45 + 0.4 * heights[-1], zorder=3 if best else 2,
         )  # fmt: skip
         told.append(f"{', '.join(f'{name}={factors.get(name, chr(45))}' for name in names)}: {value:.4f}")
     panel.set_xticks(

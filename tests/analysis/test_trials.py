@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -52,3 +53,12 @@ def test_where_less_is_better_the_best_is_the_least() -> None:
     best = replace(FOUND, maximize=False).best
     assert best is not None
     assert best.number == 4
+
+
+def test_without_pruned_trials_the_panels_keep_their_size() -> None:
+    done = [trial for trial in FOUND.trials if trial.state == "finished"]
+    figure = plot_search(replace(FOUND, trials=done))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib says so where it gives up
+        figure.draw_without_rendering()
+    assert min(panel.get_position().width for panel in figure.axes if panel.get_visible()) > 0.15
