@@ -160,10 +160,10 @@ def trained(spec: dict[str, Any], texts: dict[str, Any], steps: int) -> Alone:
 
     from colbert_lab.training.precision import prepare_torch
 
-    alone = Alone(spec, texts, steps)
-    prepare_torch(spec["threads"])
+    alone, cfg = Alone(spec, texts, steps), side.config(spec)
+    prepare_torch(spec["threads"], float32_matmul=cfg.trainer.float32_matmul)
     with suppress(SystemExit):
-        side.training(alone, side.config(spec))
+        side.training(alone, cfg)
     gc.collect()  # trainers refer to themselves, and their tensors would count as memory of the next steps
     if spec["device"] == "cuda":
         torch.cuda.empty_cache()
@@ -196,10 +196,7 @@ def shown(found: dict[str, float], rate: float, unit: str, count: int) -> str:
 
 
 def steps(check: Check) -> Iterator[Line]:
-    """Distillation and contrastive steps at the default token budget and a large one, and without determinism.
-
-    The product has neither packing of texts nor torch.compile.
-    """
+    """Distillation and contrastive steps at the default token budget and a large one, and without determinism."""
     rate, sizes = matrix_rate(check, torch.bfloat16), check.sizes
     for kind, (size, ways) in (("distillation", sizes.distill), ("contrastive", sizes.contrastive)):
         texts = texts_of(check, kind, sizes.rounds + 1, size, ways)
@@ -217,7 +214,25 @@ def steps(check: Check) -> Iterator[Line]:
             said = shown(found, rate, "queries", size) + f", attention {settings['attention']}"
             said += ", activations computed twice" if settings["recompute"] else ""
             yield line(what, said, rounds=answers, rate=rate, settings=settings, **found)
-    yield impossible("packing, torch.compile", "the product has neither option")
+    yield impossible("packing", "the product has no such option")
+
+
+def options(check: Check) -> Iterator[Line]:
+    """Steps with what is off by default, at the largest token budget: torch.compile, and TF32."""
+    rate, sizes = matrix_rate(check, torch.bfloat16), check.sizes
+    backend = "inductor" if check.device == "cuda" else "eager"
+    cases = {
+        f"trainer.compile={backend}": ("distillation", sizes.distill),
+        "trainer.float32_matmul=high": ("contrastive", sizes.contrastive),
+    }
+    for override, (kind, (size, ways)) in cases.items():
+        texts = texts_of(check, kind, sizes.rounds + 2, size, ways)
+        values = {"variant": _budgeted(sizes.budgets[-1]), "overrides": [override]}
+        spec = spec_of(check, kind, batch_size=size, n_way=ways, **values)
+        alone = trained(spec, texts, sizes.rounds + 2)
+        found = medians(alone.answers[2:])  # kernels are made anew where sizes turn out to vary
+        said = f"{shown(found, rate, 'queries', size)}, first step {alone.answers[0]['seconds']:.1f} s"
+        yield line(f"{kind}, {size} x {ways}, {override}", said, rounds=alone.answers, rate=rate, **found)
 
 
 def _budget(budget: int | None) -> str:

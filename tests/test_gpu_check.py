@@ -138,7 +138,7 @@ def test_every_part_runs_at_tiny_sizes_on_a_cpu(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "gpu_check.json").read_text(encoding="utf-8"))
-    assert len(report["parts"]) == 10
+    assert len(report["parts"]) == 11
     outcomes = {name: {each["outcome"] for each in part["lines"]} for name, part in report["parts"].items()}
     assert all("passed" in found for name, found in outcomes.items() if name != "peers")
     assert outcomes["peers"] == {"not possible here"}

@@ -14,16 +14,17 @@ from colbert_lab_rows import File, InOrder
 from hydra import compose, initialize_config_dir
 from talk import Suite, dcg, save_embeddings
 
-from colbert_lab.__main__ import CONF, PACKAGE
+from colbert_lab.model.backends import pick_maxsim
 from colbert_lab.model.formats.known import load_folder
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.records.environment import git_state
 from colbert_lab.settings import Settings, command_of
+from colbert_lab.tasks.composing import CONF, PACKAGE
 from colbert_lab.training.callbacks import Points, RandomState
 from colbert_lab.training.cost import EncoderFlops, matmul_rate
 from colbert_lab.training.data import Batch, PhaseData
 from colbert_lab.training.phase import needs_gradcache, phase_trainer, training_module
-from colbert_lab.training.precision import pick_precision, prepare_torch
+from colbert_lab.training.precision import of_this_machine, prepare_torch
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
 
 STEPS = 1000  # the learning rate falls linearly over so many, on every side
@@ -84,7 +85,7 @@ def config(spec: dict[str, Any]) -> Settings:
     overrides += spec.get("overrides", [])
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=overrides)
-    return command_of(cfg, precision=pick_precision).settings
+    return command_of(cfg, here=of_this_machine).settings
 
 
 def ready(suite: Suite, cfg: Settings, **settings: Any) -> None:
@@ -113,7 +114,11 @@ def prepared(suite: Suite, cfg: Settings, student: Student) -> PreparedPhase:
         allow_flat_teacher=True,
         allow_prompt_mismatch=False,
     )
-    return replace(phase, batches=InOrder.of(phase.batches, suite))
+    trainer = cfg.trainer
+    all_pairs = pick_maxsim(trainer.maxsim, pick_device(trainer.accelerator), trainer.deterministic)
+    scoring = replace(phase.scoring, all_pairs=all_pairs)
+    batches = InOrder.of(phase.batches, suite)
+    return replace(phase, batches=batches, scoring=scoring, compile=trainer.compile)
 
 
 def training(suite: Suite, cfg: Settings) -> None:
@@ -230,7 +235,7 @@ def main() -> None:
     """Do what the spec says."""
     suite = Suite()
     cfg = config(suite.spec)
-    prepare_torch(suite.spec["threads"])
+    prepare_torch(suite.spec["threads"], float32_matmul=cfg.trainer.float32_matmul)
     {"train": training, "encode": encoding, "evaluate": evaluating, "search": searching}[suite.spec["kind"]](
         suite, cfg
     )

@@ -162,5 +162,5 @@ class EvaluationSettings:
     memory: float = having(HOW | Role.ROUNDING, number(LEAST_MEMORY))
     keep_embeddings: bool = having(HOW | Role.ROUNDING)
     during_training: DevCutSettings = having(RESULT, field(default_factory=DevCutSettings))
-    token_budget: int = having(RESULT | Role.ROUNDING, whole(1))
+    token_budget: Any = having(RESULT | Role.ROUNDING, whole(1, words=("auto",)))
     precision: str = having(MEASURED, one_of(*PRECISIONS))

@@ -197,7 +197,7 @@ class Command:
         settings: the whole config, checked and with every value filled in.
         config: the same as plain dicts and lists, which ``config.yaml`` and hashes are made from.
         overrides: what the user gave on the command line.
-        asked: ``config`` as it was asked for, before the precision of this machine took the place of ``auto``.
+        asked: ``config`` as it was asked for, before what ``auto`` is on this machine took its place.
     """
 
     settings: Settings
@@ -232,7 +232,7 @@ def command_of(
     overrides: Sequence[str] = (),
     *,
     targets: bool = True,
-    precision: Callable[[str, str], str] | None = None,
+    here: Callable[[Settings], Mapping[str, Any]] | None = None,
 ) -> Command:
     """Check what Hydra composed, and resolve it.
 
@@ -240,8 +240,7 @@ def command_of(
         cfg: what Hydra composed; it stays as it is.
         overrides: what the user gave on the command line.
         targets: see :func:`colbert_lab.settings.whole.checked`.
-        precision: makes the precision of this machine of ``trainer.precision`` and ``trainer.accelerator``; None
-            leaves ``auto`` as it is.
+        here: tells what ``auto`` is on this machine, by key; None leaves it as it is.
 
     Raises:
         InputError: see :func:`colbert_lab.settings.whole.checked`.
@@ -252,12 +251,10 @@ def command_of(
     for key in given:
         cfg[key] = None  # "${" in a text is no interpolation
     asked = Command.of(checked(cfg, targets), overrides, given)
-    if precision is None:
-        return asked
-    trainer = asked.settings.trainer
-    chosen = precision(trainer.precision, trainer.accelerator)
-    if chosen == trainer.precision:
+    found = {} if here is None else here(asked.settings)
+    if not found:
         return asked
     cfg = copy.deepcopy(cfg)
-    cfg.trainer.precision = chosen
+    for key, value in found.items():
+        OmegaConf.update(cfg, key, value)
     return Command.of(checked(cfg, targets=False), overrides, given, asked.config)

@@ -145,9 +145,9 @@ def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
             cfg.evaluation.path = None
     if not task.computes:
         return command_of(cfg, overrides, targets=task.classes)
-    from colbert_lab.training.precision import pick_precision  # imports torch
+    from colbert_lab.training.precision import of_this_machine  # imports torch
 
-    return command_of(cfg, overrides, precision=pick_precision)
+    return command_of(cfg, overrides, here=of_this_machine)
 
 
 def show(table: Table, out: Path | None, texts: Mapping[str, Callable[[], str]]) -> None:

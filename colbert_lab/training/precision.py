@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.devices import total_bytes
 from colbert_lab.model.student import pick_device
+
+if TYPE_CHECKING:
+    from colbert_lab.settings import Settings
 
 PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "16"}
 """oneDNN's own cache, and torch's of what it computes with oneDNN (1,024 entries each where nothing is said)."""
@@ -55,6 +60,58 @@ def _cpu_is_faster_in_bf16() -> bool:
         return any(found.get(name) for name in ("amx_bf16", "bf16"))
     # Before torch 2.12 there is no public query.
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+BUDGET, MOST_BUDGET = 4096, 32_768
+"""Padded tokens of a chunk: on a CPU, where more gains nothing, and at most on a GPU, where small products are started
+more slowly than they are computed."""
+TOKEN_BYTES = 4 * 2**20
+"""Of a GPU's memory for each. By the formula of :func:`colbert_lab.training.cost.activation_bytes`, a token keeps 0.5
+MiB in an encoder of 22 layers of 768 in bf16 with fused attention, and 3 MiB in one of 36 layers of 2,560."""
+MOST_WORKERS = 4  # that tokenize for one GPU
+
+
+def pick_budget(device: torch.device) -> int:
+    """``token_budget=auto``: a power of two, of the device's whole memory.
+
+    Args:
+        device: where the student computes.
+    """
+    total, budget = total_bytes(device) or 0, BUDGET
+    while budget < MOST_BUDGET and 2 * budget * TOKEN_BYTES <= total:
+        budget *= 2
+    return budget
+
+
+def pick_workers(device: torch.device) -> int:
+    """``trainer.num_workers=auto``: on a CPU none, where they would take what training computes with.
+
+    Args:
+        device: where the student computes.
+    """
+    if device.type != "cuda":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(MOST_WORKERS, cores // max(1, torch.cuda.device_count()) - 1))
+
+
+def of_this_machine(settings: Settings) -> dict[str, Any]:
+    """What ``auto`` is here, by config key, where that has to be known before anything is loaded.
+
+    Args:
+        settings: of a checked config.
+
+    Raises:
+        InputError: see :func:`pick_precision`.
+    """
+    trainer, budgets = settings.trainer, {"evaluation.token_budget": settings.evaluation.token_budget}
+    device = pick_device(trainer.accelerator)
+    budgets |= {f"phases.{name}.token_budget": phase.token_budget for name, phase in settings.phases.items()}
+    found: dict[str, Any] = {key: pick_budget(device) for key, budget in budgets.items() if budget == "auto"}
+    if trainer.num_workers == "auto":
+        found["trainer.num_workers"] = pick_workers(device)
+    precision = pick_precision(trainer.precision, trainer.accelerator)
+    return found if precision == trainer.precision else found | {"trainer.precision": precision}
 
 
 def prepare_torch(threads: int | None, beside: int = 1, float32_matmul: str = "highest") -> None:

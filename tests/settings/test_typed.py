@@ -38,7 +38,7 @@ def test_settings_cannot_be_set() -> None:
 
 def test_the_precision_of_the_machine_takes_the_place_of_auto_wherever_it_is_read() -> None:
     cfg = composed("trainer.precision=auto")
-    command = command_of(cfg, precision=lambda precision, accelerator: "bf16-mixed")
+    command = command_of(cfg, here=lambda settings: {"trainer.precision": "bf16-mixed"})
     assert command.settings.trainer.precision == command.settings.evaluation.precision == "bf16-mixed"
     assert command.asked["trainer"]["precision"] == command.asked["evaluation"]["precision"] == "auto"
     assert cfg.trainer.precision == "auto"

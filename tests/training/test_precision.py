@@ -8,8 +8,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from colbert_lab.records.identity import config_hash
+from colbert_lab.settings import command_of
 from colbert_lab.training import precision
-from colbert_lab.training.precision import pick_precision, prepare_torch
+from colbert_lab.training.precision import (
+    of_this_machine,
+    pick_budget,
+    pick_precision,
+    pick_workers,
+    prepare_torch,
+)
+from tests.test_configs import composed
 
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -112,3 +121,50 @@ def test_products_of_float32_are_those_of_this_run_alone() -> None:
     assert torch.get_float32_matmul_precision() == "high"
     prepare_torch(None)
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize(
+    ("gib", "budget"), [(8, 4096), (24, 4096), (40, 8192), (80, 16384), (140, 32768), (999, 32768)]
+)
+def test_chunks_are_as_large_as_the_whole_memory_of_a_gpu_asks_for(
+    gib: int, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        precision, "total_bytes", lambda device: None if device.type == "cpu" else gib * 2**30
+    )
+    assert pick_budget(torch.device("cuda")) == budget
+    assert pick_budget(torch.device("cpu")) == 4096
+
+
+def test_workers_leave_a_core_to_each_gpu_and_all_to_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for cores, expected in ((1, 0), (2, 0), (6, 2), (64, 4)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert pick_workers(torch.device("cuda")) == expected
+    assert pick_workers(torch.device("cpu")) == 0
+
+
+def test_what_auto_is_here_takes_its_place_and_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_cpu_is_faster_in_bf16", lambda: False)
+    cfg = composed(
+        "+experiment=colbert_zero",
+        "trainer.accelerator=cpu",
+        "phases.supervised.token_budget=77",
+        "evaluation=none",
+    )
+    command = command_of(cfg, here=of_this_machine)
+    trainer, phases = command.settings.trainer, command.settings.phases
+    assert (trainer.precision, trainer.num_workers) == ("32-true", 0)
+    assert {name: phase.token_budget for name, phase in phases.items()} == {
+        "unsupervised": 2048, "supervised": 77, "distill": 4096,
+    }  # fmt: skip
+    assert command.settings.evaluation.token_budget == 4096
+    assert command.asked["phases"]["distill"]["token_budget"] == "auto"
+    spelled = [
+        "trainer.precision=32-true", "trainer.num_workers=0", "phases.distill.token_budget=4096",
+        "phases.supervised.token_budget=77", "evaluation.token_budget=4096", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    given = command_of(
+        composed("+experiment=colbert_zero", "evaluation=none", *spelled), here=of_this_machine
+    )
+    assert config_hash(given.config) == config_hash(command.config)
