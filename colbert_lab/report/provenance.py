@@ -6,7 +6,9 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from glob import escape
+from pathlib import Path
+from typing import Any, TypedDict
 
 from colbert_lab.analysis.configurations import Configuration
 from colbert_lab.analysis.score_audit import phase_facts, ranked_scores, score_table, training_table
@@ -29,8 +31,14 @@ MOST_WARNINGS = 20
 WARNING = re.compile(r"\S+ \S+ WARNING (?!py\.warnings)\S+: (.*)")
 
 
+class _Audit(TypedDict, total=False):
+    """What is read of an ``audit.json``."""
+
+    verdicts: list[str]
+
+
 def checks(found: Headline) -> list[Table]:
-    """What was found about training texts, teacher and scores of the run that the page is about, and its warnings.
+    """What was found about training texts, teacher and scores of the run that the page is about; audit and warnings.
 
     Args:
         found: what :func:`colbert_lab.report.headline.headline` returned.
@@ -44,9 +52,26 @@ def checks(found: Headline) -> list[Table]:
         tables.append(score_table(scores, split))
     except InputError:
         pass  # a mean of splits has no rankings
+    tables += _audit(run)
     if warned := _warnings(run):
         tables.append(Table(f"Warnings in the log of {run.run_id}", ("warning",), warned, (), ()))
     return tables
+
+
+def _audit(run: Run) -> list[Table]:
+    """What ``task=audit`` of the run's name said last, where it wrote beside the runs."""
+    name = run.records[0].name or run.path.parent.name
+    outputs = run.path.parents[min(len(Path(name).parts), len(run.path.parents) - 1)]
+    found = sorted(
+        outputs.joinpath("audit").glob(f"{escape(name)}-*/audit.json"), key=lambda file: file.stat().st_mtime
+    )
+    told = read_json_or(found[-1], _Audit).get("verdicts") if found else None
+    if not told:
+        return []
+    notes = (
+        f"The newest audit called {name}, {found[-1].parent}; task=audit with the run's settings makes it anew.",
+    )
+    return [Table("Audit of the training data", ("finding",), tuple((each,) for each in told), (), notes)]
 
 
 def _warnings(run: Run) -> tuple[tuple[str], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_checks_have_scores_and_warnings(tmp_path: Path) -> None:
     assert [row[0] for row in scores.rows] == ["student before training", "after distill"]
     assert [row[-1] for row in scores.rows] == ["66.7%", "100.0%"]  # told apart: rank 3 and rank 1 of 7
     assert warnings.rows == (("mind this",),)
+
+
+def test_the_newest_audit_of_the_name_is_told(tmp_path: Path) -> None:
+    run = one_run(tmp_path)
+    for number, name in enumerate(("study-a", "study-b", "other-c")):
+        file = tmp_path / "audit" / name / "audit.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"verdicts": [f"<b>verdict {name}"], "more": 1}))
+        os.utime(file, (number, number))
+    (audit,) = [table for table in checks(headline(compared(run))) if table.title.startswith("Audit")]
+    assert audit.rows == (("<b>verdict study-b",),)
+    assert audit.notes[0].startswith(f"The newest audit called study, {tmp_path}/audit/study-b;")
 
 
 def test_every_run_is_a_row(tmp_path: Path) -> None:
