@@ -25,7 +25,6 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from colbert_lab.__main__ import CONF, one_line
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import print_tables
 from colbert_lab.records.run_directory import RunDirectory
@@ -45,6 +44,7 @@ from colbert_lab.studies.study import (
     preparations,
     shown,
 )
+from colbert_lab.tasks.composing import CONF, one_line
 
 HERE = Path(__file__).resolve().parent
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException)

@@ -58,13 +58,13 @@ def test_a_paper_experiment_composes(experiment: str) -> None:
 def small_text() -> list[str]:
     """The installed documentation, cut."""
     return [
-        "data.documents=60",
-        "data.queries=16",
-        "evaluation.documents=60",
-        "evaluation.splits.test.queries=12",
-        "evaluation.splits.dev.queries=12",
-        "evaluation.during_training.documents=30",
-        "evaluation.during_training.queries=6",
+        "data.documents=36",
+        "data.queries=4",
+        "evaluation.documents=12",
+        "evaluation.splits.test.queries=5",
+        "evaluation.splits.dev.queries=5",
+        "evaluation.during_training.documents=8",
+        "evaluation.during_training.queries=5",
     ]
 
 
@@ -88,11 +88,11 @@ def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: 
             places = [f".sources.{name}" for name in data.sources] if data and "sources" in data else [""]
             for place in places if data is not None else ():
                 small += [
-                    f"phases.{phase}.data{place}.documents=60",
-                    f"phases.{phase}.data{place}.queries=16",
+                    f"phases.{phase}.data{place}.documents=36",
+                    f"phases.{phase}.data{place}.queries=4",
                 ]
     if cfg.student.architecture is None:
-        small += ["student.layers=1"]
+        small += ["student.layers=1", "student.document_length=64"]
     outcome = command(
         f"+experiment={experiment}",
         *small,

@@ -146,7 +146,9 @@ def look_for_what_is_there(outputs: Path) -> None:
         assert known_run(outputs, "study", "a".ljust(64, "0"), 1, reuse).run_id
     wanted = {"system": "student", "phase": "distill", "split": "test", "variant": EXACT}
     needed = {MEASURE: "protocol"}
-    find_measurement(outputs / "study" / "new", wanted, needed, ENVIRONMENT, {"evaluation.depth": 100})
+    find_measurement(
+        outputs, outputs / "study" / "new", wanted, needed, ENVIRONMENT, {"evaluation.depth": 100}
+    )
     for folder in (outputs / "study").iterdir():
         finished_phase(folder / "distill")
 

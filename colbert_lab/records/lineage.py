@@ -22,8 +22,8 @@ from colbert_lab.records.run_files import Environment, PhaseFacts, read_config
 IDENTITY_FILE = "identity.json"
 ENVIRONMENT_FILE = "environment.json"
 KEPT = ("student", "student_best", "student_last", "adapter", "metrics.csv", IDENTITY_FILE)
-DEPTHS = ("*/*/*", "*/*/*/*", "*/*/*/*/*")
-"""Where phases are below the folder of runs: ``name/run/phase``, and names may be nested."""
+RUNS = ("*/*", "*/*/*", "*/*/*/*")
+"""Where runs are below the folder of runs: ``name/run``, and names may be nested."""
 WHOLE = ("phase_hash", "steps", "seconds", "queries", "tokens", "padded_tokens", "teacher_entropy", "prompt_mismatch",
          "truncation")  # fmt: skip
 """What ``phase.json`` must say for the phase to be taken over: the fields of a PhaseOutcome without a default."""
@@ -42,7 +42,7 @@ def find_phase(output_dir: Path, phase_hash: str) -> Path | None:
         The phase's folder, the oldest one when there are several; None when there is none.
     """
     found = []
-    for path in chain.from_iterable(output_dir.glob(f"{depth}/{PHASE_FILE}") for depth in DEPTHS):
+    for path in chain.from_iterable(output_dir.glob(f"{run}/*/{PHASE_FILE}") for run in RUNS):
         known = read_json_or(path, PhaseFacts)
         if known.get("phase_hash") == phase_hash and (path.parent / "student").is_dir():
             if lacking := [key for key in WHOLE if key not in known]:
@@ -71,16 +71,18 @@ def adopt_phase(source: Path, folder: Path) -> None:
 
 
 def find_measurement(
+    output_dir: Path,
     own: Path,
     wanted: Mapping[str, Any],
     measures: Mapping[str, str],
     environment: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> tuple[Path, list[Record]] | None:
-    """The measurement of a system by another run of the same name.
+    """The measurement of a system by another run, whatever its name.
 
     Args:
-        own: this run's folder; others are looked for beside it.
+        output_dir: where runs are.
+        own: this run's folder; those beside it, which have its name, are looked at first.
         wanted: fields that its records have: system, phase, split and its fingerprint; for a student its hash and the
             search as well.
         measures: all that are needed, each with the hash of its protocol.
@@ -94,7 +96,9 @@ def find_measurement(
     """
     if environment["dirty"] is not False:
         return None
-    for path in sorted(own.parent.glob(f"*/{RECORDS_FILE}")):
+    beside = sorted(own.parent.glob(f"*/{RECORDS_FILE}"))
+    others = chain.from_iterable(output_dir.glob(f"{run}/{RECORDS_FILE}") for run in RUNS)
+    for path in chain(beside, others):
         run = path.parent
         if run.is_symlink() or run == own or not _same_place(run, environment):
             continue

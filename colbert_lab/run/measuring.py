@@ -134,14 +134,14 @@ class Measuring:
         settings: Sequence[str] = (),
         seconds_train: float = 0.0,
     ) -> bool:
-        """Take a measurement over from another run of this name, where all that decides it is the same."""
+        """Take a measurement over from another run, where all that decides it is the same."""
         if not self.settings.reuse:
             return False
         key = wanted["split"]
         marked = {**wanted, "split_fingerprint": self.splits[key].fingerprint}
         hashes = {measure: protocol_hash(own) for measure, own in self._protocols(protocol).items()}
         same = {name: attrgetter(name)(self.settings) for name in settings}
-        known = find_measurement(self.path, marked, hashes, self.environment, same)
+        known = find_measurement(self.settings.outputs, self.path, marked, hashes, self.environment, same)
         if known is None:
             return False
         run, records = known
@@ -167,7 +167,7 @@ class Measuring:
         }
 
     def adopt_student(self, student: Student, phase: str, *, seconds_train: float) -> None:
-        """Take over what another run of this name measured of the very same student, as for baselines.
+        """Take over what another run measured of the very same student, as for baselines.
 
         Runs that share their first phases, or start from one student, need not encode the same text with the same
         weights again. Where embeddings are to be kept (``evaluation.keep_embeddings``), nothing is taken over.

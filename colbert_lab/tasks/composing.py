@@ -109,12 +109,12 @@ def _composing() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
-def one_line(error: Exception, arguments: Sequence[str]) -> str:
+def one_line(error: Exception, arguments: Sequence[str] = ()) -> str:
     """A Hydra, OmegaConf or input error as one line that names key and cause.
 
     Args:
         error: what was raised.
-        arguments: the command's.
+        arguments: the command's, where there is one.
     """
     text = str(error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error)
     if isinstance(error, InputError | CheckFailed):

@@ -15,6 +15,8 @@ for name; do
             "$side.teacher.normalisation=none,minmax" "$side.student.normalisation=none,minmax"
     elif [ "$name" = search_lr ]; then
         $python -m colbert_lab -m "+experiment=$name" "output_dir=$outputs" tracking=off
+    elif [ "$name" = colbert_zero_kd ]; then
+        $python -m colbert_lab "+experiment=$name" size=full "output_dir=$outputs" tracking=off
     else
         $python -m colbert_lab "+experiment=$name" "output_dir=$outputs" tracking=off
     fi

@@ -86,6 +86,16 @@ def test_what_the_same_student_was_measured_at_is_taken_over(first: tuple[Path, 
     assert texts[0] == texts[1]
 
 
+def test_a_run_of_another_name_takes_it_over_too(first: tuple[Path, list[str]]) -> None:
+    run, given = first
+    assert command(*given, "name=nested/other", "phases.supervised.optimizer.lr=4e-3").status == 0
+    other = the_run(run.parents[1], "nested/other")
+    assert taken_over(other) == {("before", "exact"), ("unsupervised", "exact")}
+    assert {
+        record.extra["reused_from"] for record in read_records(other / "results.jsonl") if record.extra
+    } == {run.name}
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
