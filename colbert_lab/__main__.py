@@ -30,6 +30,7 @@ from colbert_lab.run.cells import told_cell
 from colbert_lab.run.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
 from colbert_lab.tasks.arguments import bounded_configs, readable
 from colbert_lab.tasks.composing import CONF, one_line
+from colbert_lab.tasks.listing import told
 from colbert_lab.tasks.registry import TASKS, execute
 
 LEAST = 2**20
@@ -168,6 +169,9 @@ def captured_warnings() -> Iterator[None]:
 def _main() -> None:
     again = shlex.join(["python", "-m", "colbert_lab", *sys.argv[1:]])
     try:
+        if (answer := told(sys.argv[1:])) is not None:
+            print(answer)
+            return
         sys.argv = [sys.argv[0], *readable(sys.argv[1:], CONF, TASKS)]
     except InputError as error:
         stop(error)

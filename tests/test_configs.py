@@ -191,18 +191,6 @@ def test_the_teacher_is_a_choice(teacher: str) -> None:
     assert cfg.data.teacher._target_.endswith(names[teacher])
 
 
-def test_help_tells_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = command("--help")
-    assert outcome.status == 0
-    for text in (
-        "+experiment=colbert_zero_kd",
-        "data=scored_lists",
-        "evaluation=beir",
-        "colbert_zero, colbert_zero_kd",
-    ):
-        assert text in outcome.out
-
-
 def test_the_experiment_on_its_page_composes(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "how-to" / "experiments.md").read_text(encoding="utf-8")
     (block,) = [part for part in page.split("```yaml\n")[1:] if part.startswith("# @package _global_")]

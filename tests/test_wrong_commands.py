@@ -17,7 +17,7 @@ MINE = "task=mine data=beir data.path=TOY"
 EVALUATE = "task=evaluate evaluation=beir evaluation.path=TOY"
 KD = "+experiment=colbert_zero_kd"
 CASES = {
-    "task=trian": "task=trian: must be one of train, evaluate, compare",
+    "task=trian": "task=trian: did you mean train? must be one of train, evaluate, compare",
     "+experiment=colbert_zero_kdd": "experiment/colbert_zero_kdd: no such config; did you mean colbert_zero_kd?",
     f"{KD} student=minilmm": "student/minilmm: no such config; did you mean minilm? there are bert, minilm",
     f"{KD} data=beirr": "data/beirr: no such config; did you mean beir? there are beir",

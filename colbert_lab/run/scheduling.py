@@ -190,10 +190,6 @@ def check_schedule(settings: Settings) -> None:
     world, schedule = count_processes(settings.trainer.arguments), settings.schedule
     if settings.task != "train":
         return
-    if not schedule:
-        raise InputError(
-            "schedule: nothing to train; choose +experiment=NAME (see --help), or set schedule=[phase]"
-        )
     unknown = [name for name in schedule if name not in settings.phases]
     if unknown:
         raise InputError(

@@ -93,6 +93,7 @@ class Settings:
     query: str | None = only_for("explain", text=True)
     document: str | None = only_for("explain", text=True)
     study: str | None = only_for("report")
+    of: list[str] | None = only_for("list")
     compare: CompareSettings = only_for("compare", of=field(default_factory=CompareSettings))
     score: ScoreSettings = only_for("score", of=field(default_factory=ScoreSettings))
     mine: MineSettings = only_for("mine", of=field(default_factory=MineSettings))

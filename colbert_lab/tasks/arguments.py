@@ -9,6 +9,7 @@ import io
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,6 +46,9 @@ def readable(arguments: Sequence[str], conf: Path, tasks: Collection[str] = ()) 
     settings = quoted(settings)
     if named := next((setting for setting in settings if setting in tasks), None):
         raise InputError(f"{named}: a setting is given as key=value; type task={named}")
+    words = [each for each in settings if re.fullmatch(r"\w+", each)]
+    if near := next((close for each in words for close in get_close_matches(each, tasks, n=1)), None):
+        raise InputError(f"{words[0]}: a setting is given as key=value; did you mean task={near}?")
     sweep = bool({"-m", "--multirun"} & {*options}) or "hydra.mode=MULTIRUN" in settings
     if wrong := null_group(settings, conf) or refused(settings, sweep):
         raise InputError(wrong)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -28,6 +29,8 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # The wheel carries conf/ inside the package; a checkout has it beside the package.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 QUIET = "TQDM_DISABLE"
+PHASED = "+experiment=colbert_zero_kd"
+"""An experiment of one phase, for keys that are there in a phase alone."""
 
 
 def composed(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
@@ -109,6 +112,15 @@ def _composing() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
+def config_folders() -> list[Path]:
+    """The folders that Hydra reads configs from in this command, the user's own too; ``conf/`` outside one."""
+    if not HydraConfig.initialized():
+        return [CONF]
+    sources = HydraConfig.get().runtime.config_sources
+    found = [Path(each.path) for each in sources if each.schema == "file" and each.path]
+    return [*(each for each in found if each != CONF), CONF]
+
+
 def one_line(error: Exception, arguments: Sequence[str] = ()) -> str:
     """A Hydra, OmegaConf or input error as one line that names key and cause.
 
@@ -134,9 +146,12 @@ def one_line(error: Exception, arguments: Sequence[str] = ()) -> str:
     unknown = re.search(r"Could not override '(?P<key>[\w.]+)'", str(error))
     # Of a group of configs, Hydra itself names the places that take one.
     if unknown and not (CONF / unknown["key"]).is_dir():
-        instead = _instead(unknown["key"], arguments)
-        if instead:
+        if instead := _instead(unknown["key"], arguments):
             return f"{unknown['key']}: no such key; did you mean {instead}?"
+        if instead := _instead(unknown["key"], [*arguments, PHASED]):
+            named = re.sub(r"phases\.\w+", "phases.PHASE", instead)
+            return f"{unknown['key']}: no such key; did you mean {named}, with +experiment=NAME?"
+        return f"{unknown['key']}: no such key; add --cfg job to see all"
     outer = [line.strip() for line in str(error).splitlines() if line.strip()]
     inner = [line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line]
     return "; ".join(dict.fromkeys(line.rstrip(".;") for line in [*outer[:2], *inner[:1]]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from colbert_lab.base.atomic import atomic_folder
-from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import print_tables
 from colbert_lab.model.formats.known import check_target, folder_of
 from colbert_lab.publish.converting import convert, free_folder, notes
@@ -28,10 +27,12 @@ def execute(command: Command) -> None:
             there.
     """
     settings = command.settings
-    if settings.to is not None:
-        check_target(settings.to)
-    source, target = _needed(FROM, settings.from_, "STUDENT"), _needed("to", settings.to, "pylate")
-    out = free_folder(_needed("out", settings.out, "DIR"))
+    source, target, folder_out = settings.from_, settings.to, settings.out
+    assert source is not None  # see needs of the task
+    assert target is not None
+    assert folder_out is not None
+    check_target(target)
+    out = free_folder(folder_out)
     prepare_torch(settings.trainer.threads, float32_matmul=settings.trainer.float32_matmul)
     folder = folder_of(source, FROM)
     with atomic_folder(out) as temporary:
@@ -40,11 +41,3 @@ def execute(command: Command) -> None:
     for note in notes(done.student, done.target):
         log.info("%s", note)
     log.info("written: %s", out)
-
-
-def _needed(key: str, value: str | None, example: str) -> str:
-    if value is None:
-        raise InputError(
-            f"{key}: no value; for example task=convert from=STUDENT to=pylate out=DIR ({key}={example})"
-        )
-    return value

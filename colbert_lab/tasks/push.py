@@ -44,11 +44,8 @@ def execute(command: Command) -> None:
     """
     settings, asked = command.settings, command.settings.push
     source, target, repo = settings.from_, settings.to, settings.repo
-    if source is None or target is None:
-        raise InputError(
-            f"{FROM if source is None else 'to'}: no value; for example task=push from=RUN/PHASE/student to=pylate "
-            "repo=OWNER/NAME"
-        )
+    assert source is not None  # see needs of the task
+    assert target is not None
     check_target(target)
     hub = None if asked.dry_run else repo
     if hub is None and settings.out is None:

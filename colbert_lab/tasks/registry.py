@@ -7,8 +7,10 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,6 +20,7 @@ from colbert_lab.base.layout import Table, print_tables, to_markdown
 from colbert_lab.base.logs import start_logging
 from colbert_lab.settings import Command, Settings, check_name, command_of
 from colbert_lab.settings.roles import Role, keys, readers
+from colbert_lab.text.contents import no_model
 
 log = logging.getLogger("colbert_lab")
 
@@ -29,33 +32,124 @@ class Task:
     Attributes:
         function: module and function, which takes a command; the module is imported when the task is asked for, as
             some need no torch.
+        what: what it is for, in a few words.
+        example: what one types after the name of the program.
         classes: whether the classes that the config names are looked at, which imports them and so torch.
         computes: whether ``trainer.precision`` is that of this machine.
         trains: whether it looks at the run that the same config would be with ``task=train``.
         reads: where no other settings may be given: those that are read beside the task's own.
         instead: what to do in place of giving a setting that has no effect.
+        needs: keys of which one must say something, before anything heavy is imported, and what to say where none does.
     """
 
     function: str
+    what: str
+    example: str
     classes: bool = True
     computes: bool = False
     trains: bool = False
     reads: Sequence[str] | None = None
     instead: Mapping[str, str] = field(default_factory=dict)
+    needs: Sequence[tuple[Sequence[str], str]] = ()
 
 
 RUN, TASK = "colbert_lab.run.run:run", "colbert_lab.tasks"
+KD = "+experiment=colbert_zero_kd"
+CONVERT = "task=convert from=STUDENT to=pylate out=DIR"
+PUSH = "task=push from=RUN/PHASE/student to=pylate repo=OWNER/NAME"
+SCHEDULED = (
+    ("schedule",),
+    "nothing to train; choose +experiment=NAME (task=list has them), or set schedule=[phase]",
+)
 TASKS = {
-    "train": Task(RUN, computes=True),
-    "evaluate": Task(RUN, computes=True),
-    "compare": Task(f"{TASK}.compare:execute", classes=False),
-    "score": Task(f"{TASK}.score:execute", computes=True),
-    "mine": Task(f"{TASK}.mine:execute", computes=True),
-    "audit": Task(f"{TASK}.audit:execute", computes=True),
-    "convert": Task(f"{TASK}.convert:execute"),
-    "push": Task(f"{TASK}.push:execute"),
+    "train": Task(RUN, "train a student, measure it before and after", KD, computes=True, needs=[SCHEDULED]),
+    "evaluate": Task(
+        RUN,
+        "measure a student",
+        "task=evaluate student.checkpoint=RUN/PHASE/student evaluation=beir evaluation.path=DIR",
+        computes=True,
+    ),
+    "compare": Task(
+        f"{TASK}.compare:execute",
+        "is the difference between runs real",
+        "task=compare runs=[DIR,DIR]",
+        classes=False,
+    ),
+    "runs": Task(
+        f"{TASK}.runs:execute",
+        "what was run, and what it cost",
+        "task=runs ledger.status=[failed,killed]",
+        classes=False,
+        reads=(),
+        instead={
+            "name": "choose runs with ledger.name=",
+            "seed": "choose runs with ledger.where=seed=...",
+            "experiment": "choose runs with ledger.where=experiment=...",
+        },
+    ),
+    "plan": Task(
+        f"{TASK}.plan:execute",
+        "time and memory of a run, before it",
+        f"task=plan {KD}",
+        computes=True,
+        trains=True,
+        needs=[SCHEDULED],
+    ),
+    "certify": Task(
+        f"{TASK}.certify:execute",
+        "do chunks, processes, precision count",
+        f"task=certify {KD}",
+        computes=True,
+        trains=True,
+        needs=[SCHEDULED],
+    ),
+    "report": Task(
+        f"{TASK}.report:execute",
+        "runs, or a study, as one HTML page",
+        "task=report runs=[DIR,DIR]",
+        classes=False,
+        reads=(),
+    ),
+    "score": Task(
+        f"{TASK}.score:execute",
+        "a teacher's scores, to distil",
+        "task=score data=beir data.path=DIR teacher@score.teacher=cross_encoder out=LISTS",
+        computes=True,
+        needs=[
+            (
+                ("score.teacher", "score.files"),
+                "name what scores, for example teacher@score.teacher=cross_encoder, or else score.files",
+            )
+        ],
+    ),
+    "mine": Task(
+        f"{TASK}.mine:execute",
+        "hard negatives to train on",
+        "task=mine data=beir data.path=DIR out=OUT",
+        computes=True,
+    ),
+    "audit": Task(
+        f"{TASK}.audit:execute",
+        "faults of training data",
+        "task=audit data=beir data.path=DIR",
+        computes=True,
+    ),
+    "convert": Task(
+        f"{TASK}.convert:execute",
+        "a student in another library's layout",
+        CONVERT,
+        needs=[((key,), f"no value; for example {CONVERT}") for key in ("from", "to", "out")],
+    ),
+    "push": Task(
+        f"{TASK}.push:execute",
+        "a student, with a card, to the hub",
+        f"{PUSH} push.license=mit",
+        needs=[((key,), f"no value; for example {PUSH}") for key in ("from", "to")],
+    ),
     "explain": Task(
         f"{TASK}.explain:execute",
+        "which tokens matched",
+        'task=explain student.checkpoint=RUN/PHASE/student query="..." document="..."',
         reads=(
             "name",
             "seed",
@@ -66,20 +160,15 @@ TASKS = {
             "trainer.accelerator",
             "trainer.threads",
         ),
+        needs=[((key,), f'no text; give {key}="..."') for key in ("query", "document")],
     ),
-    "runs": Task(
-        f"{TASK}.runs:execute",
+    "list": Task(
+        f"{TASK}.listing:execute",
+        "experiments, students, losses, ...",
+        "task=list of=[experiment,loss]",
         classes=False,
         reads=(),
-        instead={
-            "name": "choose runs with ledger.name=",
-            "seed": "choose runs with ledger.where=seed=...",
-            "experiment": "choose runs with ledger.where=experiment=...",
-        },
     ),
-    "plan": Task(f"{TASK}.plan:execute", computes=True, trains=True),
-    "certify": Task(f"{TASK}.certify:execute", computes=True, trains=True),
-    "report": Task(f"{TASK}.report:execute", classes=False, reads=()),
 }
 EVERY = ("task", "hydra", *(key for key in keys(Settings, has=Role.WHERE) if "." not in key))
 """Settings that may be given to any task."""
@@ -99,11 +188,10 @@ def execute(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     Raises:
         InputError: an unknown task, a setting that it does not read, or anything else the user can mend.
     """
-    if cfg.task not in TASKS:
-        raise InputError(f"task={cfg.task}: must be one of {', '.join(TASKS)}")
-    task = TASKS[cfg.task]
+    task = task_of(str(cfg.task))
     check_name(str(cfg.name))
     _check_read(cfg, task, overrides)
+    _check_given(cfg, task)
     _prepare_cache(Path(cfg.cache_dir).expanduser())
     start_logging()
     command = _command(cfg, task, overrides)
@@ -113,11 +201,39 @@ def execute(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     return done
 
 
+def task_of(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in TASKS:
+        near = "".join(f"did you mean {each}? " for each in get_close_matches(name, TASKS, n=1))
+        raise InputError(f"task={name}: {near}must be one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def _check_given(cfg: DictConfig, task: Task) -> None:
+    """Whether there is what the task cannot do without, and the student that is named, before torch is imported."""
+    for alternatives, problem in task.needs:
+        said = [OmegaConf.select(cfg, key, throw_on_missing=False) for key in alternatives]
+        if all(value is None or value == [] for value in said):
+            raise InputError(f"{alternatives[0]}: {problem}")
+    for key in ("student.checkpoint", "from"):
+        checkpoint = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if isinstance(checkpoint, str) and (problem_of := no_model(checkpoint)):
+            raise InputError(f"{key}={checkpoint}: {problem_of}")
+
+
 def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
     """Whether something is given that has no effect on the task."""
     name = cfg.task
     for key, users in READERS.items():
         if cfg.get(key) and not OmegaConf.is_dict(cfg[key]) and name not in users:
+            if not any(override.startswith("task=") for override in overrides):
+                raise InputError(
+                    f"{key}: is for task={', '.join(users)}; without a task a student is trained"
+                )
             raise InputError(f"{key}: has no effect on task={name}; it is for task={', '.join(users)}")
     own = [key for key, users in READERS.items() if name in users]
     for override in overrides:
@@ -145,9 +261,13 @@ def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
             cfg.evaluation.path = None
     if not task.computes:
         return command_of(cfg, overrides, targets=task.classes)
-    from colbert_lab.training.precision import of_this_machine  # imports torch
 
-    return command_of(cfg, overrides, here=of_this_machine)
+    def here(settings: Settings) -> Mapping[str, Any]:
+        from colbert_lab.training.precision import of_this_machine  # imports torch
+
+        return of_this_machine(settings)
+
+    return command_of(cfg, overrides, here=here)
 
 
 def show(table: Table, out: Path | None, texts: Mapping[str, Callable[[], str]]) -> None:

@@ -62,10 +62,8 @@ def execute(command: Command) -> None:
     prepare_torch(settings.trainer.threads, float32_matmul=settings.trainer.float32_matmul)
     if settings.data is None:
         raise InputError("data: nothing to score; set data=..., for example data=beir data.path=DIR")
-    if (settings.score.teacher is None) == (not settings.score.files):
-        raise InputError(
-            "score.teacher: name what scores, for example teacher@score.teacher=cross_encoder, or else score.files"
-        )
+    if settings.score.teacher is not None and settings.score.files:
+        raise InputError("score.teacher: name what scores, or else score.files; both are given")
     source: Source = made(settings.data)
     if settings.score.files:
         _from_files(command, source)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from colbert_lab.base.errors import no_folder
 from colbert_lab.text.file_hashes import files_id, folder_files
 from colbert_lab.text.fingerprint import fingerprint
 
@@ -38,6 +39,15 @@ def package_folder(model: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(spec.submodule_search_locations[0]) / folder
+
+
+def no_model(model: str) -> str | None:
+    """What is wrong with the name of a model that is neither a folder nor could be an id on the hub; None otherwise."""
+    path = Path(model).expanduser()
+    if path.is_dir() or model.startswith(PACKAGE_PREFIX):
+        return None
+    on_hub = not path.exists() and HUB_ID.fullmatch(model) and model.count("/") == 1
+    return None if on_hub else no_folder(path)
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colbert_lab.base.errors import InputError, named, no_folder
+from colbert_lab.base.errors import InputError, named
 from colbert_lab.model.formats import (
     bge_m3,
     colbert_az,
@@ -24,7 +24,7 @@ from colbert_lab.model.maxsim import MAXSIM, SCORES
 from colbert_lab.model.model_files import KEY, locate, read_json, value
 from colbert_lab.model.projection import BY_CONFIG, ProjectionHead
 from colbert_lab.model.student import Student
-from colbert_lab.text.contents import HUB_ID, MODEL_FILES, PACKAGE_PREFIX, STUDENT_FILE
+from colbert_lab.text.contents import MODEL_FILES, PACKAGE_PREFIX, STUDENT_FILE, no_model
 
 log = logging.getLogger(__name__)
 HEADED = (KEY, "from")
@@ -148,8 +148,8 @@ def folder_of(checkpoint: str, key: str = KEY) -> Path:
         return path
     if checkpoint.startswith(PACKAGE_PREFIX):
         return Path(locate(checkpoint, key))
-    if path.exists() or not HUB_ID.fullmatch(checkpoint) or checkpoint.count("/") != 1:
-        raise InputError(f"{key}={checkpoint}: {no_folder(path)}")
+    if problem := no_model(checkpoint):
+        raise InputError(f"{key}={checkpoint}: {problem}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
