@@ -7,9 +7,12 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len, set_cell_size
 
 from colbert_lab.base.outside import UNSEEN, one_line, printable
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 """Columns of text where the output is no terminal, for example a file or a pipe."""
 GAP = 2  # spaces between columns
+INDENT = 4  # spaces before the columns that go on below
 LABEL = 20  # widest first column
 NONE = "-"
 """The cell of what is not known, or not there."""
@@ -78,16 +82,14 @@ def shown(table: Table) -> Table:
 def print_tables(tables: Sequence[Table], console: Console | None = None) -> None:
     """Print tables so that no number is ever cut.
 
-    Intervals go below their means. A table that is wider than the terminal is printed in parts, each with the
-    first column and as many measures as fit.
+    Intervals go below their means. Where a table is wider than the terminal, the cells that do not fit go on below
+    those that do, in each row: no table is cut in two, and a row's name stands above all that is said of it.
 
     Args:
         tables: what :func:`colbert_lab.analysis.tables.run_tables` returned.
         console: where to print; standard output when left out.
     """
-    from rich import box
     from rich.console import Console
-    from rich.table import Table as RichTable
     from rich.text import Text
 
     screen = console or Console(highlight=False)
@@ -100,26 +102,13 @@ def print_tables(tables: Sequence[Table], console: Console | None = None) -> Non
         screen.print(Text(table.title, style="bold"))
         for sentence in table.verdicts:
             screen.print(Text(sentence))
-        if len(table.rows) > STYLED:
-            cells = [list(row) for row in table.rows]
-        else:
-            cells = [[_label(row[0]), *map(_two_lines, row[1:])] for row in table.rows]
-        widths = _widths([list(table.columns), *cells])
-        for part in _parts(widths, screen.width):
-            screen.print()
-            if len(cells) > STYLED:  # rich needs milliseconds a row
-                _print_plainly(screen, [[row[column] for column in part] for row in [table.columns, *cells]])
+        screen.print()
+        for line in _lines(table, screen.width):
+            if len(table.rows) > STYLED:  # rich needs milliseconds a row
+                screen.file.write("".join(text for text, _ in line).rstrip() + "\n")
                 continue
-            # The box puts one space between columns, the padding another: together GAP.
-            grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-            for column in part:
-                # min_width keeps rich from shortening a cell that it thinks too wide.
-                grid.add_column(Text(table.columns[column]), no_wrap=True, min_width=widths[column])
-            for position, row in enumerate(cells):
-                if position and (row[0].startswith("student") or not any(row[1:])):
-                    grid.add_section()
-                grid.add_row(*(_styled(row[column]) for column in part))
-            screen.print(grid, crop=False)
+            (text := Text.assemble(*line)).rstrip()
+            screen.print(text, no_wrap=True, crop=False, overflow="ignore")
         if notes := [note for note in table.notes if note not in following]:
             screen.print()
             for note in notes:
@@ -135,20 +124,47 @@ def tables_text(tables: Sequence[Table]) -> str:
     return "\n".join(line.rstrip() for line in file.getvalue().strip("\n").splitlines())
 
 
-def _print_plainly(screen: Console, rows: Sequence[Sequence[str]]) -> None:
-    """Cells of one line each in columns, without colours, the headings first."""
-    from rich.cells import cell_len
+def _lines(table: Table, available: int) -> Iterator[list[tuple[str, str]]]:
+    """The lines of a table, each as pieces of text with their styles."""
+    cells, parts = _fitted(table, available)
+    widths = _widths(cells)
+    long = max(_width(part, widths) for part in parts)
+    for position, row in enumerate(cells):
+        if position == 1 or (position > 1 and (row[0].startswith("student") or not any(row[1:]))):
+            yield [("─" * long, "")]
+        for number, part in enumerate(parts):
+            if number and not any(row[column] for column in part):
+                continue
+            indent = (" " * INDENT if number else "", "")
+            sizes = [widths[column] + GAP for column in part]
+            texts = zip_longest(*(row[column].split("\n") for column in part), fillvalue="")
+            for height, line in enumerate(texts):
+                styles = ["bold" if position == 0 else "dim" if height else _style(text) for text in line]
+                yield [indent, *zip(map(set_cell_size, line, sizes), styles, strict=True)]
 
-    sizes = [[cell_len(cell) for cell in row] for row in rows]
-    widths = [max(column) for column in zip(*sizes, strict=True)]
-    padded = [
-        (" " * GAP).join(
-            cell + " " * (width - size) for cell, size, width in zip(row, own, widths, strict=True)
-        )
-        for row, own in zip(rows, sizes, strict=True)
-    ]
-    lines = [padded[0], "─" * (sum(widths) + GAP * (len(widths) - 1)), *padded[1:]]
-    screen.file.write("\n".join(line.rstrip() for line in lines) + "\n")
+
+def _fitted(table: Table, available: int) -> tuple[list[list[str]], list[tuple[int, ...]]]:
+    """The cells of a table, headings first, and which columns stand side by side.
+
+    Names stay on one line where all columns fit so; otherwise they are wrapped. Cells that go on below others have
+    their heading before them.
+    """
+    plain = len(table.rows) > STYLED
+    for longest in (available, LABEL):
+        rows = [[_label(row[0], longest), *map(_two_lines, row[1:])] for row in table.rows if not plain]
+        cells = [list(table.columns), *(map(list, table.rows) if plain else rows)]
+        parts = _parts(widths := _widths(cells), available)
+        if len(parts) == 1 and _width(parts[0], widths) <= available:
+            break
+    below = [column for part in parts[1:] for column in part]
+    for row in cells[1:]:
+        row[1:] = [
+            f"{table.columns[n]} {cell}" if n in below and any(row[1:]) else cell
+            for n, cell in enumerate(row)
+            if n
+        ]
+    cells[0] = ["" if n in below else cell for n, cell in enumerate(cells[0])]
+    return cells, _parts(_widths(cells), available)
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -236,44 +252,47 @@ def _two_lines(cell: str) -> str:
     return f"{value}{mark}\n[{bounds}]"
 
 
-def _label(cell: str) -> str:
-    """A system's name in lines of about ``LABEL`` characters; what was in parentheses gets lines of its own."""
+def _label(cell: str, longest: int) -> str:
+    """A system's name in lines of about ``longest`` characters; what was in parentheses gets lines of its own."""
     indent = "  " if cell.startswith(" ") else ""
     title, parenthesis, rest = cell.strip().partition(" (")
     name, _, mode = rest.rpartition(")")
     pieces = [title + mode, name] if parenthesis else [title]
-    lines = [line for piece in pieces for line in _wrapped(piece, LABEL - len(indent))]
+    lines = [line for piece in pieces for line in _wrapped(piece, longest - len(indent))]
     return "\n".join(indent + line for line in lines)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    too_long = any(len(word) > width for word in text.split())
-    return textwrap.wrap(text, width, break_on_hyphens=too_long)
+    """Lines that end between words; a word that is longer than two lines is broken all the same."""
+    far = any(len(word) > 2 * width for word in text.split())
+    return textwrap.wrap(text, width, break_on_hyphens=far, break_long_words=far)
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """The longest line of each column."""
-    columns = zip(*rows, strict=True)
-    return [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    return [
+        max(cell_len(line) for cell in column for line in cell.split("\n"))
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def _width(part: Sequence[int], widths: Sequence[int]) -> int:
+    """Columns of the terminal that a part takes."""
+    return (0 if part[0] == 0 else INDENT) + sum(widths[n] for n in part) + GAP * (len(part) - 1)
 
 
 def _parts(widths: Sequence[int], available: int) -> list[tuple[int, ...]]:
-    """Numbers of the columns that fit side by side, each part with the first column and at least one more."""
+    """Numbers of the columns that fit side by side: the first part begins with the first column and one more."""
     parts: list[tuple[int, ...]] = []
-    part, used = [0], widths[0]
+    part: tuple[int, ...] = (0,)
     for column in range(1, len(widths)):
-        if len(part) > 1 and used + GAP + widths[column] > available:
-            parts.append(tuple(part))
-            part, used = [0], widths[0]
-        part.append(column)
-        used += GAP + widths[column]
-    return [*parts, tuple(part)]
+        if part != (0,) and _width((*part, column), widths) > available:
+            parts.append(part)
+            part = ()
+        part = (*part, column)
+    return [*parts, part]
 
 
-def _styled(cell: str) -> Any:
-    """The value in plain type, its interval dim, the mark of a difference in its colour."""
-    from rich.text import Text
-
-    first, _, second = cell.partition("\n")
-    text = Text(first, style=STYLES.get(first.rpartition(" ")[2], ""))
-    return text.append(f"\n{second}", style="dim") if second else text
+def _style(text: str) -> str:
+    """The colour of a difference's mark."""
+    return STYLES.get(text.rpartition(" ")[2], "")

@@ -230,11 +230,9 @@ def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
     name = cfg.task
     for key, users in READERS.items():
         if cfg.get(key) and not OmegaConf.is_dict(cfg[key]) and name not in users:
-            if not any(override.startswith("task=") for override in overrides):
-                raise InputError(
-                    f"{key}: is for task={', '.join(users)}; without a task a student is trained"
-                )
-            raise InputError(f"{key}: has no effect on task={name}; it is for task={', '.join(users)}")
+            given = any(override.startswith("task=") for override in overrides)
+            meant = "" if given else ", which is done where no task is given"
+            raise InputError(f"{key}: has no effect on task={name}{meant}; it is for task={', '.join(users)}")
     own = [key for key, users in READERS.items() if name in users]
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
