@@ -68,8 +68,9 @@ def test_a_converted_student_that_differs_is_not_written(
         (["from=S", "to=colbert_az", "out=X"], "no place for query_marker"),
         (["from=/nowhere", "to=pylate", "out=X"], "from=/nowhere: no such folder"),
         (["from=S", "to=pylate", "out=S"], "exists already"),
-        (["from=/nowhere", "to=onnx", "out=S"], "to=onnx: must be one of colbert_lab"),
-        (["from=/nowhere", "to=onnx"], "to=onnx: must be one of colbert_lab"),
+        (["from=/nowhere", "to=onnx", "out=S"], "from=/nowhere: no such folder"),
+        (["from=S", "to=onnx", "out=S"], "to=onnx: must be one of colbert_lab"),
+        (["from=/nowhere", "to=onnx"], "out: no value"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
