@@ -231,7 +231,7 @@ def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
     for key, users in READERS.items():
         if cfg.get(key) and not OmegaConf.is_dict(cfg[key]) and name not in users:
             given = any(override.startswith("task=") for override in overrides)
-            meant = "" if given else ", which is done where no task is given"
+            meant = "" if given else ", done where none is given"
             raise InputError(f"{key}: has no effect on task={name}{meant}; it is for task={', '.join(users)}")
     own = [key for key, users in READERS.items() if name in users]
     for override in overrides:

@@ -139,7 +139,7 @@ def test_words_that_the_parser_does_not_take_are_told_in_ours() -> None:
     said = {
         "train": "train: a setting is given as key=value; type task=train",
         "trian": "trian: a setting is given as key=value; did you mean task=train?",
-        "runs=DIR": "runs: has no effect on task=train, which is done where no task is given; it is for task=compare, report",
+        "runs=DIR": "runs: has no effect on task=train, done where none is given; it is for task=compare, report",
         "lr=abc": "lr: no such key; did you mean phases.PHASE.optimizer.lr, with +experiment=NAME?",
         "xyzzy=1": "xyzzy: no such key; add --cfg job to see all",
     }
