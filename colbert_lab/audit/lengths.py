@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from colbert_lab.audit.training_text import TrainingText, draw
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Role, Split
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.model.unread import check_student_knows, room_without_prompt, token_counts
@@ -95,7 +95,7 @@ def count_training(text: TrainingText, tokenizer: StudentTokenizer, most: int | 
         wanted[documents] = True
     counter = {role: _Counter(tokenizer, f"{role} texts of {text.name}") for role in get_args(Role)}
     place = 0
-    bar = tqdm(text.rows(rows), total=len(widths), desc=f"lengths of {text.name}", unit="row", disable=None)
+    bar = progress_bar(text.rows(rows), total=len(widths), desc=f"lengths of {text.name}", unit="row")
     for row in bar:
         counter["query"].add([row.query])
         counter["document"].add(

@@ -8,10 +8,10 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from colbert_lab.audit.ngrams import Match, TextIndex
 from colbert_lab.audit.training_text import Hashes, TrainingText, draw
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus, Split
 
 GROUPS, MEMBERS = 50, 5  # groups of duplicates that are named, and ids of each
@@ -226,7 +226,7 @@ def _scan(index: TextIndex, sources: Sequence[TrainingText]) -> tuple[np.ndarray
     trained = 0
     for source in sources:
         name, total = source.name, source.n_documents()
-        bar = partial(tqdm, unit="text", disable=None)
+        bar = partial(progress_bar, unit="text")
         index.scan(name, "query", bar(source.queries(), total=len(source), desc=f"queries of {name}"))
         documents = bar(source.documents(), total=total, desc=f"documents of {name}")
         pairs = index.scan(name, "document", documents)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.certify.as_trained import FULL, Step, cut_phase, stages, train_step, training
 from colbert_lab.certify.certificate import Finding
 from colbert_lab.certify.checks import ALONE, Difference, gathering, largest
@@ -101,7 +101,7 @@ class Certifier:
         found: dict[str, list[Difference]] = {phase.name: [] for phase in cut}
         total = sum(len(stages(phase)) for phase in cut)
         total *= self.limits.micro_batches * (len(checks) + together)
-        with tqdm(total=total, desc="certifying", unit="check", disable=None) as bar:
+        with progress_bar(total=total, desc="certifying", unit="check") as bar:
             try:
                 if checks:
                     self._alone(cut, checks, found, bar)

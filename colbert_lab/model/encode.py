@@ -12,10 +12,10 @@ from typing import NoReturn
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from colbert_lab.base.atomic import named_when_full, write_text
 from colbert_lab.base.errors import InputError, NoScoringTokenError, some_ids
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Embeddings, PackedEmbeddings, Role, Tokens
 from colbert_lab.model.batches import length_sorted_batches
 from colbert_lab.model.blocks import token_rows
@@ -195,12 +195,12 @@ def _encode(
     device = next(student.model.parameters()).device
     training = student.model.training
     student.model.eval()
-    bar = tqdm(
+    bar = progress_bar(
         total=sum(map(len, rows)),
         desc=progress,
         unit="tok",
         unit_scale=True,
-        disable=None if progress else True,
+        disable=not progress,
     )
     try:
         with torch.inference_mode(), autocast(device, precision), bar:

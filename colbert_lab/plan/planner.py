@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Variant
 from colbert_lab.evaluation.evaluator import EXACT, Evaluator
 from colbert_lab.model.student import Student
@@ -99,7 +99,7 @@ class Planner:
         if self.evaluator.splits:
             total += len({member for scorer in beside.values() for member in members_of(scorer)})
             total += self.limits.encode + 1 + len(self.evaluator.search.variants)
-        self.bar = tqdm(total=total, desc="measuring", unit="part", disable=None)
+        self.bar = progress_bar(total=total, desc="measuring", unit="part")
 
     def finish(self) -> list[str]:
         """Close the progress bar.

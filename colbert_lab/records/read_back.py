@@ -82,7 +82,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _of_server(project: str, name: str | None, run_id: str | None) -> list[Record]:
     """Records that the W&B runs of a project hold among their files."""
     import wandb
-    from tqdm.auto import tqdm
+
+    from colbert_lab.base.progress import progress_bar
 
     if not re.fullmatch(r"[^/\s]+(/[^/\s]+)?", project):
         raise InputError(f"{ONLINE}{project}: must be {ONLINE}ENTITY/PROJECT")
@@ -95,7 +96,7 @@ def _of_server(project: str, name: str | None, run_id: str | None) -> list[Recor
     try:
         runs = wandb.Api().runs(project, filters=filters)
         with tempfile.TemporaryDirectory() as scratch:
-            for run in tqdm(runs, desc=f"{ONLINE}{project}", unit=" runs", disable=None):
+            for run in progress_bar(runs, desc=f"{ONLINE}{project}", unit=" runs"):
                 for file in run.files(names=[RECORDS_FILE]):
                     folder = Path(scratch) / run.id
                     file.download(root=str(folder), replace=True).close()

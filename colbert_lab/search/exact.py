@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import PackedEmbeddings, Ranking, Split
 from colbert_lab.model.blocks import query_sums
 from colbert_lab.model.devices import upload
@@ -114,8 +114,8 @@ def search(
     )
     best: list[Tensor | None] = [None] * len(parts)
     rows: list[Tensor | None] = [None] * len(parts)
-    with tqdm(
-        total=len(store), desc=progress, unit="doc", unit_scale=True, disable=None if progress else True
+    with progress_bar(
+        total=len(store), desc=progress, unit="doc", unit_scale=True, disable=not progress
     ) as bar:
         for shard in store.shards:
             for block in document_blocks(shard.lengths_C.tolist(), values // query_tokens):
@@ -223,7 +223,7 @@ def rerank(
     device = device or queries.emb_TD.device
     found_scores, found_order = [], []
     query_parts = torch.split(upload(queries.emb_TD, device), queries.lengths_N.tolist())
-    bar = tqdm(total=len(queries), desc=progress, unit="query", disable=None if progress else True)
+    bar = progress_bar(total=len(queries), desc=progress, unit="query", disable=not progress)
     for query_TD, found in zip(query_parts, candidates, strict=True):
         if len(found):
             documents = store.documents(found)

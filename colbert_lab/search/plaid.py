@@ -17,11 +17,11 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import PackedEmbeddings
 from colbert_lab.search.exact import top_k
 
@@ -132,9 +132,7 @@ class PlaidIndex:
         _check_documents(documents, bits, folder)
         device = documents.emb_TD.device
         with (
-            tqdm(
-                total=len(documents), desc=progress, unit="document", disable=None if progress else True
-            ) as bar,
+            progress_bar(total=len(documents), desc=progress, unit="document", disable=not progress) as bar,
             atomic_folder(folder) as unfinished,
             _own_random_state(),
         ):
@@ -214,7 +212,7 @@ class PlaidIndex:
         ties_C = ties_C.cpu()
         texts = queries.emb_TD.split(queries.lengths_N.tolist())
         ranked: list[tuple[list[float], list[int]]] = []
-        with tqdm(total=len(texts), desc=progress, unit="query", disable=None if progress else True) as bar:
+        with progress_bar(total=len(texts), desc=progress, unit="query", disable=not progress) as bar:
             for start in range(0, len(texts), QUERIES_AT_ONCE):
                 part = list(texts[start : start + QUERIES_AT_ONCE])
                 found = self.engine.search(

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import PackedEmbeddings
 from colbert_lab.model.token_pooling import pooled
 from colbert_lab.settings.evaluation import STORAGES
@@ -244,7 +244,7 @@ def pool(
     if factor == 1:
         return documents
     texts = documents.emb_TD.cpu().float().split(documents.lengths_N.tolist())
-    bar = tqdm(texts, desc=progress, unit="doc", disable=None if progress else True)
+    bar = progress_bar(texts, desc=progress, unit="doc", disable=not progress)
     found = [pooled(PackedEmbeddings(each, torch.tensor([len(each)])), factor, protected) for each in bar]
     return PackedEmbeddings(
         torch.cat([each.emb_TD for each in found]), torch.cat([each.lengths_N for each in found])

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import PackedEmbeddings
 from colbert_lab.model.devices import upload
 from colbert_lab.search.exact import BLOCKS, document_blocks, search
@@ -90,9 +90,7 @@ def nearest_similarities(
     groups = upload(query_TD, device).split(max(1, HELD_VALUES // (2 * k + wide)))
     found = []
     total = len(groups) * len(store)
-    with tqdm(
-        total=total, desc=progress, unit="doc", unit_scale=True, disable=None if progress else True
-    ) as bar:
+    with progress_bar(total=total, desc=progress, unit="doc", unit_scale=True, disable=not progress) as bar:
         for group in groups:
             parts = [_Nearest(part, k) for part in group.split(query_tokens)]
             for shard in store.shards:

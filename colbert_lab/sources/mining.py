@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.base.types import Split

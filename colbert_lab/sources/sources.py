@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.locks import one_maker
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus, Split
 from colbert_lab.settings.allowed import NO_DEFAULT, whole
 from colbert_lab.sources.list_candidates import Candidates
@@ -206,7 +206,7 @@ def _score(
     ids = list(queries)
     documents: list[np.ndarray] = []
     scores: list[np.ndarray] = []
-    bar = tqdm(total=len(ids), desc="teacher scores", unit="query", disable=None)
+    bar = progress_bar(total=len(ids), desc="teacher scores", unit="query")
     for start in range(0, len(ids), QUERIES_AT_ONCE):
         block = {query: queries[query] for query in ids[start : start + QUERIES_AT_ONCE]}
         lists = candidates.choose(block)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from tqdm.auto import tqdm
 
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table, print_tables
 from colbert_lab.base.outside import read_json
 from colbert_lab.base.parts import UnfinishedFolder
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.records.run_directory import check_writable
 from colbert_lab.settings import Command
 from colbert_lab.settings.tasks import MineSettings
@@ -107,7 +107,7 @@ def _make(
         seconds = {f"index of {name}": value for name, value in miner.index().items()}
         queries, size = len(miner.queries), miner.mining.part
         done = queries - sum(min(size, queries - part * size) for part in missing)
-        with tqdm(total=queries, initial=done, desc="negatives", unit="query", disable=None) as bar:
+        with progress_bar(total=queries, initial=done, desc="negatives", unit="query") as bar:
             for part in missing:
                 folder.write(part, miner.mine(part, bar))
     begun = time.perf_counter()

@@ -117,10 +117,10 @@ def rebuild(entries: Sequence[Entry], tracking: Tracking, progress: bool = True)
     Returns:
         How many W&B runs were written, and how many W&B could not open.
     """
-    from tqdm.auto import tqdm
+    from colbert_lab.base.progress import progress_bar
 
     written = lost = 0
-    for entry in tqdm(entries, desc="to W&B", unit=" runs", disable=None if progress else True):
+    for entry in progress_bar(entries, desc="to W&B", unit=" runs", disable=not progress):
         if entry.status == RUNNING:
             log.warning("%s is being executed and tracks itself; left out", entry.path)
             continue

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.logs import process_rank
 from colbert_lab.base.parts import UnfinishedFolder
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.records.environment import describe as environment
 from colbert_lab.records.run_directory import check_writable
 from colbert_lab.settings import Command, Settings
@@ -107,7 +107,7 @@ def _with_teacher(command: Command, source: Source) -> None:
                 teacher.name,
                 f"; {there} of {folder.parts} parts are there already" if there else "",
             )
-        with tqdm(desc=f"scores of {teacher.name}", unit="query", disable=None if first else True) as bar:
+        with progress_bar(desc=f"scores of {teacher.name}", unit="query", disable=not first) as bar:
             share_out(
                 command.settings.trainer.arguments,
                 folder.missing,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus
 from colbert_lab.model.backbone import load_backbone, load_tokenizer, positions
 from colbert_lab.model.batches import length_sorted_batches
@@ -156,12 +156,12 @@ class _Loaded:
         cut = {"truncation": True, "max_length": settings.max_length, "padding": False}
         rows = self.tokenizer(whole, **cut)["input_ids"]
         emb_ND = torch.empty(len(whole), network.config.hidden_size)
-        bar = tqdm(
+        bar = progress_bar(
             total=sum(map(len, rows)),
             desc=progress,
             unit="tok",
             unit_scale=True,
-            disable=None if progress else True,
+            disable=not progress,
         )
         with torch.inference_mode(), autocast(network.device, settings.precision), bar:
             for batch in length_sorted_batches([len(row) for row in rows], settings.token_budget):

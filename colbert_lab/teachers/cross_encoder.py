@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification
 
 from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus
 from colbert_lab.model.backbone import load_tokenizer, positions, quiet_transformers
 from colbert_lab.model.batches import length_sorted_batches
@@ -142,7 +142,7 @@ class CrossEncoder(Reranker):
         columns = {name: values for name, values in rows.items() if name in taken}
         lengths = [len(ids) for ids in columns["input_ids"]]
         scores_N = torch.empty(len(queries))
-        bar = tqdm(total=len(queries), desc=progress, unit="pair", disable=None if progress else True)
+        bar = progress_bar(total=len(queries), desc=progress, unit="pair", disable=not progress)
         with torch.inference_mode(), autocast(network.device, self.precision), bar:
             for batch in length_sorted_batches(lengths, self.token_budget):
                 chosen = {name: [values[n] for n in batch] for name, values in columns.items()}

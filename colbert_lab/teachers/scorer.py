@@ -11,9 +11,9 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus, Ranking, Split
 from colbert_lab.search.exact import list_rows, search_depth, tie_ranks, top_k
 from colbert_lab.teachers.revision import identified
@@ -156,7 +156,7 @@ def rank(
     ids, texts = list(queries), list(queries.values())
     scores, rows = [], []
     starts = range(0, len(ids), QUERIES_AT_ONCE)
-    for start in tqdm(starts, desc=progress, unit="block", disable=None if progress else True, leave=False):
+    for start in progress_bar(starts, desc=progress, unit="block", disable=not progress, leave=False):
         for best, columns in top_hits(*hits(index, texts[start : start + QUERIES_AT_ONCE]), ties_C, k):
             scores.append(best.tolist())
             rows.append(columns.tolist())

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError, named
 from colbert_lab.base.outside import read_json
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.lines import check_object, check_pointer, lines_of, opened, parse_json, parse_object
 
@@ -180,7 +181,7 @@ def read_streams(
         with atomic_folder(kept, whole_with="splits.json") as temporary:
             for number, (split, stream) in enumerate(found.items()):
                 taken = stream.table.shuffle(seed=SEED, buffer_size=BUFFER).take(rows)
-                bar = tqdm(total=rows, desc=f"stream of {split}", unit=" rows", disable=None)
+                bar = progress_bar(total=rows, desc=f"stream of {split}", unit=" rows")
                 with bar:
                     made = _made(stream, taken, split, bar)
                     write_rows(temporary / f"{number}.arrow", stream.features, made)
@@ -192,7 +193,7 @@ def read_streams(
     return {split: datasets.Dataset.from_file(str(kept / f"{n}.arrow")) for n, split in enumerate(names)}
 
 
-def _made(stream: Stream, taken: datasets.IterableDataset, split: str, bar: tqdm[None]) -> Iterator[Row]:
+def _made(stream: Stream, taken: datasets.IterableDataset, split: str, bar: tqdm) -> Iterator[Row]:
     """The rows, read in blocks: the library draws in another order when it is asked row by row."""
     for block in taken.iter(batch_size=ROWS_AT_ONCE):
         for values in zip(*block.values(), strict=True):

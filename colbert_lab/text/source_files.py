@@ -14,9 +14,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.text import docstrings
 from colbert_lab.text.docstrings import Docstring
 
@@ -63,12 +63,12 @@ def scan_files(
     results: dict[int, tuple[list[Docstring], int]] = {}
     with (
         ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool,
-        tqdm(
+        progress_bar(
             total=len(files),
             desc=progress,
             unit="file",
             mininterval=1,
-            disable=True if progress is None else None,
+            disable=progress is None,
         ) as bar,
     ):
         waiting = {pool.submit(_read_chunk, chunk, trusted): number for number, chunk in enumerate(chunks)}

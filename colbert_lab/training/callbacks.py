@@ -11,8 +11,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.model.batches import gather_states, process_number
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.training.cost import GIB, EncoderFlops, peak_bytes, peak_device_bytes, reset_peak
@@ -143,6 +144,9 @@ class Points(Callback):
         self._since, self._logged, self._sums = (queries, tokens, seconds), mine["logged"], mine["sums"]
 
 
+BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
 class PhaseBar(TQDMProgressBar):
     """A progress bar with the phase's name, loss, queries/s, tokens/s and ETA."""
 
@@ -152,12 +156,8 @@ class PhaseBar(TQDMProgressBar):
         self.points = points
 
     def init_train_tqdm(self) -> tqdm:
-        """Lightning's bar, with throughput left to the metrics."""
-        bar = super().init_train_tqdm()
-        bar.bar_format = (
-            "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        )
-        return bar
+        """A bar with throughput left to the metrics, or lines where there is no terminal."""
+        return progress_bar(desc=self.phase, leave=True, dynamic_ncols=True, smoothing=0, bar_format=BAR)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Name the bar after the phase."""

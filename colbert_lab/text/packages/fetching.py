@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.locks import one_maker
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.text.file_hashes import file_hash
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.packages.archives import is_archive
@@ -175,7 +174,7 @@ def fetched(packages: Sequence[Package], cache_dir: Path) -> Iterator[tuple[Pack
         InputError: a package cannot be fetched, or its wheel is another one than the list says.
     """
     missing = [each for each in packages if each.path is None and _kept(each, cache_dir) is None]
-    for package in tqdm(missing, desc="fetching packages", unit="package", disable=None if missing else True):
+    for package in progress_bar(missing, desc="fetching packages", unit="package", disable=not missing):
         _fetch(package, cache_dir)
     for package in packages:
         path = Path(package.path) if package.path is not None else _kept(package, cache_dir)

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-from tqdm.auto import tqdm
 
 from colbert_lab.base.atomic import atomic_path
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.locks import one_maker
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.text.documentation import Documentation, kept_or_built, read_columns, write_columns
 from colbert_lab.text.file_hashes import file_hash, files_id, folder_files
 from colbert_lab.text.fingerprint import fingerprint
@@ -103,7 +103,7 @@ def _version() -> str:
 def _rows(packages: Sequence[Package], cache_dir: Path) -> tuple[list[Row], dict[str, Any]]:
     made: list[tuple[Package, list[Pair]]] = []
     archives = list(fetched(packages, cache_dir))
-    for package, path in tqdm(archives, desc="reading packages", unit="package", disable=None):
+    for package, path in progress_bar(archives, desc="reading packages", unit="package"):
         made.append((package, _pairs(package, path, cache_dir)))
     held_out = {package.key for package in packages if package.held_out}
     pairs = UniquePairs()
@@ -224,7 +224,7 @@ def _decoded(content: bytes) -> str:
 
 def _folder_rows(files: Mapping[str, Path], where: str) -> tuple[list[Row], dict[str, Any]]:
     found: list[Pair] = []
-    for name, file in tqdm(sorted(files.items()), desc="reading text", unit="file", disable=None):
+    for name, file in progress_bar(sorted(files.items()), desc="reading text", unit="file"):
         found += page_pairs("", name, _text_of(file, name, where))
     pairs = UniquePairs()
     for kind in KINDS:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
-from tqdm.auto import tqdm
 
 from colbert_lab.base.errors import InputError, named
+from colbert_lab.base.progress import progress_bar
 from colbert_lab.text.lines import as_id, as_text, reading
 from colbert_lab.text.list_rows import renamed
 from colbert_lab.text.row_files import kept_rows
@@ -81,7 +81,7 @@ def load_parted(wanted: PartedTriples) -> Triples:
     def flat() -> Iterator[dict[str, Any]]:
         rows = found.rows(TRAIN, [name for name in theirs.values() if name in there])
         number, without = -1, 0
-        for number, (_, row) in enumerate(tqdm(rows, desc=f"triples of {wanted.path}", disable=None)):
+        for number, (_, row) in enumerate(progress_bar(rows, desc=f"triples of {wanted.path}")):
             values = {ours: row.get(name) for ours, name in theirs.items()}
             made = _triples(values, wanted, texts, number)
             without += not made

@@ -1,0 +1,52 @@
+"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from colbert_lab.base.logs import process_rank
+
+log = logging.getLogger(__name__)
+SECONDS = 10.0
+"""Between two lines of one piece of work, where there is no terminal."""
+LINE = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left{postfix}"
+
+
+def progress_bar(*given: Any, disable: bool = False, **settings: Any) -> tqdm:
+    """tqdm, which where standard error is no terminal logs a line every :data:`SECONDS` instead of drawing a bar.
+
+    Work that ends sooner says nothing there. ``TQDM_DISABLE=1`` (``progress=false``) shows neither, and so do other
+    processes than the first of a run.
+
+    Args:
+        given: of tqdm.
+        disable: True shows nothing.
+        settings: of tqdm.
+    """
+    if os.environ.get("TQDM_DISABLE") == "1" or process_rank() > 0:
+        disable = True
+    if not (disable or sys.stderr.isatty()):
+        settings |= {"file": _Lines(log.info), "bar_format": LINE, "dynamic_ncols": False}
+    return tqdm(*given, disable=disable, **settings)
+
+
+class _Lines(io.TextIOBase):
+    """Takes what tqdm draws, and passes a line on every now and then."""
+
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        self._say, self._last = say, time.monotonic()
+
+    def write(self, text: str) -> int:
+        line, now = text.strip(), time.monotonic()
+        if line and now - self._last >= SECONDS:
+            self._last = now
+            self._say("%s", line)
+        return len(text)
