@@ -29,9 +29,9 @@ from colbert_lab.base.stopping import cause, end_processes, exit_status, say_sto
 from colbert_lab.run.cells import told_cell
 from colbert_lab.run.sweeping import end_sweep, in_sweep, reset_sweep, run_cell
 from colbert_lab.tasks.arguments import bounded_configs, readable
-from colbert_lab.tasks.composing import CONF, one_line
+from colbert_lab.tasks.composing import CONF, execute, one_line
 from colbert_lab.tasks.listing import told
-from colbert_lab.tasks.registry import TASKS, execute
+from colbert_lab.tasks.registry import TASKS
 
 LEAST = 2**20
 """Free bytes below which a place counts as full."""

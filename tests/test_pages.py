@@ -16,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 
-from colbert_lab.tasks import registry
+from colbert_lab.tasks import composing
 from colbert_lab.tasks.arguments import readable
 from colbert_lab.tasks.composing import CONF
+from colbert_lab.tasks.registry import TASKS
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -63,9 +64,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 def one_cell(given: list[str]) -> tuple[list[str], list[str]]:
     """The overrides of a command's first cell, and the folders of configs that it names."""
-    options = [
-        word for word in readable(given, CONF, registry.TASKS) if word not in ("-m", "--multirun", "--help")
-    ]
+    options = [word for word in readable(given, CONF, TASKS) if word not in ("-m", "--multirun", "--help")]
     folders = [options.pop(n + 1) for n, word in enumerate(options) if word == "--config-dir"]
     while "--cfg" in options:
         del options[options.index("--cfg") : options.index("--cfg") + 2]
@@ -90,9 +89,9 @@ def check_command(given: list[str]) -> None:
         found.append("trainer.precision=32-true")  # 16 bits need a GPU
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=[*words, *found])
-    task = registry.TASKS[cfg.task]
-    registry._check_read(cfg, task, words)
-    registry._command(cfg, task, words)
+    task = TASKS[cfg.task]
+    composing._check_read(cfg, task, words)
+    composing._command(cfg, task, words)
 
 
 @pages

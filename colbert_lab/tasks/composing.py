@@ -1,15 +1,18 @@
-"""The config that arguments ask for, composed by Hydra from ``conf/``, and what is wrong with them, in one line."""
+"""The config that arguments ask for, composed by Hydra from ``conf/``, what is wrong with it, and its execution."""
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -19,11 +22,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.base.errors import CheckFailed, InputError
+from colbert_lab.base.logs import start_logging
 from colbert_lab.run.cells import cell_command, needs_process, run_alone
 from colbert_lab.run.sweeping import finished_before, noted_run, reset_sweep
+from colbert_lab.settings import Command, Settings, check_name, command_of
 from colbert_lab.settings.checks import nearest
 from colbert_lab.tasks.arguments import bounded_configs, readable
-from colbert_lab.tasks.registry import TASKS, execute
+from colbert_lab.tasks.registry import EVERY, READERS, TASKS, Task, task_of
+from colbert_lab.text.contents import no_model
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # The wheel carries conf/ inside the package; a checkout has it beside the package.
@@ -31,6 +37,102 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 QUIET = "TQDM_DISABLE"
 PHASED = "+experiment=colbert_zero_kd"
 """An experiment of one phase, for keys that are there in a phase alone."""
+
+
+def execute(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
+    """Execute a composed config.
+
+    Args:
+        cfg: what Hydra composed.
+        overrides: what the user gave, without what is for Hydra itself.
+
+    Returns:
+        The headline value (for sweepers), or None when there is none.
+
+    Raises:
+        InputError: an unknown task, a setting that it does not read, or anything else the user can mend.
+    """
+    task = task_of(str(cfg.task))
+    check_name(str(cfg.name))
+    _check_read(cfg, task, overrides)
+    _check_given(cfg, task)
+    _prepare_cache(Path(cfg.cache_dir).expanduser())
+    start_logging()
+    command = _command(cfg, task, overrides)
+    if not command.settings.progress:
+        os.environ["TQDM_DISABLE"] = "1"
+    done: float | None = resolve_name(task.function)(command)
+    return done
+
+
+def _check_given(cfg: DictConfig, task: Task) -> None:
+    """Whether there is what the task cannot do without, and the student that is named, before torch is imported."""
+    for alternatives, problem in task.needs:
+        said = [OmegaConf.select(cfg, key, throw_on_missing=False) for key in alternatives]
+        if all(value is None or value == [] for value in said):
+            raise InputError(f"{alternatives[0]}: {problem}")
+    for key in ("student.checkpoint", "from"):
+        checkpoint = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if isinstance(checkpoint, str) and (problem_of := no_model(checkpoint)):
+            raise InputError(f"{key}={checkpoint}: {problem_of}")
+
+
+def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
+    """Whether something is given that has no effect on the task."""
+    name = cfg.task
+    for key, users in READERS.items():
+        if cfg.get(key) and not OmegaConf.is_dict(cfg[key]) and name not in users:
+            given = any(override.startswith("task=") for override in overrides)
+            meant = "" if given else ", done where none is given"
+            raise InputError(f"{key}: has no effect on task={name}{meant}; it is for task={', '.join(users)}")
+    own = [key for key, users in READERS.items() if name in users]
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        place = key.rpartition("@")[2]
+        if "." in place and name not in READERS.get(place.partition(".")[0], (name,)):
+            raise InputError(f"{place}: has no effect on task={name}; leave it out")
+        if task.reads is None:
+            continue
+        group = key.partition("@")[0]
+        if not any(group == read or group.startswith(f"{read}.") for read in (*EVERY, *own, *task.reads)):
+            raise InputError(f"{key}: has no effect on task={name}; {task.instead.get(key, 'leave it out')}")
+
+
+def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
+    """What is asked of the task, checked."""
+    if task.trains or task.reads is not None:
+        cfg = copy.deepcopy(cfg)
+    if task.trains:
+        cfg.task = "train"
+    if task.reads is not None:
+        # Missing data or splits of an experiment do not matter.
+        cfg.data, cfg.phases, cfg.schedule = None, {}, []
+        if OmegaConf.is_missing(cfg.evaluation, "path"):
+            cfg.evaluation.path = None
+    if not task.computes:
+        return command_of(cfg, overrides, targets=task.classes)
+
+    def here(settings: Settings) -> Mapping[str, Any]:
+        from colbert_lab.training.precision import of_this_machine  # imports torch
+
+        return of_this_machine(settings)
+
+    return command_of(cfg, overrides, here=here)
+
+
+def _prepare_cache(folder: Path) -> None:
+    """Have the hashes of what is read kept in ``cache_dir``; nothing is made there before it is needed.
+
+    Raises:
+        InputError: files cannot be kept in that folder.
+    """
+    from colbert_lab.text.file_hashes import remember_in
+
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "cannot be written to" if there.is_dir() else "is a file"
+        raise InputError(f"cache_dir={folder}: {there} {why}; choose another folder with cache_dir=DIR")
+    remember_in(folder / "contents")
 
 
 def composed(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:

@@ -1,26 +1,18 @@
-"""The tasks of the command line, and the one way in which each is executed."""
+"""The tasks of the command line: what each is for, and what it reads."""
 
 from __future__ import annotations
 
-import copy
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table, print_tables, to_markdown
-from colbert_lab.base.logs import start_logging
-from colbert_lab.settings import Command, Settings, check_name, command_of
+from colbert_lab.settings import Settings
 from colbert_lab.settings.roles import Role, keys, readers
-from colbert_lab.text.contents import no_model
 
 log = logging.getLogger("colbert_lab")
 
@@ -175,32 +167,6 @@ EVERY = ("task", "hydra", *(key for key in keys(Settings, has=Role.WHERE) if "."
 READERS = readers(Settings)
 
 
-def execute(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
-    """Execute a composed config.
-
-    Args:
-        cfg: what Hydra composed.
-        overrides: what the user gave, without what is for Hydra itself.
-
-    Returns:
-        The headline value (for sweepers), or None when there is none.
-
-    Raises:
-        InputError: an unknown task, a setting that it does not read, or anything else the user can mend.
-    """
-    task = task_of(str(cfg.task))
-    check_name(str(cfg.name))
-    _check_read(cfg, task, overrides)
-    _check_given(cfg, task)
-    _prepare_cache(Path(cfg.cache_dir).expanduser())
-    start_logging()
-    command = _command(cfg, task, overrides)
-    if not command.settings.progress:
-        os.environ["TQDM_DISABLE"] = "1"
-    done: float | None = resolve_name(task.function)(command)
-    return done
-
-
 def task_of(name: str) -> Task:
     """The task of a name.
 
@@ -211,61 +177,6 @@ def task_of(name: str) -> Task:
         near = "".join(f"did you mean {each}? " for each in get_close_matches(name, TASKS, n=1))
         raise InputError(f"task={name}: {near}must be one of {', '.join(TASKS)}")
     return TASKS[name]
-
-
-def _check_given(cfg: DictConfig, task: Task) -> None:
-    """Whether there is what the task cannot do without, and the student that is named, before torch is imported."""
-    for alternatives, problem in task.needs:
-        said = [OmegaConf.select(cfg, key, throw_on_missing=False) for key in alternatives]
-        if all(value is None or value == [] for value in said):
-            raise InputError(f"{alternatives[0]}: {problem}")
-    for key in ("student.checkpoint", "from"):
-        checkpoint = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if isinstance(checkpoint, str) and (problem_of := no_model(checkpoint)):
-            raise InputError(f"{key}={checkpoint}: {problem_of}")
-
-
-def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
-    """Whether something is given that has no effect on the task."""
-    name = cfg.task
-    for key, users in READERS.items():
-        if cfg.get(key) and not OmegaConf.is_dict(cfg[key]) and name not in users:
-            given = any(override.startswith("task=") for override in overrides)
-            meant = "" if given else ", done where none is given"
-            raise InputError(f"{key}: has no effect on task={name}{meant}; it is for task={', '.join(users)}")
-    own = [key for key, users in READERS.items() if name in users]
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        place = key.rpartition("@")[2]
-        if "." in place and name not in READERS.get(place.partition(".")[0], (name,)):
-            raise InputError(f"{place}: has no effect on task={name}; leave it out")
-        if task.reads is None:
-            continue
-        group = key.partition("@")[0]
-        if not any(group == read or group.startswith(f"{read}.") for read in (*EVERY, *own, *task.reads)):
-            raise InputError(f"{key}: has no effect on task={name}; {task.instead.get(key, 'leave it out')}")
-
-
-def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
-    """What is asked of the task, checked."""
-    if task.trains or task.reads is not None:
-        cfg = copy.deepcopy(cfg)
-    if task.trains:
-        cfg.task = "train"
-    if task.reads is not None:
-        # Missing data or splits of an experiment do not matter.
-        cfg.data, cfg.phases, cfg.schedule = None, {}, []
-        if OmegaConf.is_missing(cfg.evaluation, "path"):
-            cfg.evaluation.path = None
-    if not task.computes:
-        return command_of(cfg, overrides, targets=task.classes)
-
-    def here(settings: Settings) -> Mapping[str, Any]:
-        from colbert_lab.training.precision import of_this_machine  # imports torch
-
-        return of_this_machine(settings)
-
-    return command_of(cfg, overrides, here=here)
 
 
 def show(table: Table, out: Path | None, texts: Mapping[str, Callable[[], str]]) -> None:
@@ -282,18 +193,3 @@ def show(table: Table, out: Path | None, texts: Mapping[str, Callable[[], str]])
     print_tables([table])
     if out is not None:
         log.info("saved: %s", out)
-
-
-def _prepare_cache(folder: Path) -> None:
-    """Have the hashes of what is read kept in ``cache_dir``; nothing is made there before it is needed.
-
-    Raises:
-        InputError: files cannot be kept in that folder.
-    """
-    from colbert_lab.text.file_hashes import remember_in
-
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "cannot be written to" if there.is_dir() else "is a file"
-        raise InputError(f"cache_dir={folder}: {there} {why}; choose another folder with cache_dir=DIR")
-    remember_in(folder / "contents")

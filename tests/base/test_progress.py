@@ -26,7 +26,7 @@ def test_without_a_terminal_it_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     with progress_bar(total=40, desc="documents", mininterval=0) as bar:
         for _ in range(40):
             now[0] += 4
