@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len, set_cell_size
-
 from colbert_lab.base.outside import UNSEEN, one_line, printable
 
 if TYPE_CHECKING:
@@ -126,6 +124,8 @@ def tables_text(tables: Sequence[Table]) -> str:
 
 def _lines(table: Table, available: int) -> Iterator[list[tuple[str, str]]]:
     """The lines of a table, each as pieces of text with their styles."""
+    from rich.cells import set_cell_size
+
     cells, parts = _fitted(table, available)
     widths = _widths(cells)
     long = max(_width(part, widths) for part in parts)
@@ -270,6 +270,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """The longest line of each column."""
+    from rich.cells import cell_len
+
     return [
         max(cell_len(line) for cell in column for line in cell.split("\n"))
         for column in zip(*rows, strict=True)
