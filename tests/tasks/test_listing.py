@@ -49,7 +49,8 @@ def test_help_for_no_task_says_which_are_there() -> None:
     assert outcome.err.startswith("error: task=trian: did you mean train? must be one of train, evaluate")
 
 
-def test_every_config_of_a_kind_is_listed_with_what_it_is() -> None:
+def test_every_config_of_a_kind_is_listed_with_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     outcome = command("task=list", "of=[losses,experiment]")
     assert outcome.status == 0
     lines = outcome.out.splitlines()
