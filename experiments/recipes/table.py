@@ -3,7 +3,7 @@
     python experiments/recipes/table.py outputs
 
 For each run its command and its own tables; for a search the table of its trials, whose picture is copied too. What is
-there of experiments that have no run below ``outputs`` stays.
+there of commands that have no run below ``outputs`` stays.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
+ROWS = "results.jsonl"
 NAMES = (
     "colbert_zero", "colbert_zero_noprompts", "supervised_kd", "colbert_zero_kd", "colbert_az", "colbert_v2",
     "reason_mxbai", "muvera_nano", "margin_mse", "matryoshka", "lora", "best_on_dev", "xtr", "search_lr",
@@ -33,15 +36,24 @@ def finished(outputs: Path, name: str) -> list[Path]:
     ]
 
 
+def command(row: Mapping[str, Any]) -> str:
+    """What was typed for the run of a record; of a search, what was typed for all its trials."""
+    if row["name"] in SEARCHES:
+        return f"-m +experiment={row['name']}"
+    left_out = ("experiment", "tracking")
+    factors = [f"{key}={value}" for key, value in row["factors"].items() if key not in left_out]
+    return " ".join([f"+experiment={row['name']}", *factors])
+
+
+def lines_of(file: Path) -> list[str]:
+    """Records, each as it stands there."""
+    return file.read_text(encoding="utf-8").splitlines()
+
+
 def section(run: Path) -> str:
     """The tables of a run below its command."""
-    first = json.loads((run / "results.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    factors = {key: value for key, value in first["factors"].items() if key not in ("experiment", "tracking")}
-    command = " ".join(
-        [f"+experiment={first['name']}", *(f"{key}={value}" for key, value in factors.items())]
-    )
     tables = (run / "table.md").read_text(encoding="utf-8").replace("\n## ", "\n### ").removeprefix("## ")
-    return f"## `{command}`\n\n### {tables.strip()}\n"
+    return f"## `{command(json.loads(lines_of(run / ROWS)[0]))}`\n\n### {tables.strip()}\n"
 
 
 def search_section(name: str, sweeps: Path) -> str:
@@ -53,35 +65,27 @@ def search_section(name: str, sweeps: Path) -> str:
     return f"## `-m +experiment={name}`\n\n{table}\n\n{picture}\n"
 
 
-def sections_there(text: str) -> dict[str, list[str]]:
-    """The sections of a table.md by experiment."""
-    found: dict[str, list[str]] = {}
-    for each in re.split(r"(?m)^(?=## `)", text):
-        if named := re.match(r"## `.*?\+experiment=(\w+)", each):
-            found.setdefault(named[1], []).append(each.rstrip() + "\n")
-    return found
-
-
 def main() -> None:
     """Write both files."""
-    outputs, table, rows = Path(sys.argv[1]), HERE / "table.md", HERE / "results.jsonl"
-    sections = sections_there(table.read_text(encoding="utf-8"))
+    outputs, table, rows = Path(sys.argv[1]), HERE / "table.md", HERE / ROWS
+    there = re.split(r"(?m)^(?=## `)", table.read_text(encoding="utf-8"))
+    sections = {each.split("`")[1]: each.rstrip() + "\n" for each in there if each.startswith("## `")}
     lines: dict[str, list[str]] = {}
-    for line in rows.read_text(encoding="utf-8").splitlines():
-        lines.setdefault(json.loads(line)["name"], []).append(line)
+    for line in lines_of(rows):
+        lines.setdefault(command(json.loads(line)), []).append(line)
     for name in NAMES:
-        if runs := finished(outputs, name):
-            lines[name] = [
-                line
-                for run in runs
-                for line in (run / "results.jsonl").read_text(encoding="utf-8").strip().splitlines()
-            ]
-            if name in SEARCHES:
-                sections[name] = [search_section(name, outputs / name / "sweeps")]
-            else:
-                sections[name] = list(map(section, runs))
-    table.write_text("\n".join(each for name in NAMES for each in sections.get(name, [])), encoding="utf-8")
-    rows.write_text("".join(f"{line}\n" for name in NAMES for line in lines.get(name, [])), encoding="utf-8")
+        new: dict[str, list[str]] = {}
+        for run in finished(outputs, name):
+            own = lines_of(run / ROWS)
+            typed = command(json.loads(own[0]))
+            new[typed] = [*new.get(typed, []), *own] if name in SEARCHES else own
+            sections[typed] = (
+                search_section(name, outputs / name / "sweeps") if name in SEARCHES else section(run)
+            )
+        lines |= new
+    ordered = [typed for name in NAMES for typed in sections if f"+experiment={name}" in typed.split()]
+    table.write_text("\n".join(sections[typed] for typed in ordered), encoding="utf-8")
+    rows.write_text("".join(f"{line}\n" for typed in ordered for line in lines[typed]), encoding="utf-8")
 
 
 if __name__ == "__main__":
