@@ -142,7 +142,7 @@ def damaged(graph: torch.fx.GraphModule, inputs: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize(("backend", "passes"), [("aot_eager", True), ("damaged", False)])
+@pytest.mark.parametrize(("backend", "passes"), [("eager", True), ("damaged", False)])
 def test_a_compiled_student_is_certified_as_it_is_trained(
     backend: str, passes: bool, student_settings: dict[str, Any]
 ) -> None:

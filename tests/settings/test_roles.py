@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -34,10 +35,16 @@ def every_key(values: Any, prefix: str = "") -> Iterator[str]:
         yield from every_key(value, f"{prefix}{name}.")
 
 
+@cache
+def walked(schema: type) -> list[tuple[str, Role | None]]:
+    """The keys of a schema with their roles."""
+    return [(key, role) for key, _, role in walk(schema)]
+
+
 def role_of(schema: type, key: str) -> Role | None:
     """The role of a key of a config; None where no field says it."""
     said: Role | None = None
-    for known, _, role in walk(schema):
+    for known, role in walked(schema):
         parts, given = known.split("."), key.split(".")
         if len(parts) <= len(given) and all(a in ("*", b) for a, b in zip(parts, given, strict=False)):
             said = role or said
