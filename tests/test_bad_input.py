@@ -136,7 +136,7 @@ CHANGES: dict[str, Change] = {
         ("phases.distill.early_stopping.measure=ndcg@7", "evaluation.measures"),
     ),
     "precision": (["trainer.precision=fp8"], ("trainer.precision=fp8",)),
-    "settings beside a checkpoint": (["student.checkpoint=x"], ("student.", "no effect")),
+    "settings beside a checkpoint": (["student.checkpoint=owner/name"], ("student.", "no effect")),
 }
 
 
@@ -340,7 +340,7 @@ def test_processes_that_a_command_starts_give_the_trace_to_whom_asked_for_it(
 
     seen: list[str | None] = []
     monkeypatch.setattr(entry, "USERS", users)
-    monkeypatch.setattr(entry, "execute", lambda _: seen.append(os.environ.get(entry.FULL_ERROR)))
+    monkeypatch.setattr(entry, "execute", lambda *_: seen.append(os.environ.get(entry.FULL_ERROR)))
     monkeypatch.setenv(entry.FULL_ERROR, "before")
     assert command(*arguments).status == 0
     assert command("-m", *arguments, "seed=1,2").status == 0

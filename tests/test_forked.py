@@ -68,10 +68,14 @@ def imported(name: str) -> tuple[bool, int]:
     return name in sys.modules, os.getppid()
 
 
+def leave() -> None:
+    raise SystemExit(5)
+
+
 def test_processes_of_multiprocessing_are_forked_and_end_as_they_would() -> None:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         assert list(pool.map(imported, ["torch", "hydra"])) == [(True, os.getpid())] * 2
-    process = multiprocessing.get_context("spawn").Process(target=sys.exit, args=(5,))
+    process = multiprocessing.get_context("spawn").Process(target=leave)
     process.start()
     process.join(30)
     assert process.exitcode == 5
