@@ -222,3 +222,18 @@ def test_every_cell_of_a_committed_sweep_composes(sweep: str) -> None:
     assert all(configs.count(config) == 1 for config in configs)  # each factor changes something
     assert set(cells[0].schedule) <= set(cells[0].phases)
     assert cells[0].evaluation.headline.partition("/")[0] in DEV_NAMES
+
+
+def test_a_size_is_one_value_and_leaves_data_of_ones_own_alone() -> None:
+    quick, full = (
+        composed("+experiment=colbert_zero_kd"),
+        composed("+experiment=colbert_zero_kd", "size=full"),
+    )
+    assert quick.data.documents < full.data.documents == 3000
+    assert quick.evaluation.documents < full.evaluation.documents == 3500
+    assert (quick.phases.distill.batch_size, full.phases.distill.batch_size) == (2, 4)
+    assert quick.evaluation.splits.test == full.evaluation.splits.test
+    own = checked(
+        composed("+experiment=colbert_zero_kd", "size=full", "data=beir", "data.path=DIR", "evaluation=none")
+    )
+    assert "documents" not in own.data
