@@ -144,7 +144,7 @@ class Points(Callback):
         self._since, self._logged, self._sums = (queries, tokens, seconds), mine["logged"], mine["sums"]
 
 
-BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 class PhaseBar(TQDMProgressBar):
@@ -162,7 +162,7 @@ class PhaseBar(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Name the bar after the phase."""
         super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(self.phase)
+        self.train_progress_bar.set_description_str(self.phase)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
         """The latest point."""

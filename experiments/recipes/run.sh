@@ -16,6 +16,7 @@ for name; do
     elif [ "$name" = search_lr ]; then
         $python -m colbert_lab -m "+experiment=$name" "output_dir=$outputs" tracking=off
     elif [ "$name" = colbert_zero_kd ]; then
+        $python -m colbert_lab "+experiment=$name" "output_dir=$outputs" tracking=off   # README's main table
         $python -m colbert_lab "+experiment=$name" size=full "output_dir=$outputs" tracking=off
     else
         $python -m colbert_lab "+experiment=$name" "output_dir=$outputs" tracking=off
