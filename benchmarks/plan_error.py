@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 CASES = {
-    "kd": ["+experiment=colbert_zero_kd"],
+    "kd": ["+experiment=colbert_zero_kd", "size=full"],
     "gradcache": [
         "+experiment=colbert_zero",
         "schedule=[unsupervised]",

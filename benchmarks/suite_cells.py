@@ -223,8 +223,9 @@ def reading_groups(workload: str, given: Any, positions: int) -> list[Group]:
 def startup_cells(sides: Sequence[str]) -> list[Cell]:
     """Commands that are timed as a whole; ``{python}`` and ``{folder}`` are filled in."""
     one_step = [
-        "-m", "colbert_lab", "+experiment=colbert_zero_kd", "evaluation=none", "phases.distill.epochs=null",
-        "phases.distill.steps=1", "tracking=off", "progress=false", "reuse=false", "output_dir={folder}",
+        "-m", "colbert_lab", "+experiment=colbert_zero_kd", "size=full", "evaluation=none",
+        "phases.distill.epochs=null", "phases.distill.steps=1",
+        "tracking=off", "progress=false", "reuse=false", "output_dir={folder}",
     ]  # fmt: skip
     commands = {
         ("colbert_lab", "--help"): ["-m", "colbert_lab", "--help"],

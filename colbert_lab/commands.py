@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from colbert_lab.analysis.compare import Comparison, compare_runs
 from colbert_lab.analysis.compare_table import comparison_rows, comparison_tables
-from colbert_lab.analysis.measured import STUDENT
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.errors import InputError, given_texts, no_folder, told
 from colbert_lab.base.layout import Table, tables_text, to_markdown
 from colbert_lab.records.records import RECORDS_FILE, Record, read_records
 from colbert_lab.records.run_directory import STATUS_FILE
+from colbert_lab.records.runs import STUDENT
 from colbert_lab.tasks.arguments import settings_of
 from colbert_lab.tasks.composing import composed, performed
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from colbert_lab.analysis.measured import STUDENT, Measured, Place
+from colbert_lab.analysis.measured import Measured, Place
 from colbert_lab.analysis.rows import split_details
 from colbert_lab.base.errors import InputError
+from colbert_lab.records.runs import STUDENT
 
 OF_ANY = ("depth", "excluded", "candidates", "own_measure")
 """Fields of a protocol that belong to the split or the measure and not to the system, and that all systems have."""

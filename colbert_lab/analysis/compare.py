@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING
 
 from colbert_lab.analysis.alike import other_rules, other_text, refuse_different
 from colbert_lab.analysis.configurations import Configuration, group
-from colbert_lab.analysis.measured import (
-    STUDENT,
-    Measured,
-    Place,
-    measured,
-    systems_of,
-    titles,
-    usual_systems,
-)
+from colbert_lab.analysis.measured import Measured, Place, measured, systems_of, titles, usual_systems
 from colbert_lab.base.errors import InputError
 from colbert_lab.evaluation.significance import Interval, Paired, corrected
 from colbert_lab.records.means import interval_of, paired
-from colbert_lab.records.runs import read_runs
+from colbert_lab.records.runs import STUDENT, read_runs
 
 if TYPE_CHECKING:
     import numpy as np

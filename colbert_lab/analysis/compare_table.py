@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from colbert_lab.analysis.compare import Compared, Comparison
-from colbert_lab.analysis.measured import STUDENT, Place, provenance
+from colbert_lab.analysis.measured import Place, provenance
 from colbert_lab.analysis.published import Beside
 from colbert_lab.base.layout import NONE, Table, csv_text, shown
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS
+from colbert_lab.records.runs import STUDENT
 
 CSV_COLUMNS = (
     "source", "dataset", "split", "split_fingerprint", "mode", "measure", "system", "phase", "label",

@@ -16,13 +16,11 @@ from colbert_lab.records.means import Strata, macro_mean, read_mean
 from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
 from colbert_lab.records.records import Record
 from colbert_lab.records.run_files import read_protocols
-from colbert_lab.records.runs import BEFORE, Run
+from colbert_lab.records.runs import BEFORE, STUDENT, Run
 
 if TYPE_CHECKING:
     import numpy as np
 
-STUDENT = "student"
-"""The final student of a run; also the name of that system in the records."""
 BESIDE = ("bm25", "dense", "teacher")
 """Systems that are measured beside the student, in the order in which a student alone is compared with one of them."""
 

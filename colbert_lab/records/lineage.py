@@ -98,7 +98,7 @@ def find_measurement(
         return None
     beside = sorted(own.parent.glob(f"*/{RECORDS_FILE}"))
     others = chain.from_iterable(output_dir.glob(f"{run}/{RECORDS_FILE}") for run in RUNS)
-    for path in chain(beside, others):
+    for path in chain(beside, (path for path in others if path.parent.parent != own.parent)):
         run = path.parent
         if run.is_symlink() or run == own or not _same_place(run, environment):
             continue

@@ -20,7 +20,9 @@ from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_record
 from colbert_lab.records.run_directory import STATUS_FILE, RunDirectory
 from colbert_lab.records.run_files import Status, read_curves
 
-STUDENT, FINISHED, RUNNING = "student", "finished", "running"
+STUDENT = "student"
+"""The final student of a run; also the name of that system in the records."""
+FINISHED, RUNNING = "finished", "running"
 BEFORE = "before"
 """Phase name of the untrained student in the records."""
 SWEEPS = "sweeps"

@@ -259,3 +259,12 @@ def remove_leftovers(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return  # not there, or of another sweep
+
+
+def pruned(cell: Cell) -> Path | None:
+    """The run of a trial that its search has stopped; None of any other cell."""
+    if cell.journal is None:
+        return None
+    from colbert_lab.tuning.trial import pruned_run  # imports numpy, which --help would wait for
+
+    return pruned_run(cell.journal, cell.number)

@@ -44,6 +44,7 @@ from colbert_lab.run.cells import (
     check_launcher,
     counted,
     needs_process,
+    pruned,
     read_cells,
     remove_leftovers,
     run_alone,
@@ -201,7 +202,7 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
             if cfg.evaluation.headline is not None:
                 last = cfg.schedule[-1] if cfg.schedule else "evaluate"
                 value = headline(known, cfg.evaluation.headline, last)
-        elif (stopped := _pruned(_state.cell)) is not None:
+        elif (stopped := pruned(_state.cell)) is not None:
             status = PRUNED
             note_run(stopped)
     except InputError as problem:
@@ -227,14 +228,6 @@ def run_cell(cfg: DictConfig, execute: Callable[[DictConfig], float | None]) -> 
         ),
     )
     return value
-
-
-def _pruned(cell: Cell) -> Path | None:
-    if cell.journal is None:
-        return None
-    from colbert_lab.tuning.trial import pruned_run  # imports numpy, which --help would wait for
-
-    return pruned_run(cell.journal, cell.number)
 
 
 def finished_before(cfg: DictConfig) -> Path | None:

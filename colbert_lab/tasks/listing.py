@@ -25,6 +25,7 @@ HELP, VERSION = ("--help", "-h"), "--version"
 STUDIES, STUDY = "experiments", "study.yaml"
 KINDS = {
     "experiment": "+experiment=NAME",
+    "size": "size=NAME, for experiments that have one",
     "student": "student=NAME",
     "data": "data=NAME, or data@phases.PHASE.data=NAME",
     "loss": "+loss@phases.PHASE.objective.NAME=NAME",
@@ -152,11 +153,7 @@ def listing(kinds: Sequence[str] | None, folders: Sequence[Path], width: int) ->
 
 
 def _kind(asked: str) -> str:
-    alike = (
-        {each: each for each in KINDS}
-        | {f"{each}s": each for each in KINDS}
-        | {"losses": "loss", "studies": "study"}
-    )
+    alike = {each: each for each in KINDS} | {f"{each}s": each for each in KINDS} | PLURALS
     if asked in alike:
         return alike[asked]
     near = "".join(f"did you mean {each}? " for each in get_close_matches(asked, KINDS, n=1))
