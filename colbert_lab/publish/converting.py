@@ -13,7 +13,7 @@ from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.known import FORMATS, format_of, load_folder, save_checkpoint
 from colbert_lab.model.projection import ProjectionHead
 from colbert_lab.model.student import Student
-from colbert_lab.records.run_directory import check_writable
+from colbert_lab.records.run_directory import free_folder as free_folder  # where a student goes
 
 LARGEST = 1e-5
 """Largest difference of an embedding's value that a conversion may make."""
@@ -66,23 +66,6 @@ class Conversion:
         rows = tuple((role, str(len(PROBES[role])), f"{self.differences[role]:.2g}") for role in PROBES)
         title = f"{self.source} to {self.target}: {name}"
         return Table(title, ("probe texts", "n", "largest difference"), rows, (), ())
-
-
-def free_folder(out: str, key: str = "out") -> Path:
-    """The folder that a student is to be written to, before any work is done.
-
-    Args:
-        out: the folder.
-        key: names it in errors.
-
-    Raises:
-        InputError: it is there already, or cannot be written.
-    """
-    folder = Path(out).expanduser()
-    check_writable(folder.parent, key)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{key}={folder}: exists already; choose another, or delete it")
-    return folder
 
 
 def convert(source: Path, target: str, folder: Path, trust_remote_code: bool, key: str) -> Conversion:

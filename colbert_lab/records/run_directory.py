@@ -220,6 +220,23 @@ def output_file(given: str | None, endings: Sequence[str]) -> Path | None:
     return out
 
 
+def free_folder(out: str, key: str = "out") -> Path:
+    """The folder that a task is to write, before any work is done.
+
+    Args:
+        out: the folder.
+        key: names it in errors.
+
+    Raises:
+        InputError: it is there already, or cannot be written.
+    """
+    folder = Path(out).expanduser()
+    check_writable(folder.parent, key)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{key}={folder}: exists already; choose another, or delete it")
+    return folder
+
+
 def _link(path: Path, target: Path) -> None:
     """Make or replace a symbolic link in one step."""
     temporary = _unique(path)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from colbert_lab.base.atomic import atomic_path
 from colbert_lab.base.errors import InputError
@@ -18,6 +18,8 @@ TOP = 5
 LONGEST = 1000
 """Characters that are kept of a text."""
 COLUMNS = ("kind", "id", "text", "relevant")
+JUDGED = ("judged", "grades")
+"""Columns that older files do not have: a query's judged documents, and the grade of each."""
 QUERY, DOCUMENT = "query", "document"
 _METADATA = b"colbert_lab"
 
@@ -36,11 +38,13 @@ class Texts:
         queries: id to text, of all judged queries.
         relevant: query id to the documents judged relevant.
         documents: id to text, of those that a ranking holds among its first ``TOP`` and of relevant ones.
+        grades: query id to {document id: grade}, all judgments; empty where an older version kept the file.
     """
 
     queries: Mapping[str, str] = field(default_factory=dict)
     relevant: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     documents: Mapping[str, str] = field(default_factory=dict)
+    grades: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def texts_path(run_dir: Path, split: str) -> Path:
@@ -73,14 +77,15 @@ def keep_texts(run_dir: Path, key: str, split: Split, ranking: Ranking) -> None:
     }
     wanted = {document for documents in ranking.document_ids for document in documents[:TOP]}
     wanted |= {document for documents in relevant.values() for document in documents[:TOP]}
-    if known.queries and wanted <= known.documents.keys():
+    grades = {query: dict(each) for query, each in sorted(split.qrels.items()) if each}
+    if known.queries and wanted <= known.documents.keys() and known.grades == grades:
         return
     documents = dict(known.documents)
     for number, document in enumerate(split.corpus.ids):  # one pass: a corpus may have millions of documents
         if document in wanted and document not in documents:
             documents[document] = _cut(split.corpus.texts[number])
     queries = {query: _cut(split.queries[query]) for query in sorted(split.queries)}
-    _write(path, Texts(queries, relevant, dict(sorted(documents.items()))), split.fingerprint)
+    _write(path, Texts(queries, relevant, dict(sorted(documents.items())), grades), split.fingerprint)
 
 
 def read_texts(run_dir: Path, key: str, fingerprint: str) -> Texts:
@@ -103,16 +108,18 @@ def _write(path: Path, texts: Texts, fingerprint: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[tuple[str, str, str, list[str] | None]] = []
-    rows += [
-        (QUERY, query, text, list(texts.relevant.get(query, ()))) for query, text in texts.queries.items()
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for query, text in texts.queries.items():
+        grades = dict(sorted(texts.grades.get(query, {}).items()))
+        relevant = list(texts.relevant.get(query, ()))
+        rows.append((QUERY, query, text, relevant, list(grades), list(grades.values())))
     for document, text in texts.documents.items():
-        rows.append((DOCUMENT, document, text, None))
-    kinds = (pa.string(), pa.string(), pa.string(), pa.list_(pa.string()))
+        rows.append((DOCUMENT, document, text, None, None, None))
+    names = pa.list_(pa.string())
+    kinds = (pa.string(), pa.string(), pa.string(), names, names, pa.list_(pa.int64()))
     columns = {
         name: pa.array([row[n] for row in rows], kind)
-        for n, (name, kind) in enumerate(zip(COLUMNS, kinds, strict=True))
+        for n, (name, kind) in enumerate(zip((*COLUMNS, *JUDGED), kinds, strict=True))
     }
     metadata = {_METADATA: json.dumps({"fingerprint": fingerprint}).encode()}
     with atomic_path(path) as temporary:
@@ -131,11 +138,17 @@ def _kept(path: Path, fingerprint: str) -> Texts:
             about = (file.schema_arrow.metadata or {}).get(_METADATA, b"").decode("utf-8", "replace")
             if parse_json(about, _Details, str(path))["fingerprint"] != fingerprint:
                 return Texts()
-            rows = file.read(columns=list(COLUMNS), use_threads=False).to_pylist()
+            there = [name for name in (*COLUMNS, *JUDGED) if name in file.schema_arrow.names]
+            rows = file.read(columns=there, use_threads=False).to_pylist()
         queries = {str(row["id"]): str(row["text"]) for row in rows if row["kind"] == QUERY}
         documents = {str(row["id"]): str(row["text"]) for row in rows if row["kind"] == DOCUMENT}
         relevant = {str(row["id"]): tuple(row["relevant"] or ()) for row in rows if row["kind"] == QUERY}
+        grades = {
+            str(row["id"]): dict(zip(row["judged"], map(int, row["grades"]), strict=True))
+            for row in rows
+            if row["kind"] == QUERY and row.get("judged")
+        }
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, InputError) as damage:
         warn_once(f"{path}: cannot be read as texts: {damage}; the file is skipped")
         return Texts()
-    return Texts(queries, relevant, documents)
+    return Texts(queries, relevant, documents, grades)

@@ -83,9 +83,21 @@ class Settings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     tracking: TrackingSettings = having(WHERE, field(default_factory=TrackingSettings))
-    runs: list[str] = only_for("compare", "report")
+    runs: list[str] = only_for("compare", "report", "rankings")
     out: str | None = only_for(
-        *("score", "mine", "audit", "convert", "push", "explain", "runs", "plan", "certify", "report")
+        *(
+            "score",
+            "mine",
+            "audit",
+            "convert",
+            "push",
+            "explain",
+            "runs",
+            "plan",
+            "certify",
+            "report",
+            "rankings",
+        )
     )
     from_: str | None = only_for("convert", "push", name="from")
     to: str | None = only_for("convert", "push", "runs")

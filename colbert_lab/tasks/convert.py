@@ -7,7 +7,8 @@ import logging
 from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.layout import print_tables
 from colbert_lab.model.formats.known import check_target, folder_of
-from colbert_lab.publish.converting import convert, free_folder, notes
+from colbert_lab.publish.converting import convert, notes
+from colbert_lab.records.run_directory import free_folder
 from colbert_lab.settings import Command
 from colbert_lab.training.precision import prepare_torch
 

@@ -70,7 +70,6 @@ def overview() -> str:
     return "\n".join(
         [
             f"colbert_lab {colbert_lab.__version__}: run, compare and trust training ablations of ColBERT models",
-            "",
             f"  {PROGRAM} +experiment=colbert_zero_kd          train and measure",
             f"  {PROGRAM} -m +experiment=NAME seed=1,2,3       a sweep",
             f"  {PROGRAM} task=TASK GROUP=NAME KEY=VALUE ...   anything else",

@@ -16,11 +16,12 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import print_tables
 from colbert_lab.model.formats.known import check_target, folder_of
 from colbert_lab.publish.card import FILE, Subject, model_card
-from colbert_lab.publish.converting import convert, free_folder, notes
+from colbert_lab.publish.converting import convert, notes
 from colbert_lab.publish.history import HUB_ID, History, find_history
 from colbert_lab.publish.metadata import Claims
 from colbert_lab.publish.origin import parent_license, parents
 from colbert_lab.publish.upload import check_hub, upload
+from colbert_lab.records.run_directory import free_folder
 from colbert_lab.settings import Command
 from colbert_lab.settings.tasks import PushSettings
 from colbert_lab.training.precision import prepare_torch

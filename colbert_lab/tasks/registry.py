@@ -48,6 +48,7 @@ class Task:
 RUN, TASK = "colbert_lab.run.run:run", "colbert_lab.tasks"
 KD = "+experiment=colbert_zero_kd"
 CONVERT = "task=convert from=STUDENT to=pylate out=DIR"
+RANKINGS = "task=rankings runs=[DIR] out=OUT"
 PUSH = "task=push from=RUN/PHASE/student to=pylate repo=OWNER/NAME"
 SCHEDULED = (
     ("schedule",),
@@ -101,6 +102,14 @@ TASKS = {
         "task=report runs=[DIR,DIR]",
         classes=False,
         reads=(),
+    ),
+    "rankings": Task(
+        f"{TASK}.rankings:execute",
+        "rankings and judgments as TREC's files",
+        RANKINGS,
+        classes=False,
+        reads=(),
+        needs=[((key,), f"no value; for example {RANKINGS}") for key in ("runs", "out")],
     ),
     "score": Task(
         f"{TASK}.score:execute",

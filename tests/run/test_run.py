@@ -12,10 +12,12 @@ from subprocess import DEVNULL
 from typing import Any
 
 import pytest
+import pytrec_eval
 import torch
 from safetensors.torch import load_file
 
 from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.records.rankings import ranking_path, read_per_query
 from colbert_lab.records.records import TIMES, read_records
 from colbert_lab.records.run_files import read_protocols
 from colbert_lab.training.phase_files import read_metrics
@@ -102,6 +104,27 @@ def test_the_ledger_has_the_run(finished: tuple[Path, str, list[str]]) -> None:
     )
     assert listed.status == 0, listed.err
     assert f"{entry.values['test/ndcg@10'].after:.4f}" in listed.out
+
+
+def test_its_rankings_give_the_recorded_values_in_files_of_trec(
+    finished: tuple[Path, str, list[str]], tmp_path: Path
+) -> None:
+    run, _, _ = finished
+    outcome = command("task=rankings", f"runs=[{run}]", f"out={tmp_path / 'out'}")
+    assert outcome.status == 0, outcome.err
+    files = sorted((tmp_path / "out").glob("*.trec"))
+    tags = {f"{run.name}.{system}" for system in ("bm25", "student.before", "student.distill")}
+    assert {file.stem for file in files} == {f"{split}.{tag}" for split in ("test", "dev") for tag in tags}
+    for file in files:
+        split, _, system = file.stem.replace(f"{run.name}.", "").partition(".")
+        name, _, phase = system.partition(".")
+        with (tmp_path / "out" / f"{split}.qrels").open() as qrels, file.open() as ranking:
+            evaluator = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels), {"ndcg_cut.10"})
+            found = evaluator.evaluate(pytrec_eval.parse_run(ranking))
+        kept = read_per_query(ranking_path(run, name, phase, split))
+        values = [found[query]["ndcg_cut_10"] for query in kept.query_ids]
+        assert values == kept.values["ndcg@10"].tolist()
+        assert sum(values) > 0
 
 
 def test_the_run_directory_is_complete(finished: tuple[Path, str, list[str]]) -> None:

@@ -112,6 +112,7 @@ def test_what_a_task_lacks_is_said_before_torch_is_imported(tmp_path: Path) -> N
         "compare": "runs: nothing to compare",
         "runs": "output_dir: no such folder",
         "report": "runs: no finished run in o",
+        "rankings": "runs: no value",
         "score": "score.teacher: name what scores",
         "mine data=beir": "no value for data.path",
         "audit data=beir": "no value for data.path",
@@ -140,7 +141,8 @@ def test_words_that_the_parser_does_not_take_are_told_in_ours() -> None:
     said = {
         "train": "train: a setting is given as key=value; type task=train",
         "trian": "trian: a setting is given as key=value; did you mean task=train?",
-        "runs=DIR": "runs: has no effect on task=train, done where none is given; it is for task=compare, report",
+        "runs=DIR": "runs: has no effect on task=train, done where none is given; it is for task=compare, report, "
+        "rankings",
         "lr=abc": "lr: no such key; did you mean phases.PHASE.optimizer.lr, with +experiment=NAME?",
         "xyzzy=1": "xyzzy: no such key; add --cfg job to see all",
     }
