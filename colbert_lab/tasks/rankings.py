@@ -62,8 +62,8 @@ def execute(command: Command) -> None:
     assert settings.out is not None  # see needs of the task
     out = free_folder(settings.out)
     found = read_runs([Path(folder).expanduser() for folder in settings.runs])
-    for each in found.left_out:
-        log.info("%s", each)
+    for told in found.left_out:
+        log.info("%s", told)
     kept = [each for run in found.runs for each in rankings_of(run)]
     if not kept:
         raise InputError(f"runs: {', '.join(str(run.path) for run in found.runs)} keep no rankings")

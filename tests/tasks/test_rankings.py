@@ -24,9 +24,9 @@ SPLIT = Split(
 RANKING = Ranking(["q1", "q2"], [["b", "a"], ["c"]], [[1.0, 1.0], [0.5]])
 
 
-def run_with(outputs: Path, config: str, qrels: bool = True, ranking: Ranking = RANKING, **more: str) -> Path:
+def run_with(outputs: Path, config: str, qrels: bool = True, ranking: Ranking = RANKING) -> Path:
     """A run whose rankings hold documents, measured on one split, and searched by MUVERA too."""
-    run = write_run(outputs, config, 1, {"n": config}, {"distill": {"test": 0.1}}, **more)
+    run = write_run(outputs, config, 1, {"n": config}, {"distill": {"test": 0.1}})
     for system, phase, variant in (
         ("student", "before", "exact"), ("student", "distill", "exact"), ("student", "distill", "muvera"),
         ("bm25", "baselines", "exact"),
