@@ -33,7 +33,7 @@ def test_workers_that_are_asked_for_are_used(
         used.append(num_workers)
         raise InputError("seen")
 
-    monkeypatch.setattr("colbert_lab.run.run.train_phase", train_phase)
+    monkeypatch.setattr("colbert_lab.run.walk.train_phase", train_phase)
     arguments = toy_overrides(tiny_bert, write_toy(tmp_path / "toy"), tmp_path / "outputs")
     given = [each for each in arguments if not each.startswith("evaluation")]
     assert command(*given, "evaluation=none", "trainer.num_workers=3").status == 2

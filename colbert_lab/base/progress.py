@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from colbert_lab.base import stages
 from colbert_lab.base.logs import process_rank
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,19 @@ def progress_bar(*given: Any, disable: bool = False, **settings: Any) -> tqdm:
         disable = True
     if not (disable or sys.stderr.isatty()):
         settings |= {"file": _Lines(log.info), "bar_format": LINE, "dynamic_ncols": False}
-    return tqdm(*given, disable=disable, **settings)
+    return _Bar(*given, disable=disable, **settings)
+
+
+class _Bar(tqdm):
+    """Says which stage of the whole it belongs to, and how much of that is left."""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What is shown."""
+        shown = super().format_dict
+        if stages.current is not None:
+            shown["prefix"] = stages.current.before(str(shown["prefix"] or ""))
+        return shown
 
 
 class _Lines(io.TextIOBase):

@@ -40,6 +40,10 @@ class Corpus:
         """Number of documents."""
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        """Its size, not its texts."""
+        return f"Corpus({len(self):,} documents, {self.fingerprint})"
+
 
 @dataclass(frozen=True)
 class Split:
@@ -72,6 +76,11 @@ class Split:
     candidates: Mapping[str, Collection[str]] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Its name and size, not its texts."""
+        size = f"{len(self.queries):,} queries over {len(self.corpus):,} documents"
+        return f"Split({self.dataset}, {self.name}: {size}, {self.fingerprint})"
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -86,6 +95,10 @@ class Ranking:
     query_ids: Sequence[str]
     document_ids: Sequence[Sequence[str]]
     scores: Sequence[Sequence[float]]
+
+    def __repr__(self) -> str:
+        """Its size, not its documents."""
+        return f"Ranking(of {len(self.query_ids):,} queries)"
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ class Documentation:
     kind_of: dict[str, str] = field(default_factory=dict)
     origin_of: dict[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Its name and size, not its texts."""
+        return f"Documentation({self.dataset}: {len(self.corpus):,} documents, {self.fingerprint})"
+
 
 def documentation_of(
     dataset: str, rows: Sequence[Row], details: Mapping[str, Any], splits: Sequence[str] = SPLITS

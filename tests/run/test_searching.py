@@ -150,7 +150,7 @@ def test_training_that_diverges_ends_its_trial_alone(tiny_bert: Path, toy: Path,
             raise Diverged("phases.distill: the loss of step 1 is not a finite number")
         return train_phase(*args, **settings)
 
-    with patch("colbert_lab.run.run.train_phase", train):
+    with patch("colbert_lab.run.walk.train_phase", train):
         outcome = command(
             "-m",
             *arguments(tiny_bert, toy, tmp_path),

@@ -1,0 +1,54 @@
+"""The stages of a run, and how much work each one is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from colbert_lab.run.inputs import load_inputs
+from colbert_lab.run.stages import names_of, work_of
+from colbert_lab.settings import Command, command_of
+from colbert_lab.tasks.composing import CONF
+from colbert_lab.training.precision import of_this_machine
+from tests.toy import toy_overrides, write_toy
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+def asked(tiny_bert: Path, toy: Path, outputs: Path, *more: str) -> Command:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        given = [*toy_overrides(tiny_bert, toy, outputs), f"cache_dir={outputs}", *more]
+        return command_of(compose("config", overrides=given), here=of_this_machine)
+
+
+def test_a_run_has_a_stage_for_each_thing_that_takes_time(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
+    trained = names_of(asked(tiny_bert, toy, tmp_path).settings)
+    assert trained == ["text and student", "baselines", "before", "distill", "after distill"]
+    measured = names_of(asked(tiny_bert, toy, tmp_path, "task=evaluate").settings)
+    assert measured == ["text and student", "baselines", "evaluate"]
+
+
+def test_twice_the_steps_are_twice_the_work_and_measuring_is_the_same_before_and_after(
+    tiny_bert: Path, toy: Path, tmp_path: Path
+) -> None:
+    never = "phases.distill.evaluate_every=null"
+    few, many = (asked(tiny_bert, toy, tmp_path, f"phases.distill.steps={steps}", never) for steps in (2, 4))
+    two, four = (work_of(each.settings, load_inputs(each)) for each in (few, many))
+    assert four["distill"] == 2 * two["distill"] > 0
+    assert two["before"] == two["after distill"] == four["before"] > 0
+    assert two["baselines"] == 0  # BM25 reads no text by a network
+
+
+def test_measuring_while_training_is_work_too(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
+    never, often = (
+        asked(tiny_bert, toy, tmp_path, f"phases.distill.evaluate_every={every}") for every in ("null", 1)
+    )
+    assert (
+        work_of(often.settings, load_inputs(often))["distill"]
+        > work_of(never.settings, load_inputs(never))["distill"]
+    )
