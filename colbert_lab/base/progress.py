@@ -39,13 +39,13 @@ def progress_bar(*given: Any, disable: bool = False, **settings: Any) -> tqdm:
     return _Bar(*given, disable=disable, **settings)
 
 
-class _Bar(tqdm):
+class _Bar(tqdm):  # type: ignore[misc]
     """Says which stage of the whole it belongs to, and how much of that is left."""
 
     @property
     def format_dict(self) -> dict[str, Any]:
         """What is shown."""
-        shown = super().format_dict
+        shown: dict[str, Any] = super().format_dict
         if stages.current is not None:
             shown["prefix"] = stages.current.before(str(shown["prefix"] or ""))
         return shown
