@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from textwrap import indent
 
 import pytest
 
@@ -23,10 +24,13 @@ from tests.toy import toy_overrides, write_toy
 
 EXAMPLES = ROOT / "examples" / "own"
 """What people copy; here it is used as it stands."""
+REFERENCE = (ROOT / "docs" / "tutorials" / "your-loss.md").read_text("utf-8").split("```python\n")[2].split("```")[0]
 CODE = {
     "unfinished": "raise RuntimeError('not yet')\n",
-    "plain_margin": '''
-"""The same with a reference of its own."""
+    "plain_margin": f'''
+"""The same with the reference of the tutorial."""
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -36,14 +40,7 @@ from my_margin import Margin
 
 @dataclass(frozen=True)
 class PlainMargin(Margin):
-    def reference(self, query, learned):
-        first, *others = query.example.documents
-        scores = query.example.scores
-        total = 0.0
-        for n, text in enumerate(others, start=1):
-            wanted = self.scale * (float(scores[0]) - float(scores[n]))
-            total = total + (query.score(first) - query.score(text) - wanted) ** 2
-        return total / len(others)
+{indent(REFERENCE, "    ")}
 ''',
     "neighbours": '''
 """A head that reads more than one token, which padding changes; and some that cannot be."""
@@ -289,7 +286,7 @@ def test_a_loss_is_certified(place: Place, tmp_path: Path, loss: str, noted: boo
 
 
 def test_a_loss_with_a_wrong_reference_is_not_certified(place: Place, tmp_path: Path) -> None:
-    code = CODE["plain_margin"].replace("total / len(others)", "total")
+    code = CODE["plain_margin"].replace("square().mean()", "square().sum()")
     (tmp_path / "my_wrong_margin.py").write_text(code)
     outcome = command(
         "--config-dir", str(place.conf), *place.arguments, "task=certify",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -226,7 +226,13 @@ def without_reference(objective: Objective) -> list[str]:
 
 
 def scored_plainly(batch: Batch, examples: Sequence[Example], score: Callable[[str, str], Tensor]) -> Scored:
-    """Plain scores in the places where training has its own."""
+    """Plain scores in the places where training has its own, and the teacher's as exact as they are.
+
+    So a term of somebody's own sees one dtype on both sides, as in training; losses of torch refuse two.
+    """
+    if batch.teacher_BK is not None:
+        first = score(examples[0].query, examples[0].documents[0])
+        batch = replace(batch, teacher_BK=batch.teacher_BK.to(first.dtype))
     texts = {text_key(text): text for example in examples for text in example.documents}
     columns = [texts[int(key)] for key in batch.keys_N]
 

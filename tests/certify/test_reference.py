@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,14 @@ import pytest
 import torch
 
 from colbert_lab.base.types import Tokens
-from colbert_lab.certify.as_trained import columns
+from colbert_lab.certify.as_trained import FULL, columns
 from colbert_lab.certify.checks import gradient_difference
 from colbert_lab.certify.plain_scores import TIE, plain_maxsim
 from colbert_lab.certify.reference import Reference, plain_loss
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.objectives.contrastive import Contrastive, ignored
 from colbert_lab.training.objectives.distillation import Distillation
-from colbert_lab.training.objectives.term import Objective
+from colbert_lab.training.objectives.term import Learned, Objective, Scored, Term
 from tests.certify.support import micro_of, phase_of, student_of
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -72,6 +73,27 @@ def test_a_ratio_of_a_score_below_zero(ratio: float | None, counted: list[str]) 
     loss = plain_loss(objective, [example], lambda _, text: torch.tensor(of[text], dtype=torch.float64))
     expected = math.log(math.exp(1) + sum(math.exp(of[text]) for text in counted)) - 1
     assert float(loss) == pytest.approx(expected, rel=1e-12)
+
+
+@dataclass(frozen=True)
+class Huber(Term):
+    """A loss without a reference, by a function of torch that refuses operands of two dtypes."""
+
+    def loss(self, scored: Scored, learned: Learned) -> torch.Tensor:
+        """The scores of the student are to be those of the teacher."""
+        assert scored.batch.teacher_BK is not None
+        return torch.nn.functional.huber_loss(scored.lists_BK, scored.batch.teacher_BK)
+
+
+def test_a_loss_without_a_reference_sees_one_dtype(student_settings: dict[str, Any]) -> None:
+    student = student_of(student_settings)
+    phase = replace(phase_of(student), objective=Objective({"huber": Huber()}))
+    micro = micro_of(student, phase)
+    step = micro.step(FULL)
+    assert micro.truth.loss == pytest.approx(step.loss, rel=1e-6)
+    assert gradient_difference(step.gradients, micro.truth.gradients)[0] < 1e-5
+    assert micro.batch.teacher_BK is not None
+    assert micro.batch.teacher_BK.dtype == torch.float32
 
 
 @pytest.mark.parametrize("changes", [{}, {"expansion": "unattended"}, {"output": "single", "pooling": "cls"}])
