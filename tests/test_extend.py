@@ -24,7 +24,9 @@ from tests.toy import toy_overrides, write_toy
 
 EXAMPLES = ROOT / "examples" / "own"
 """What people copy; here it is used as it stands."""
-REFERENCE = (ROOT / "docs" / "tutorials" / "your-loss.md").read_text("utf-8").split("```python\n")[2].split("```")[0]
+REFERENCE = (
+    (ROOT / "docs" / "tutorials" / "your-loss.md").read_text("utf-8").split("```python\n")[2].split("```")[0]
+)
 CODE = {
     "unfinished": "raise RuntimeError('not yet')\n",
     "plain_margin": f'''

@@ -138,7 +138,8 @@ def test_the_loss_of_the_tutorial_is_that_of_the_examples() -> None:
         kept = [each for each in ast.walk(found) if isinstance(each, ast.AnnAssign | ast.Assign | ast.Return)]
         return [ast.unparse(each) for each in kept]
 
-    text, _ = blocks(DOCS / "tutorials" / "your-loss.md", "python")  # the other one is certified in test_extend
+    # The second block of Python is certified in test_extend.
+    text, _ = blocks(DOCS / "tutorials" / "your-loss.md", "python")
     assert body(text) == body((ROOT / "examples" / "own" / "my_margin.py").read_text(encoding="utf-8"))
     (values,) = blocks(DOCS / "tutorials" / "your-loss.md", "yaml")
     own = (ROOT / "examples" / "own" / "conf" / "loss" / "margin.yaml").read_text(encoding="utf-8")
