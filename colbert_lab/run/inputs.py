@@ -103,8 +103,6 @@ def load_inputs(command: Command) -> Inputs:
     all_pairs = pick_maxsim(trainer.maxsim, device, trainer.deterministic)
     for name in settings.trained:
         phase = settings.phases[name]
-        if phase.data is None:
-            raise InputError(f"phases.{name}.data: no data; set data=..., or data@phases.{name}.data=...")
         data[name] = made(phase.data)
         sources = [_clean(settings, source, splits, requests) for source in data[name].load(settings.cache)]
         phases[name] = prepare_phase(

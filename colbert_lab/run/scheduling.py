@@ -21,6 +21,7 @@ from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.groups import LoraSettings, PhaseSettings, StudentSettings, TrainerSettings
 from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.text.contents import code_id, model_id
+from colbert_lab.training.checks import objective_from
 from colbert_lab.training.phase import CODE_VERSION
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.training.strategy import check_shares, count_processes
@@ -182,7 +183,9 @@ def parent_identity(settings: Settings) -> str:
 
 
 def check_schedule(settings: Settings) -> None:
-    """Whether the schedule names phases that are there, that processes can share and that can keep what they are to.
+    """Whether the schedule names phases that are there and trainable, as far as their settings alone say.
+
+    So a wrong one ends the command before a student, text or data is loaded.
 
     Raises:
         InputError: it does not.
@@ -198,5 +201,12 @@ def check_schedule(settings: Settings) -> None:
     if len(set(schedule)) != len(schedule):
         raise InputError("schedule: a phase is listed twice; give the second run of it a slot of its own")
     for name in schedule:
-        check_shares(name, settings.phases[name].batch_size, world)
+        phase = settings.phases[name]
+        check_shares(name, phase.batch_size, world)
+        if phase.data is None:
+            raise InputError(f"phases.{name}.data: no data; set data=..., or data@phases.{name}.data=...")
+        try:
+            objective_from(phase.objective)
+        except InputError as error:
+            raise InputError(f"phases.{name}.{error}") from error
     check_selection(settings)

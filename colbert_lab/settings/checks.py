@@ -214,6 +214,22 @@ def _inner(kinds: Sequence[Any], base: type, allowed: Allowed | None) -> tuple[A
     return Any, allowed and allowed.each
 
 
+def unread(key: str, given: Any, problem: str) -> str:
+    """What to say where OmegaConf cannot take a value.
+
+    Args:
+        key: of the value.
+        given: the value as plain values.
+        problem: OmegaConf's own words.
+    """
+    if not isinstance(given, list | dict) or "to string" not in problem:
+        return f"{key}: {problem}"
+    several = given if isinstance(given, list) else [f"{name}: {value}" for name, value in given.items()]
+    text = ", ".join(map(str, several))
+    text, kind = (f"[{text}]", "list") if isinstance(given, list) else (f"{{{text}}}", "mapping")
+    return f"{key}: must be a text, and {text} is read as a {kind}; quote it twice: \"{key}='{text}'\""
+
+
 def nearest(key: str, config: Any) -> str | None:
     """The keys of a config that somebody may have meant who gave one that it does not have.
 
@@ -224,9 +240,10 @@ def nearest(key: str, config: Any) -> str | None:
     Returns:
         Those with the same last name nearest to it, else those that are spelt alike; None where there are none.
     """
-    keys = list(_keys(config))
+    # A key that was added with + is in the config too.
+    keys = [other for other in _keys(config) if not f"{other}.".startswith(f"{key}.")]
     *parents, last = key.split(".")
-    alike = [other for other in keys if other.split(".")[-1] == last and other != key]
+    alike = [other for other in keys if other.split(".")[-1] == last]
     shared = {other: sum(takewhile(bool, map(eq, parents, other.split(".")))) for other in alike}
     best = max(shared.values(), default=0)
     found = [other for other in alike if shared[other] == best and (best or not parents)]

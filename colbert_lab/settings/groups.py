@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import LIKE, MOST, Allowed, filled, number, one_of, whole
 from colbert_lab.settings.roles import HOW, READ, RESULT, TRAINED, Role, having, keys
 
@@ -121,6 +122,27 @@ class TokenPoolingSettings:
 
     factor: int = whole(1, default=1)
     protected: int = whole(0, default=1)
+
+
+def check_length(phase: str, steps: int | None, epochs: float | None) -> None:
+    """Whether one of two settings says how long a phase is.
+
+    Args:
+        phase: its name.
+        steps: optimizer steps.
+        epochs: passes over the data.
+
+    Raises:
+        InputError: both do, or neither.
+    """
+    key = f"phases.{phase}"
+    if steps is None and epochs is None:
+        raise InputError(f"{key}: steps and epochs are both null; set one of them")
+    if steps is not None and epochs is not None:
+        raise InputError(
+            f"{key}: steps={steps} and epochs={epochs:g} are both set; add {key}.epochs=null for these steps, or "
+            f"{key}.steps=null"
+        )
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,15 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.allowed import number, one_of, whole
-from colbert_lab.settings.checks import TARGET, check_values, kinds_of, nearest
+from colbert_lab.settings.checks import TARGET, check_values, kinds_of, nearest, unread
 from colbert_lab.settings.evaluation import EvaluationSettings
-from colbert_lab.settings.groups import PhaseSettings, PromptSettings, StudentSettings, TrainerSettings
+from colbert_lab.settings.groups import (
+    PhaseSettings,
+    PromptSettings,
+    StudentSettings,
+    TrainerSettings,
+    check_length,
+)
 from colbert_lab.settings.roles import DEFAULT, READ, RESULT, TRAINED, WHERE, WHICH, Role, having, only_for
 from colbert_lab.settings.tasks import (
     AuditSettings,
@@ -174,9 +180,14 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
         key = "from" if key == "from_" else key
         if isinstance(error, ConfigKeyError) and (instead := nearest(key, OmegaConf.to_container(cfg))):
             raise InputError(f"{key}: no such key; did you mean {instead}?") from error
-        raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
+        given = OmegaConf.select(cfg, key, throw_on_resolution_failure=False, throw_on_missing=False)
+        plain = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+        raise InputError(unread(key, plain, str(error).splitlines()[0])) from error
     assert isinstance(config, DictConfig)
     check_name(config.name)
+    for name in values["schedule"] if values["task"] == "train" else ():
+        if (phase := values["phases"].get(name)) is not None:
+            check_length(name, phase["steps"], phase["epochs"])
     check_values(values, Settings, targets)
     return config
 

@@ -28,9 +28,8 @@ from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.typed import made
 from colbert_lab.text.collections.beir import beir_splits, is_beir
 from colbert_lab.text.collections.splits import SplitRequest, load_splits
-from colbert_lab.training.checks import check_data
+from colbert_lab.training.checks import check_data, objective_from
 from colbert_lab.training.objectives.term import Side
-from colbert_lab.training.prepare import objective_from
 
 log = logging.getLogger("colbert_lab")
 REPORT = "audit.json"

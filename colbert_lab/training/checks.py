@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.tokenizer import TokenRules
 from colbert_lab.settings.groups import TokenPoolingSettings
+from colbert_lab.settings.typed import instance_of
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example, Examples
 from colbert_lab.training.data import MicroBatches
-from colbert_lab.training.objectives.term import Objective
+from colbert_lab.training.objectives.term import Objective, Term
 
 log = logging.getLogger(__name__)
 SAMPLE = 1000  # rows that are looked at before training
@@ -31,6 +33,25 @@ def check_data(
         raise InputError(f"phases.{name}.data: no source to train on")
     for term_name, term in objective.terms.items():
         term.check(f"phases.{name}.objective.{term_name}", sources, n_way, batch_size)
+
+
+def objective_from(settings: Mapping[str, Any]) -> Objective:
+    """The objective of a phase's ``objective`` settings: each term by the class that it names.
+
+    Raises:
+        InputError: a value is not possible.
+    """
+    terms: dict[str, Term] = {}
+    for name, chosen in settings.items():
+        if chosen is None:
+            continue
+        if "_target_" not in chosen:
+            raise InputError(
+                f"objective.{name}: names no class; give its _target_, or choose a loss: "
+                f"+loss@phases.NAME.objective.{name}=LOSS"
+            )
+        terms[name] = instance_of(chosen, f"objective.{name}", Term, "loss term")
+    return Objective(terms)
 
 
 def check_token_pooling(name: str, pooling: TokenPoolingSettings, model: ColBERT) -> None:

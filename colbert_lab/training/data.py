@@ -118,7 +118,8 @@ class MicroBatches(Dataset[Batch]):
         for source in sources:
             if n_way is not None and source.fewest < n_way:
                 raise InputError(
-                    f"{key}.n_way={n_way}: {source.name} has rows of only {source.fewest} documents; lower n_way"
+                    f"{key}.n_way={n_way}: {source.name} has rows of only {source.fewest} documents; set it to "
+                    f"{source.fewest}"
                 )
             if len(source) < batch_size:
                 raise InputError(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -17,8 +17,7 @@ from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.student import check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.model.unread import Truncation, check_student_knows, truncation
-from colbert_lab.settings.groups import LoraSettings, PhaseSettings
-from colbert_lab.settings.typed import instance_of
+from colbert_lab.settings.groups import LoraSettings, PhaseSettings, check_length
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.checks import (
@@ -27,6 +26,7 @@ from colbert_lab.training.checks import (
     check_prompts,
     check_token_pooling,
     first_examples,
+    objective_from,
     tell_left_out,
     tell_positives,
 )
@@ -35,7 +35,7 @@ from colbert_lab.training.freezing import check_head_only, frozen
 from colbert_lab.training.lora import adapted
 from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
 from colbert_lab.training.objectives.scoring import Scoring
-from colbert_lab.training.objectives.term import Objective, Side, Term
+from colbert_lab.training.objectives.term import Objective, Side
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
 from colbert_lab.training.sampler import KnownPositives
 from colbert_lab.training.schedules import spans_of
@@ -163,25 +163,6 @@ def prepare_phase(
     )  # fmt: skip
 
 
-def objective_from(settings: Mapping[str, Any]) -> Objective:
-    """The objective of a phase's ``objective`` settings: each term by the class that it names.
-
-    Raises:
-        InputError: a value is not possible.
-    """
-    terms: dict[str, Term] = {}
-    for name, chosen in settings.items():
-        if chosen is None:
-            continue
-        if "_target_" not in chosen:
-            raise InputError(
-                f"objective.{name}: names no class; give its _target_, or choose a loss: "
-                f"+loss@phases.NAME.objective.{name}=LOSS"
-            )
-        terms[name] = instance_of(chosen, f"objective.{name}", Term, "loss term")
-    return Objective(terms)
-
-
 def check_network(phase: PreparedPhase, model: ColBERT) -> None:
     """Whether a network can take the phase's lengths and terms, and has what it freezes and its learning rates work on.
 
@@ -247,8 +228,7 @@ def count_steps(name: str, settings: PhaseSettings, per_epoch: int) -> int:
         InputError: both or neither are set, or nothing would be trained.
     """
     steps, epochs = settings.steps, settings.epochs
-    if (steps is None) == (epochs is None):
-        raise InputError(f"phases.{name}: set exactly one of steps and epochs (the other null)")
+    check_length(name, steps, epochs)
     total = steps if epochs is None else math.floor(epochs * per_epoch / settings.accumulation)
     assert total is not None
     if total < 1:

@@ -23,10 +23,10 @@ from colbert_lab.model.batches import (
     embed_chunks,
     length_sorted_batches,
 )
+from colbert_lab.training.checks import objective_from
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import Optimization
-from colbert_lab.training.prepare import objective_from
 from tests.toy import new_student
 from tests.training.support import distance, make_lists, phase_settings
 

@@ -26,6 +26,7 @@ from colbert_lab.run.resuming import check_unchanged, done_phase, note_identity,
 from colbert_lab.run.scheduling import (
     PhaseIdentity,
     RunIdentity,
+    check_schedule,
     parent_identity,
     phase_identity,
     run_identity,
@@ -64,6 +65,28 @@ def identity(
     student: Any = SimpleNamespace(model=SimpleNamespace(backbone=backbone))
     command = cfg if isinstance(cfg, Command) else Command.of(cfg)
     return phase_identity(command, phase, "parent", student)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "phases.distill.objective.distillation.weight",
+            0,
+            r"^phases\.distill\.objective: every weight is 0",
+        ),
+        ("phases.distill.objective.x", {"weight": 1.0}, r"^phases\.distill\.objective\.x: names no class"),
+        ("phases.distill.data", None, r"^phases\.distill\.data: no data"),
+        ("schedule", ["later"], "no phase slot named later"),
+    ],
+)
+def test_a_phase_that_cannot_be_trained_is_refused_before_anything_is_loaded(
+    key: str, value: Any, message: str, cfg: DictConfig
+) -> None:
+    cfg = cfg.copy()
+    OmegaConf.update(cfg, key, value, force_add=True)
+    with pytest.raises(InputError, match=message):
+        check_schedule(Command.of(cfg).settings)
 
 
 @pytest.mark.parametrize(

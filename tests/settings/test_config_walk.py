@@ -277,6 +277,11 @@ def test_every_number_is_checked(name: str, config: DictConfig) -> None:
         ("+evaluation.baselines.bm25.c=1", "baselines.bm25.c=1: colbert_lab.teachers.bm25.BM25 has no such argument"),
         ("evaluation.baselines.dense.pooling=max", "baselines.dense.pooling=max: must be one of mean, cls"),
         ("data._target_=nowhere.Nothing", "data._target_=nowhere.Nothing: cannot be imported"),
+        ("phases.distill.steps=6", "phases.distill: steps=6 and epochs=1 are both set; add phases.distill.epochs=null"),
+        ("phases.distill.epochs=null", "phases.distill: steps and epochs are both null; set one of them"),
+        ("student.query_marker=[unused0]", "is read as a list; quote it twice: \"student.query_marker='[unused0]'\""),
+        ("student.checkpoint={a: 1}", "must be a text, and {a: 1} is read as a mapping; quote it twice"),
+        ("+trainer.limit_train_batches=2", "trainer.limit_train_batches: no such key; did you mean trainer.strategy?"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(override: str, message: str, kd: DictConfig) -> None:
@@ -374,6 +379,12 @@ def test_a_key_is_named_as_it_is(kd: DictConfig) -> None:
         kd.phases.from_scratch.batch_sizes = 3
     with pytest.raises(InputError, match=r"^phases\.from_scratch\.batch_sizes: no such key"):
         checked(kd)
+
+
+def test_a_key_is_not_what_it_should_have_been(kd: DictConfig) -> None:
+    kd = copy.deepcopy(kd)
+    OmegaConf.update(kd, "trainer.acelerator", {"name": "cpu"}, force_add=True)
+    assert nearest("trainer.acelerator", OmegaConf.to_container(kd)) == "trainer.accelerator"
 
 
 def test_an_unknown_key_of_the_command_line_names_the_nearest_one() -> None:

@@ -13,10 +13,10 @@ from torch._subclasses import FakeTensorMode
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.batches import embed_chunks
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.training.checks import objective_from
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import Optimization
-from colbert_lab.training.prepare import objective_from
 from tests.toy import new_student
 from tests.training.support import TRAINER, distance, make_lists, phase_settings
 from tests.training.test_phase import equal, train

@@ -251,7 +251,7 @@ def test_scaled_gradients_are_clipped_at_their_own_size(
 
 def test_the_module_passes_the_rates_on(student_settings: dict[str, Any]) -> None:
     student = new_student(**student_settings)
-    from colbert_lab.training.prepare import objective_from
+    from colbert_lab.training.checks import objective_from
 
     module = StudentModule(
         student.model,

@@ -243,8 +243,11 @@ def test_finished_phase_keeps_counts_and_no_checkpoints(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 3, "epochs": 1.0}, "exactly one of steps and epochs"),
-        ({"steps": None}, "exactly one of steps and epochs"),
+        (
+            {"steps": 3, "epochs": 1.0},
+            r"phases\.distill: steps=3 and epochs=1 are both set; add phases\.distill\.epochs=null",
+        ),
+        ({"steps": None}, "steps and epochs are both null"),
         ({"steps": None, "epochs": 0.1}, "no optimizer step"),
     ],
 )
