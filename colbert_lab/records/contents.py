@@ -24,7 +24,9 @@ from colbert_lab.text.contents import DATA, MODELS, code_id, data_id, model_id
 from colbert_lab.text.file_hashes import collection_files, files_id
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import installed_id
+from colbert_lab.text.lines import beside
 from colbert_lab.text.packages.fetching import packages_id
+from colbert_lab.text.scored_lists import is_tables
 
 CONTENTS_FILE = "contents.json"
 INSTALLED = (
@@ -174,7 +176,9 @@ def _source(target: str, name: str, node: Mapping[str, Any]) -> str | None:
     folder, revision = Path(node[name]), node.get("revision")
     ids = node.get(COLLECTIONS.get(target, ""))
     if isinstance(ids, str):
-        return _ids(files_id(collection_files(folder, judgments=False)), data_id(str(folder / ids)))
+        collection = collection_files(folder, judgments=False)
+        texts = data_id(str(folder)) if is_tables(folder) else files_id(collection)
+        return _ids(texts, data_id(str(beside(folder, ids))))
     if target == BEIR and is_beir(folder):
         return f"sha256:{files_id(collection_files(folder, judgments=True))}"
     return data_id(node[name], revision if isinstance(revision, str) else None)

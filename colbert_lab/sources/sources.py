@@ -99,7 +99,7 @@ class ScoredListFiles:
     Attributes:
         path: a BEIR-layout folder when ``scores`` is given; otherwise a folder or hub dataset in the layout
             of lightonai/ms-marco-en-bge-gemma.
-        scores: file of lists, relative to ``path``.
+        scores: file of lists, below ``path`` or as it is given.
         columns: our column name to the source's.
         skip_empty: leave out lists with an empty text.
         draw: how ``n_way`` documents of a list are chosen beside the positive: ``sample`` or ``order``.

@@ -14,6 +14,7 @@ from colbert_lab.sources.sources import Source, of_pairs
 from colbert_lab.teachers.scorer import Scorer
 from colbert_lab.text.collections.beir import is_beir, load_beir
 from colbert_lab.text.installed_docs import training_split
+from colbert_lab.text.lines import beside
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.text.rows.hub_triples import load_triples
 from colbert_lab.text.rows.id_triples import read_id_triples
@@ -56,7 +57,7 @@ class TripleFiles:
     Attributes:
         path: a BEIR-layout folder (every relevant document of ``split`` is a positive; ``retriever`` finds the
             negatives), a folder or hub id of a dataset, or a file (``.parquet``, ``.jsonl``, or ``.tsv`` with texts).
-        triples: file of ids over the collection ``path``, relative to it; see
+        triples: file of ids over the collection ``path``, below it or as it is given; see
             :func:`colbert_lab.text.rows.id_triples.read_id_triples`.
         negatives: None for pairs; otherwise most negatives a query. A dataset has them in a column and gives
             ``min(negatives, fewest of its rows)``.
@@ -111,7 +112,7 @@ class TripleFiles:
 
     def _of_ids(self, file: str, cache_dir: Path) -> Examples:
         self._refuse(("split", "columns", "revision", "rows", "streaming", "skip_empty"), "triples of ids")
-        return read_id_triples(Path(self.path), Path(self.path) / file, self.negatives, cache_dir)
+        return read_id_triples(Path(self.path), beside(self.path, file), self.negatives, cache_dir)
 
     def _refuse(self, keys: Sequence[str], what: str) -> None:
         """Stop where a setting has no effect."""

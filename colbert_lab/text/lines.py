@@ -50,6 +50,17 @@ def plain_or_gzipped(path: Path) -> Path:
     return gzipped
 
 
+def beside(folder: str | Path, file: str | Path) -> Path:
+    """The file that a setting names beside a folder: below the folder, or else as it is given.
+
+    Args:
+        folder: the setting's folder.
+        file: what was given; the path below the folder is taken too where neither is there, for messages.
+    """
+    below, given = Path(folder).expanduser() / Path(file).expanduser(), Path(file).expanduser()
+    return given if not below.exists() and given.exists() else below
+
+
 def check_pointer(start: bytes, place: str) -> None:
     """Make sure that a file is not the text that Git LFS leaves in the place of a large file.
 

@@ -15,11 +15,12 @@ from colbert_lab.text.collections.beir import CORPUS, beir_documents, is_beir, l
 from colbert_lab.text.collections.text_files import COLLECTION, is_tsv_collection, tsv_documents, tsv_queries
 from colbert_lab.text.contents import data_id
 from colbert_lab.text.file_hashes import collection_files, files_id
-from colbert_lab.text.lines import as_id, as_text, ending, reading, stem
+from colbert_lab.text.lines import as_id, as_text, beside, ending, reading, stem
 from colbert_lab.text.list_rows import ROW_COLUMNS, ListRow, check_scores, parse_row, renamed, rows_of_scores
 from colbert_lab.text.list_store import open_lists, open_texts
 from colbert_lab.text.row_files import Row
 from colbert_lab.text.rows.examples import ScoredLists
+from colbert_lab.text.table_folders import config_files
 from colbert_lab.text.tables import TRAIN, Rows, find_rows
 
 _log = logging.getLogger(__name__)
@@ -100,37 +101,40 @@ class ListDataset:
     """A dataset with the configs ``train``, ``queries`` and ``documents``.
 
     Attributes:
-        path: folder or hub id.
+        path: folder or hub id; a folder may have a card, or tables or folders named after the configs.
         columns: our column name to the dataset's, in all configs.
+        file: of the lists, in the place of the config ``train``.
     """
 
     path: str
     columns: Mapping[str, str]
+    file: Path | None = None
 
     @property
     def name(self) -> str:
         """What tables call the lists."""
-        return Path(self.path).resolve().name
+        folder = Path(self.path).resolve().name
+        return folder if self.file is None else f"{folder}/{stem(self.file)}"
 
     @property
     def source(self) -> str:
         """Where they come from."""
-        return self.path
+        return self.path if self.file is None else str(self.file)
 
     @property
     def key(self) -> str:
         """Names the lists in errors."""
-        return f"data.path: {self.path}"
+        return f"data.path: {self.path}" if self.file is None else f"{KEY}: {self.file}"
 
     @property
     def documents_key(self) -> str:
         """Names the documents in errors."""
-        return f"{self.key} (documents)"
+        return f"data.path: {self.path} (documents)"
 
     @cached_property
     def _found(self) -> dict[str, Rows]:
         found = {}
-        for config in ("documents", "queries", "train"):
+        for config in ("documents", "queries", "train") if self.file is None else ("documents", "queries"):
             with self._reading(config):
                 found[config] = find_rows(self.path, config)
         return found
@@ -145,7 +149,8 @@ class ListDataset:
         place = "this folder" if local else "this hub dataset (no folder here has that name)"
         return reading(
             f"data.path: {self.path}: cannot load the config {config} of {place}",
-            "the configs train, queries and documents are expected, or data.scores for a folder with corpus.jsonl",
+            "train.jsonl, queries.jsonl and documents.jsonl (or .parquet), or folders of these names, are expected, or "
+            "the same as configs of its card; or data.scores for a folder with corpus.jsonl",
         )
 
     @cached_property
@@ -158,8 +163,9 @@ class ListDataset:
 
     @property
     def row_mark(self) -> list[str]:
-        """As :attr:`text_mark`: the configs belong together."""
-        return self.text_mark
+        """As :attr:`text_mark`: the configs belong together; with a file of lists, its content too."""
+        own = [] if self.file is None else [str(data_id(str(self.file))), ending(self.file)]
+        return [*self.text_mark, *own]
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Id and text of every document."""
@@ -175,6 +181,10 @@ class ListDataset:
 
     def rows(self) -> Iterator[ListRow]:
         """The lists."""
+        if self.file is not None:
+            own = {ours: theirs for ours, theirs in self.columns.items() if ours in ROW_COLUMNS}
+            yield from rows_of_scores(self.file, KEY, own)
+            return
         for where, row in self._rows("train"):
             yield parse_row(renamed(row, ROW_COLUMNS, self.columns, where), where)
 
@@ -182,6 +192,12 @@ class ListDataset:
         for where, given in self._rows(config):
             row = renamed(given, (id_column, "text"), self.columns, where)
             yield as_id(row[id_column], id_column, where), as_text(row["text"], "text", where)
+
+
+def is_tables(folder: Path) -> bool:
+    """Whether documents and queries lie there as files of these names, and in no layout of a collection."""
+    of_collection = is_beir(folder) or is_tsv_collection(folder)
+    return not of_collection and {"documents", "queries"} <= {*config_files(folder)}
 
 
 def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> ListFolder | ListDataset:
@@ -195,12 +211,15 @@ def list_layout(path: str, file: Path | None, columns: Mapping[str, str]) -> Lis
     Raises:
         InputError: an unknown column of ours, no such file, or a folder whose file of lists is not named.
     """
-    known = (*ROW_COLUMNS, *TEXT_COLUMNS) if file is None else ROW_COLUMNS
+    of_tables = file is not None and is_tables(Path(path))
+    known = (*ROW_COLUMNS, *TEXT_COLUMNS) if file is None or of_tables else ROW_COLUMNS
     for ours in columns:
         if ours not in known:
             raise InputError(f"data.columns.{ours}: must be one of {', '.join(known)}")
     if file is not None:
         check_scores(file, KEY)
+        if of_tables:
+            return ListDataset(path, columns, file)
         return ListFolder(Path(path), file, columns)
     for name, there in ((CORPUS, is_beir(path)), (COLLECTION, is_tsv_collection(Path(path)))):
         if there and not (Path(path) / "README.md").is_file():
@@ -228,8 +247,9 @@ def read_scored_lists(
         path: with ``scores``, a folder in BEIR layout (``beir.load_beir``), or one with ``collection.tsv`` and
             ``queries.tsv`` as MS MARCO and Stanford's ColBERT have. Without, a folder or hub id in
             the layout of lightonai/ms-marco-en-bge-gemma: the configs ``train`` (query_id, document_ids,
-            scores), ``queries`` (query_id, text) and ``documents`` (document_id, text).
-        scores: a file of lists, relative to ``path`` or absolute; see
+            scores), ``queries`` (query_id, text) and ``documents`` (document_id, text), as its card says or as files
+            of these names.
+        scores: a file of lists, below ``path`` or as it is given; see
             :mod:`colbert_lab.text.list_rows`.
         cache_dir: where converted files are kept.
         columns: our column name to the source's.
@@ -244,7 +264,7 @@ def read_scored_lists(
             than 2 documents or not one finite score for each, or a text is empty; one line with the config key, the
             place, the number of offenders and the first ids.
     """
-    layout = list_layout(str(path), None if scores is None else Path(path) / scores, columns or {})
+    layout = list_layout(str(path), None if scores is None else beside(path, scores), columns or {})
     corpus, texts = open_texts(cache_dir, layout.text_mark, layout.documents_key, layout.documents)
     lists, new = open_lists(
         cache_dir,

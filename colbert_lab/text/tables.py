@@ -11,8 +11,7 @@ so it is shown links to the files, in a folder whose name has none of these.
 from __future__ import annotations
 
 import glob
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -21,19 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from colbert_lab.base.errors import InputError, named
+from colbert_lab.base.errors import InputError
 from colbert_lab.text.contents import HUB_ID, data_id
 from colbert_lab.text.file_hashes import folder_files
 from colbert_lab.text.lines import ending
 from colbert_lab.text.row_files import ROWS_AT_ONCE, Form, Row, kept_rows, links, own_cache, rows_of_file
+from colbert_lab.text.table_folders import CARD, FORMATS, config_files, tell_unread
 
 if TYPE_CHECKING:
     import datasets
 
-FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".tsv": "csv", ".csv": "csv"}
 TRAIN = "train"
-CARD = "README.md"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -199,6 +196,8 @@ def find_rows(
     import datasets  # takes a second, and most runs do not need it
 
     there = Path(path).expanduser()
+    if config and not file and (own := config_files(there).get(config)):
+        return find_rows(str(own))
     place = f"{path} ({config})" if config else path
     one = there / file if file else there
     if one.is_file():
@@ -219,7 +218,7 @@ def find_rows(
     found = {str(split): names for split, names in (first.config.data_files or {}).items()}
     found = found or {str(split): [] for split in first.info.splits or ()}
     if local and config is None and files is None and not (there / CARD).is_file():
-        _tell_unread(there, Path(shown), found)
+        tell_unread(there, Path(shown), found)
     form = Form(first.name, getattr(first.config, "sep", None) == "\t", remote=not local, linked=local)
     settings = (
         path if not local else "",
@@ -230,23 +229,6 @@ def find_rows(
     )
     source = (lambda: str(data_id(str(there)))) if local else None
     return Rows(place, found, form, lambda cache: builder(cache) if cache else first, source, settings)
-
-
-def _tell_unread(folder: Path, links: Path, found: Mapping[str, list[str]]) -> None:
-    """Say which tables of a folder without a card the library leaves out.
-
-    It takes the files of one format, and of these those that are named after a split where there are such.
-    """
-    read = {Path(file) for files in found.values() for file in files}
-    unread = [
-        name for name in folder_files(folder) if ending(Path(name)) in FORMATS and links / name not in read
-    ]
-    if read and unread:
-        log.warning(
-            "%s: files in it are not read, being of another format or not named after a split as others are: %s; put "
-            "them into a folder of their own, or name all alike",
-            folder, named(unread),
-        )  # fmt: skip
 
 
 def _one_file(file: Path, place: str) -> Rows:

@@ -74,6 +74,14 @@ KINDS = {
         "beir/lists.jsonl",
         f"{DATA}.path",
     ),
+    **{
+        f"{name} of a data set kept as files": Kind(
+            trains("data=scored_lists", "data.path=DIR/pylate", "data.scores=scores.jsonl"),
+            f"pylate/{name}.jsonl",
+            f"{DATA}.path",
+        )
+        for name in ("documents", "queries", "scores")
+    },
     "folder of lists": Kind(
         trains("data=scored_lists", "data.path=DIR/folder"), "folder/data/train.parquet", f"{DATA}.path"
     ),

@@ -316,6 +316,59 @@ def test_columns_under_other_names(folder: Path, read: Read) -> None:
         read(folder, "kd.jsonl", columns={"text": "body"})
 
 
+@pytest.mark.parametrize("name", ["{}.jsonl", "{}/data.jsonl", "{}.parquet", "{}.jsonl.gz"])
+def test_the_data_sets_of_pylate_may_be_files(folder: Path, tmp_path: Path, read: Read, name: str) -> None:
+    wanted = read(folder, "kd.jsonl")
+    tables: dict[str, list[dict[str, Any]]] = {
+        "train": ROWS,
+        "queries": [{"query_id": f"q{n}", "text": f"query {n}"} for n in (1, 2, 3)],
+        "documents": [{"document_id": f"d{n}", "text": f"T text {n}"} for n in (1, 2, 3)],
+    }
+    for table, rows in tables.items():
+        file = tmp_path / "pylate" / name.format(table)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if file.suffix == ".parquet":
+            datasets.Dataset.from_list(rows).to_parquet(file)
+        elif file.suffix == ".gz":
+            file.write_bytes(gzip.compress(text.encode()))
+        else:
+            file.write_text(text)
+    found = read(tmp_path / "pylate")
+    assert (found.name, found.fingerprint) == ("pylate", wanted.fingerprint)
+    over = read(tmp_path / "pylate", folder / "kd.jsonl")  # other lists over the same texts
+    assert (over.name, over.fingerprint) == ("pylate/kd", wanted.fingerprint)
+    theirs = [{"qid": r["query_id"], "document_ids": r["document_ids"], "scores": r["scores"]} for r in ROWS]
+    write_rows(tmp_path / "pylate", theirs)
+    with pytest.raises(
+        InputError, match=r"^data\.scores: \S+kd\.jsonl line 1: no column query_id; it has qid"
+    ):
+        read(tmp_path / "pylate", "kd.jsonl")
+
+
+def test_a_data_set_kept_as_files_lacks_one(tmp_path: Path, read: Read) -> None:
+    write_rows(tmp_path, ROWS)
+    (tmp_path / "kd.jsonl").rename(tmp_path / "train.jsonl")
+    with pytest.raises(
+        InputError, match=r"cannot load the config documents .*train\.jsonl, queries\.jsonl and doc"
+    ):
+        read(tmp_path)
+    for name in ("documents.jsonl", "documents.csv"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=r"both documents\.csv and documents\.jsonl are there; keep one"):
+        read(tmp_path)
+
+
+def test_a_file_of_lists_may_be_named_from_where_one_is(
+    folder: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = read(folder, "kd.jsonl").fingerprint
+    monkeypatch.chdir(folder.parent)
+    assert read("toy", "toy/kd.jsonl").fingerprint == wanted
+    with pytest.raises(InputError, match=r"^data\.scores: toy/toy/none\.jsonl: no such file"):
+        read("toy", "toy/none.jsonl")
+
+
 def test_tab_separated_collections(folder: Path, read: Read) -> None:
     whole = read(folder, "kd.jsonl")
     (folder / "collection.tsv").write_text("".join(f"d{n}\ttext {n}\tT\n" for n in (1, 2, 3)))
