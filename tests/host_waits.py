@@ -27,7 +27,7 @@ from colbert_lab.model.encode import encode
 from colbert_lab.search import exact
 from colbert_lab.search.exact import rerank, search
 from colbert_lab.search.xtr import search_retrieved
-from colbert_lab.training import phase
+from colbert_lab.training import trainer
 from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
 from tests.conftest import STUDENT
@@ -110,7 +110,7 @@ def training(settings: dict[str, Any], parent: Path, **changes: Any) -> dict[str
         return step(self, batch, number)
 
     with (
-        patch.object(phase, "placement", placed),
+        patch.object(trainer, "placement", placed),
         patch.object(StudentModule, "training_step", noting),
         behind() as device,
     ):

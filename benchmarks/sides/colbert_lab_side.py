@@ -23,9 +23,10 @@ from colbert_lab.tasks.composing import CONF, PACKAGE
 from colbert_lab.training.callbacks import Points, RandomState
 from colbert_lab.training.cost import EncoderFlops, matmul_rate
 from colbert_lab.training.data import Batch, PhaseData
-from colbert_lab.training.phase import needs_gradcache, phase_trainer, training_module
+from colbert_lab.training.phase import needs_gradcache
 from colbert_lab.training.precision import of_this_machine, prepare_torch
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
+from colbert_lab.training.trainer import phase_trainer, training_module
 
 STEPS = 1000  # the learning rate falls linearly over so many, on every side
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}

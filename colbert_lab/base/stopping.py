@@ -53,6 +53,18 @@ class ProcessLost(Interrupted):
         self.args = (f"the process with rank {rank} {how}",)
 
 
+class TimeOver(Interrupted):
+    """A setting limits how long a command works, and that time is over.
+
+    Args:
+        told: which setting, and where the work stands.
+    """
+
+    def __init__(self, told: str) -> None:
+        super().__init__(signal.SIGTERM)
+        self.args = (told,)
+
+
 class StopSignal:
     """A signal handler that raises :class:`Interrupted`; in a forked child, the child ends without a word.
 
@@ -123,12 +135,12 @@ def stop_asked() -> int:
     return _command.asked
 
 
-def stop_now(number: int) -> NoReturn:
-    """Raise what a signal, or the loss of a process, ends the command with."""
+def stop_now(number: int, instead: Interrupted | None = None) -> NoReturn:
+    """Raise what a signal, the loss of a process, or something instead of a signal ends the command with."""
     _command.answered, _command.at_steps = True, False
     if _command.later is not None:
         _command.later.cancel()
-    raise _command.lost or Interrupted(number)
+    raise _command.lost or instead or Interrupted(number)
 
 
 started: list[subprocess.Popen[bytes]] = []
@@ -287,7 +299,7 @@ def end_processes() -> None:
 def say_stopped(stopped: KeyboardInterrupt) -> None:
     """One line on what ended the command, and how to go on."""
     by = signal.Signals(stopped.number if isinstance(stopped, Interrupted) else signal.SIGINT).name
-    what = f": {stopped}" if isinstance(stopped, ProcessLost) else f" by {by}"
+    what = f": {stopped}" if isinstance(stopped, ProcessLost | TimeOver) else f" by {by}"
     with suppress(OSError):
         print(f"stopped{what}; {GO_ON}", file=sys.stderr, flush=True)
 

@@ -20,8 +20,8 @@ from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch, MicroBatches
 from colbert_lab.training.freezing import frozen
 from colbert_lab.training.objectives.scoring import Scoring
-from colbert_lab.training.phase import training_module
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.trainer import training_module
 
 FULL = "32-true"
 CHUNKS = 3  # that a certified micro-batch is cut into at least, as far as it has that many texts

@@ -36,9 +36,9 @@ from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
-from colbert_lab.training.phase import training_module
 from colbert_lab.training.precision import prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.trainer import training_module
 
 
 def positives_of(queries: Sequence[str], sources: Sequence[Examples]) -> dict[str, set[str]]:

@@ -24,9 +24,9 @@ from colbert_lab.training.cost import peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.data import Batch, MicroBatches
 from colbert_lab.training.freezing import frozen
 from colbert_lab.training.module import StudentModule
-from colbert_lab.training.phase import phase_trainer, training_module
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.training.strategy import stops_as_interrupts
+from colbert_lab.training.trainer import phase_trainer, training_module
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from colbert_lab.settings import lightning
 from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.settings.typed import check_plain
 from colbert_lab.settings.whole import APART, Settings
 
-NOT_IDENTITY = (*keys(Settings, lacks=Role.RUN), *APART, "hydra")
+FLAGS = tuple(f"{lightning.KEY}.{flag}" for flag in lightning.NOT_IDENTITY)
+NOT_IDENTITY = (*keys(Settings, lacks=Role.RUN), *APART, "hydra", *FLAGS)
 """Config keys, dots for nesting, that do not change what a run computes: where it writes, what it shows, how
 many processes load data, how much memory they use, what the other tasks read; and what a checked config says once
 more where it is read (a phase's ``data``, the entries of ``evaluation.splits``). The seed is apart because runs of one

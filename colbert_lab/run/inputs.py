@@ -115,6 +115,7 @@ def load_inputs(command: Command) -> Inputs:
             allow_prompt_mismatch=settings.allow_prompt_mismatch,
             world=count_processes(trainer.arguments),
             weights=data[name].weights,
+            flags=trainer.lightning,
         )
         scoring = replace(phases[name].scoring, all_pairs=all_pairs)
         lora, backend = settings.student.lora, trainer.compile

@@ -17,7 +17,7 @@ from colbert_lab.records.contents import beside_data, contents_of
 from colbert_lab.records.identity import config_hash, phase_hash, saying
 from colbert_lab.run.evaluating import check_selection, selected_by
 from colbert_lab.run.inputs import Inputs
-from colbert_lab.settings import Command, Settings
+from colbert_lab.settings import Command, Settings, lightning
 from colbert_lab.settings.groups import LoraSettings, PhaseSettings, StudentSettings, TrainerSettings
 from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.text.contents import code_id, model_id
@@ -150,7 +150,11 @@ def phase_identity(
         "processes": count_processes(trainer.arguments),
         "libraries": versions(),
     }
-    settings |= saying({key: getattr(trainer, key) for key in TRAINER_IF_ANY}, TRAINER_IF_ANY)
+    trained = {key: getattr(trainer, key) for key in TRAINER_IF_ANY}
+    trained["lightning"] = {
+        flag: value for flag, value in trainer.lightning.items() if flag not in lightning.NOT_IDENTITY
+    }
+    settings |= saying(trained, TRAINER_IF_ANY)
     if (lora := command.settings.student.lora) is not None:
         settings["lora"] = saying(asdict(lora), LORA_IF_ANY) | versions(["peft"])
     if found := beside_data(phase.name, given):
@@ -209,4 +213,10 @@ def check_schedule(settings: Settings) -> None:
             objective_from(phase.objective)
         except InputError as error:
             raise InputError(f"phases.{name}.{error}") from error
+    algorithm = settings.trainer.lightning.get("gradient_clip_algorithm")
+    if algorithm is not None and all(settings.phases[name].gradient_clip is None for name in schedule):
+        raise InputError(
+            f"{lightning.KEY}.gradient_clip_algorithm={algorithm}: has no effect without "
+            f"phases.{schedule[0]}.gradient_clip; set that"
+        )
     check_selection(settings)

@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.settings import lightning
 from colbert_lab.settings.allowed import FILLED, LIKE, Allowed, allowed_of
 
 TARGET = "_target_"
@@ -98,7 +99,10 @@ def _below(value: Any, key: str, hint: Any, allowed: Allowed | None, targets: bo
     schema = next((kind for kind in kinds if is_dataclass(kind) and isinstance(kind, type)), None)
     if key in FREE:
         return
-    if re.fullmatch(OPTIMIZER, key):
+    if key == lightning.KEY and isinstance(value, Mapping):
+        if targets:
+            yield from _of_lightning(value)
+    elif re.fullmatch(OPTIMIZER, key):
         if targets:
             yield _of_optimizer(value, key)
     elif isinstance(value, Mapping) and TARGET in value:
@@ -139,6 +143,15 @@ def _of_target(values: Mapping[str, Any], key: str) -> Iterator[Leaf]:
             yield Leaf(f"{key}.{name}", value, problem=f"{target} has no such argument; it has {there}")
             continue
         yield from _below(value, f"{key}.{name}", hints.get(name, Any), declared.get(name), targets=True)
+
+
+def _of_lightning(flags: Mapping[str, Any]) -> Iterator[Leaf]:
+    """Flags of Lightning's Trainer: their types first, then what else is wrong with them."""
+    for flag, value in flags.items():
+        key, hint = f"{lightning.KEY}.{flag}", lightning.hints().get(flag, Any)
+        found = list(_below(value, key, hint, None, targets=True))
+        wrong = [leaf for leaf in found if _wrong(leaf)]
+        yield from wrong or [Leaf(key, value, problem=lightning.problem_of(flag, value))]
 
 
 def _of_optimizer(settings: Any, key: str) -> Leaf:

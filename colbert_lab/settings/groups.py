@@ -202,6 +202,7 @@ class TrainerSettings:
         IF_USED | Role.ROUNDING, one_of("highest", "high", "medium", default="highest")
     )
     compile: str | None = having(IF_USED, one_of("inductor", "aot_eager", "eager", default=None))
+    lightning: dict[str, Any] = having(IF_USED, field(default_factory=dict))
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from colbert_lab.settings.tasks import (
     ScoreSettings,
 )
 
-PARTS = ("baselines", "retrievers", "members", "sources", "own_modes", "own_measures", "loggers")
+PARTS = ("baselines", "retrievers", "members", "sources", "own_modes", "own_measures", "loggers", "lightning")
 """Mappings of several things by name, of which null takes one out."""
 TEXTS = ("query", "document", "query_prompt", "document_prompt", "where")
 """Last names of keys whose values are any text, and no paths."""
@@ -271,9 +271,10 @@ def _as_declared(values: Any, hint: Any, key: str = "") -> Any:
     if is_parts and not open_ended:
         if values is None:
             return {}
+        add = f"+GROUP@{key}.NAME=OPTION, such as +teacher@evaluation.baselines.bm25=bm25"
+        add = f"+{key}.FLAG=VALUE" if key.endswith("lightning") else add
         raise InputError(
-            f"{key}={values}: holds things by name; take one out with {key}.NAME=null, add one with +GROUP@{key}.NAME="
-            "OPTION, such as +teacher@evaluation.baselines.bm25=bm25"
+            f"{key}={values}: holds things by name; take one out with {key}.NAME=null, add one with {add}"
         )
     wanted = any(get_origin(kind) is list for kind in kinds)
     if not wanted or values is None or isinstance(values, list):

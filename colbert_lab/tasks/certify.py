@@ -20,8 +20,8 @@ from colbert_lab.records.environment import hardware_label
 from colbert_lab.records.run_directory import output_file
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.scheduling import check_schedule
-from colbert_lab.settings import Command
-from colbert_lab.settings.evaluation import EvaluationSettings
+from colbert_lab.settings import Command, Settings
+from colbert_lab.settings.lightning import KEY
 from colbert_lab.settings.tasks import CertifySettings
 from colbert_lab.tasks.registry import show
 from colbert_lab.training.precision import prepare_torch
@@ -56,21 +56,30 @@ def execute(command: Command) -> None:
         certifier.made,
         hardware_label(),
         time.perf_counter() - begun,
-        (*certifier.notes, *beside(settings.evaluation, inputs)),
+        (*certifier.notes, *beside(settings, inputs)),
     )
     show(certificate_table(certificate), out, {".json": lambda: certificate_json(certificate)})
     if certificate.failed:
         raise CheckFailed(refusal(certificate))
 
 
-def beside(evaluation: EvaluationSettings, inputs: Inputs) -> list[str]:
-    """Notes on what the config names beside training, which no check says anything of."""
-    measures = [
-        f"The measure {name} ({settings['_target_']}) is no part of training and brings no reference: its values are "
+def beside(settings: Settings, inputs: Inputs) -> list[str]:
+    """Notes on what the config names and no check says anything of."""
+    flags = ", ".join(flag for flag, value in settings.trainer.lightning.items() if value is not None)
+    notes = (
+        [
+            f"{KEY} ({flags}) is not checked: gradients are compared without Lightning's Trainer, before they are "
+            "clipped."
+        ]
+        if flags
+        else []
+    )
+    notes += [
+        f"The measure {name} ({chosen['_target_']}) is no part of training and brings no reference: its values are "
         "not checked."
-        for name, settings in evaluation.own_measures.items()
+        for name, chosen in settings.evaluation.own_measures.items()
     ]
-    return measures + [
+    return notes + [
         f"The search mode {name} ({type(mode).__module__}.{type(mode).__qualname__}) is no part of training and brings "
         f"no reference: an evaluation with evaluation.mode=[exact,{name}] measures it beside exact search."
         for name, mode in inputs.search.own.items()

@@ -35,6 +35,8 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # The wheel carries conf/ inside the package; a checkout has it beside the package.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 QUIET = "TQDM_DISABLE"
+OF_TRAINING = ("trainer.lightning.", "trainer.callbacks.")
+"""Keys of what is added to training by name, which an empty part of the config does not show."""
 PHASED = "+experiment=colbert_zero_kd"
 """An experiment of one phase, for keys that are there in a phase alone."""
 
@@ -91,6 +93,8 @@ def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
         place = key.rpartition("@")[2]
         if "." in place and name not in READERS.get(place.partition(".")[0], (name,)):
             raise InputError(f"{place}: has no effect on task={name}; leave it out")
+        if place.startswith(OF_TRAINING) and name != "train" and not task.trains:
+            raise InputError(f"{place}: has no effect on task={name}, which trains nothing; leave it out")
         if task.reads is None:
             continue
         group = key.partition("@")[0]
@@ -248,6 +252,8 @@ def one_line(error: Exception, arguments: Sequence[str] = ()) -> str:
     unknown = re.search(r"Could not override '(?P<key>[\w.]+)'", str(error))
     # Of a group of configs, Hydra itself names the places that take one.
     if unknown and not (CONF / unknown["key"]).is_dir():
+        if unknown["key"].startswith(OF_TRAINING):
+            return f"{unknown['key']}: is not there yet; add it with + before it: +{unknown['key']}=..."
         if instead := _instead(unknown["key"], arguments):
             return f"{unknown['key']}: no such key; did you mean {instead}?"
         if instead := _instead(unknown["key"], [*arguments, PHASED]):

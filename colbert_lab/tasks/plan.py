@@ -6,9 +6,10 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.model.student import Student, pick_device
@@ -23,6 +24,7 @@ from colbert_lab.run.resuming import done_phase, own_directory
 from colbert_lab.run.scheduling import PhaseIdentity, check_schedule, phase_identities, run_identity
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
+from colbert_lab.settings.lightning import KEY
 from colbert_lab.tasks.registry import show
 from colbert_lab.training.phase_files import resume_point
 from colbert_lab.training.precision import prepare_torch
@@ -111,6 +113,7 @@ def _plan(
             else None
         )
         evaluations.append(planner.evaluation(name, asked, kept))
+    notes += _left_out(trainer.lightning)
     if trainer.num_workers:
         notes.append("Reading happens beside training (trainer.num_workers), and is not counted.")
         phases = [replace(phase, seconds_reading=0.0) for phase in phases]
@@ -125,6 +128,21 @@ def _plan(
         measured_seconds=time.perf_counter() - begun,
         notes=(*planner.finish(), *notes),
     )
+
+
+def _left_out(flags: Mapping[str, Any]) -> list[str]:
+    """Notes on flags of Lightning's Trainer that the plan does not do as the run does."""
+    notes = []
+    if (most := flags.get("max_time")) is not None:
+        notes.append(
+            f"{KEY}.max_time={most} ends a command after so much training of a phase; the same one goes on until all "
+            "of it is done, each time with its own start."
+        )
+    if (profiler := flags.get("profiler")) is not None:
+        notes.append(
+            f"{KEY}.profiler={profiler} takes time of its own in the run, and none of what was measured here."
+        )
+    return notes
 
 
 def _state(

@@ -7,7 +7,7 @@ exactly what the uninterrupted one would have read.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from colbert_lab.base.errors import InputError, NoScoringTokenError
 from colbert_lab.base.types import Role, Tokens
@@ -23,7 +23,7 @@ from colbert_lab.model.batches import length_sorted_batches
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.fingerprint import fingerprint, text_key
 from colbert_lab.text.rows.examples import Example, Examples
-from colbert_lab.training.sampler import Drawn, KnownPositives, SourceSampler, positive_keys
+from colbert_lab.training.sampler import Drawn, FromMicroBatch, KnownPositives, SourceSampler, positive_keys
 from colbert_lab.training.strategy import check_shares
 
 
@@ -136,7 +136,12 @@ class MicroBatches(Dataset[Batch]):
         self.rank, self.world = 0, 1
         self.entropy = int(fingerprint([str(seed), phase]), 16)
         self.sampler = SourceSampler([len(s) for s in sources], batch_size, weights, self.entropy)
-        self.per_epoch = self.sampler.per_epoch
+        self._repeated: int | None = None
+
+    @property
+    def per_epoch(self) -> int:
+        """Micro-batches in one pass over the data."""
+        return self._repeated or self.sampler.per_epoch
 
     def share(self, rank: int, world: int) -> MicroBatches:
         """The same micro-batches as another process of ``world`` sees them.
@@ -155,11 +160,17 @@ class MicroBatches(Dataset[Batch]):
         smaller.batch_size = batch_size
         sizes = [len(source) for source in self.sources]
         smaller.sampler = SourceSampler(sizes, batch_size, self.sampler.weights, self.entropy)
-        smaller.per_epoch = smaller.sampler.per_epoch
         return smaller
+
+    def repeating(self, n: int) -> MicroBatches:
+        """The first ``n`` micro-batches again and again, with the same documents each time."""
+        few = copy.copy(self)
+        few._repeated = n
+        return few
 
     def drawn(self, k: int) -> Drawn:
         """This process's rows of micro-batch k."""
+        k = k if self._repeated is None else k % self._repeated
         source, rows = self.sampler.rows(k)
         return Drawn(k, source, rows[self._mine])
 
@@ -217,25 +228,6 @@ class MicroBatches(Dataset[Batch]):
             raise NoScoringTokenError(error.role, error.rows, names) from None
 
 
-class FromMicroBatch(Sampler[Drawn]):
-    """The rows of micro-batches ``start .. total-1``.
-
-    They are drawn in the training process, so that no worker keeps an order of all rows. Its length is ``total``:
-    Lightning counts the micro-batches before ``start`` as done when it resumes.
-    """
-
-    def __init__(self, batches: MicroBatches, start: int, total: int) -> None:
-        self.batches = batches
-        self.start = start
-        self.total = total
-
-    def __iter__(self) -> Iterator[Drawn]:
-        return map(self.batches.drawn, range(self.start, self.total))
-
-    def __len__(self) -> int:
-        return self.total
-
-
 class Tokenized(Dataset[Batch | InputError]):
     """Micro-batches from their rows. A worker gives bad input back, for the training process to raise.
 
@@ -279,7 +271,7 @@ class PhaseData(pl.LightningDataModule):
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             Tokenized(batches),
-            sampler=FromMicroBatch(batches, self.start, self.total),
+            sampler=FromMicroBatch(batches.drawn, self.start, self.total),
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

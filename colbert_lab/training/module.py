@@ -1,21 +1,18 @@
-"""THE LightningModule, thin between Lightning and the student; and what stops training before weights are spoilt."""
+"""THE LightningModule, thin between Lightning and the student."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from colbert_lab.base.errors import Diverged, some_ids
 from colbert_lab.base.types import Embeddings
-from colbert_lab.model.backbone import check_finite
 from colbert_lab.model.batches import Embed, concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.matryoshka import prefix
@@ -25,75 +22,7 @@ from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.objectives.term import BY_DIM, Learned, Objective, Pairs, Scored, Texts
 from colbert_lab.training.optim import Optimization, make_optimizer
 from colbert_lab.training.schedules import make_scheduler
-
-
-class Watch:
-    """Looks at each loss and at the norm of each step's gradient, before the optimizer takes the step.
-
-    Float16 scales the loss, and its scaler leaves out steps whose gradients overflow, each time with half the scale. So
-    there a gradient may overflow until the scale is below 1, and a loss once; else none may.
-
-    Args:
-        phase: the phase's name, for the message.
-        query_ids: the queries of micro-batch number k.
-    """
-
-    def __init__(self, phase: str = "", query_ids: Callable[[int], Sequence[str]] = lambda k: ()) -> None:
-        self.phase = phase
-        self.query_ids = query_ids
-        self._losses: list[Tensor] = []
-        self._bad_losses = 0
-
-    def loss(self, loss: Tensor) -> Tensor:
-        """Remember a micro-batch's loss.
-
-        Returns:
-            The same loss. One that is not finite becomes NaN, and so do its gradients, which every process sees.
-        """
-        value = loss.detach()
-        self._losses.append(value)
-        factor = torch.ones_like(value).masked_fill(~value.isfinite(), torch.nan)
-        return torch.mul(loss, factor)
-
-    def gradient(self, norm: Tensor, step: int, accumulation: int, scale: Callable[[], float] | None) -> bool:
-        """Whether a step's gradient is finite: the one thing of a step that the program waits for.
-
-        Args:
-            norm: of the whole gradient, the same in all processes.
-            step: optimizer steps done.
-            accumulation: micro-batches of a step.
-            scale: tells what float16's losses were multiplied with; None in other precisions.
-
-        Raises:
-            Diverged: it is not, and no later step may be expected to be; the step has not been taken.
-        """
-        losses, self._losses = self._losses[-accumulation:], []
-        if bool(norm.isfinite()):
-            self._bad_losses = 0
-            return True
-        bad = [n for n, loss in enumerate(losses) if not bool(loss.isfinite())]
-        self._bad_losses += bool(bad)
-        if scale is not None and scale() >= 1 and self._bad_losses < 2:
-            return False
-        what = "loss" if bad else "gradient"
-        first = step * accumulation
-        ids = [query for n in bad or range(len(losses)) for query in self.query_ids(first + n)]
-        raise Diverged(
-            f"phases.{self.phase}: the {what} of step {step + 1} is not a finite number (queries: {some_ids(ids)}); it "
-            f"was not taken, and the checkpoint before it is kept. Lower phases.{self.phase}.optimizer.lr, or raise "
-            "the temperatures of its objective"
-        )
-
-
-class FiniteWeights(Callback):
-    """Keeps weights that are not finite out of checkpoints: a gradient may be finite, and a step of it too long."""
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Look at the weights before they are written."""
-        check_finite(pl_module, f"step {trainer.global_step}")
-
+from colbert_lab.training.watch import Watch
 
 MEANS = ("loss", "gradient_norm", "list_mrr")
 """What is logged beside the terms of the objective."""
@@ -260,7 +189,7 @@ class StudentModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the global norm, and keep the norm for the next point.
+        """Clip by the global norm or each value by itself, and keep the norm of before for the next point.
 
         Lightning refuses to clip for fused optimizers under any mixed precision. Only float16 scales the loss, and
         Lightning leaves the gradients of a fused optimizer scaled until its step; they are unscaled here, which the
@@ -270,8 +199,11 @@ class StudentModule(pl.LightningModule):
         inner = getattr(optimizer, "optimizer", optimizer)
         if scaler is not None and getattr(inner, "_step_supports_amp_scaling", False):
             scaler.unscale_(inner)
-        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
+        by_value = gradient_clip_algorithm == "value"
+        limit = float("inf") if gradient_clip_val is None or by_value else gradient_clip_val
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        if by_value and gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         scale, step = None if scaler is None else scaler.get_scale, self.trainer.global_step
         if self.watch.gradient(norm, step, self.trainer.accumulate_grad_batches, scale):
             self._add("gradient_norm", norm)

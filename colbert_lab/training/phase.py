@@ -19,7 +19,6 @@ from torch import Tensor
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.model.backbone import check_finite
-from colbert_lab.model.batches import compiled
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.formats.own import save_student
 from colbert_lab.model.student import Student
@@ -30,12 +29,13 @@ from colbert_lab.training.cost import activation_bytes, matmul_rate, needs_recom
 from colbert_lab.training.data import MicroBatches, PhaseData
 from colbert_lab.training.evaluating import EvaluateWhileTraining, Selection
 from colbert_lab.training.freezing import HeadFirst, frozen
+from colbert_lab.training.limits import time_limit
 from colbert_lab.training.lora import plain, save_adapter
-from colbert_lab.training.module import FiniteWeights, StudentModule, Watch
-from colbert_lab.training.optim import Optimization
 from colbert_lab.training.phase_files import MetricsFile, PhaseOutcome, checkpoint_callback, resume_point
 from colbert_lab.training.prepare import PreparedPhase
-from colbert_lab.training.strategy import StopAtOnce, of_first, placement, process_rank, stops_as_interrupts
+from colbert_lab.training.strategy import StopAtOnce, of_first, process_rank, stops_as_interrupts
+from colbert_lab.training.trainer import phase_trainer, profiler_of, training_module
+from colbert_lab.training.watch import FiniteWeights
 
 log = logging.getLogger(__name__)
 CODE_VERSION = "4"  # raise when the same settings would train another student
@@ -109,7 +109,8 @@ def train_phase(
             callbacks.append(HeadFirst(settings.head_only_steps, points))
         if progress:
             callbacks.append(PhaseBar(name, points))
-        callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every))
+        limit = time_limit(name, phase.flags)
+        callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every, limit))
         module = training_module(phase, model, recompute=False)  # Recomputation decides
         data = PhaseData(
             phase.batches,
@@ -125,6 +126,7 @@ def train_phase(
             callbacks=callbacks,
             enable_progress_bar=progress,
             default_root_dir=folder,
+            profiler=profiler_of(phase.flags, folder),
         )
         with stops_as_interrupts(), frozen(model, settings.freeze):
             fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
@@ -205,67 +207,6 @@ def _over_processes(fit: pl.Trainer, counted: list[float]) -> list[float]:
     counts = torch.tensor(counted, dtype=torch.float64, device=fit.strategy.root_device)
     summed: list[float] = fit.strategy.reduce(counts, reduce_op="sum").tolist()
     return summed
-
-
-def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> StudentModule:
-    """What trains a student as a phase wants it.
-
-    Args:
-        phase: how to train.
-        model: what to train.
-        recompute: what :func:`needs_gradcache` said.
-    """
-    settings = phase.settings
-    module = StudentModule(
-        model,
-        phase.objective,
-        Optimization(
-            phase.optimizer,
-            settings.lr_schedule.name,
-            settings.lr_schedule.warmup,
-            phase.max_steps,
-            settings.head_lr,
-            settings.layer_decay,
-            settings.lr_schedule.decay,
-        ),
-        log_every=settings.log_every,
-        token_budget=settings.token_budget,
-        recompute=recompute,
-        scoring=phase.scoring,
-        watch=Watch(phase.name, lambda k: [each.query_id for each in phase.batches.examples(k)]),
-    )
-    if phase.compile is not None:
-        module.compiled = compiled(model, phase.compile)
-    return module
-
-
-def phase_trainer(
-    phase: PreparedPhase, trainer: Mapping[str, Any], *, max_steps: int, **others: Any
-) -> pl.Trainer:
-    """Lightning's Trainer as a phase wants it.
-
-    Args:
-        phase: how to train.
-        trainer: its arguments accelerator, devices, strategy, precision, deterministic.
-        max_steps: optimizer steps to take.
-        others: more of its arguments: loggers, callbacks, what it shows.
-    """
-    settings = phase.settings
-    return pl.Trainer(
-        **{
-            **trainer,
-            **placement(trainer, bool(settings.head_only_steps)),
-            "accumulate_grad_batches": settings.accumulation,
-            "gradient_clip_val": settings.gradient_clip,
-            "log_every_n_steps": settings.log_every,
-            **others,
-        },
-        max_steps=max_steps,
-        max_epochs=1,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
 
 
 def needs_gradcache(

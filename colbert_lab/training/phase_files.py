@@ -24,7 +24,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from colbert_lab.base.atomic import named_when_full, write_text
 from colbert_lab.base.outside import read_json, warn_once
-from colbert_lab.base.stopping import stop_asked, stop_at_steps, stop_now
+from colbert_lab.base.stopping import TimeOver, stop_asked, stop_at_steps, stop_now
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.model.backbone import not_finite
 from colbert_lab.model.batches import gather_states
@@ -107,17 +107,39 @@ class ResumePoint:
     step: int
 
 
+@dataclass(frozen=True)
+class TimeLimit:
+    """How long a phase may train in one command.
+
+    Attributes:
+        seconds: so long.
+        setting: what says so, for the message.
+        phase: the phase's name.
+    """
+
+    seconds: float
+    setting: str
+    phase: str
+
+    def over(self, step: int, max_steps: int) -> TimeOver:
+        """What ends the command."""
+        return TimeOver(f"{self.setting} is over at step {step} of {max_steps} of {self.phase}")
+
+
 class Checkpoints(ModelCheckpoint):
-    """Saves also after a step at which a signal asks the command to end, which it then does.
+    """Saves also after a step at which a signal or a limit of time asks the command to end, which it then does.
 
     Lightning calls it after all other callbacks. Several processes agree on that at the steps whose values are logged,
     where they wait for one another in any case.
     """
 
+    limit: TimeLimit | None = None
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on, a signal waits for the end of a step."""
         super().on_train_start(trainer, pl_module)
         self._step, self._together = trainer.global_step, int(getattr(pl_module, "log_every", 1))
+        self._begun = time.monotonic()
         stop_at_steps(True)
 
     def on_train_batch_end(
@@ -130,11 +152,14 @@ class Checkpoints(ModelCheckpoint):
         together = trainer.world_size > 1
         if step in (before, trainer.max_steps) or (together and step % self._together):
             return
-        number = max(gather_states(stop_asked())) if together else stop_asked()
-        if number:
+        late = self.limit is not None and time.monotonic() - self._begun >= self.limit.seconds
+        asked = stop_asked(), late
+        number, late = map(max, zip(*gather_states(asked), strict=True)) if together else asked
+        if number or late:
             if not self._should_skip_saving_checkpoint(trainer):
                 self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
-            stop_now(number)
+            over = None if self.limit is None or number else self.limit.over(step, trainer.max_steps)
+            stop_now(number, over)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on, signals end what is done at once."""
@@ -149,9 +174,15 @@ class Checkpoints(ModelCheckpoint):
         stop_at_steps(False)
 
 
-def checkpoint_callback(folder: Path, every: int) -> ModelCheckpoint:
-    """Save every N optimizer steps and keep the newest two, so that a damaged one has a predecessor."""
-    return Checkpoints(
+def checkpoint_callback(folder: Path, every: int, limit: TimeLimit | None = None) -> ModelCheckpoint:
+    """Save every N optimizer steps and keep the newest two, so that a damaged one has a predecessor.
+
+    Args:
+        folder: where checkpoints are.
+        every: N.
+        limit: after which time the command is to end.
+    """
+    saving = Checkpoints(
         folder,
         filename="{step}",
         monitor="step",
@@ -160,6 +191,8 @@ def checkpoint_callback(folder: Path, every: int) -> ModelCheckpoint:
         every_n_train_steps=every,
         enable_version_counter=False,  # a new one takes the place of a damaged one of that name
     )
+    saving.limit = limit
+    return saving
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,7 +16,7 @@ from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.student import check_reading
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.model.unread import Truncation, check_student_knows, truncation
-from colbert_lab.settings.groups import LoraSettings, PhaseSettings, check_length
+from colbert_lab.settings.groups import LoraSettings, PhaseSettings
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.checks import (
@@ -32,6 +31,7 @@ from colbert_lab.training.checks import (
 )
 from colbert_lab.training.data import MicroBatches
 from colbert_lab.training.freezing import check_head_only, frozen
+from colbert_lab.training.limits import LIMIT, REPEAT, count_steps, repeated
 from colbert_lab.training.lora import adapted
 from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
 from colbert_lab.training.objectives.scoring import Scoring
@@ -64,6 +64,7 @@ class PreparedPhase:
         lora: the adapters that are trained in the place of the backbone, if any.
         scoring: what makes scores of embeddings.
         compile: backend of torch.compile, ``trainer.compile``; None compiles nothing.
+        flags: of Lightning's Trainer, ``trainer.lightning``; ``batches`` and ``max_steps`` are what they leave.
     """
 
     name: str
@@ -80,6 +81,7 @@ class PreparedPhase:
     lora: LoraSettings | None = None
     scoring: Scoring = field(default_factory=Scoring)
     compile: str | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def data_fingerprint(self) -> str:
@@ -103,6 +105,7 @@ def prepare_phase(
     allow_prompt_mismatch: bool,
     world: int = 1,
     weights: Sequence[float] | None = None,
+    flags: Mapping[str, Any] | None = None,
 ) -> PreparedPhase:
     """Check a phase.
 
@@ -116,10 +119,12 @@ def prepare_phase(
         allow_prompt_mismatch: go on although the phase's prompts differ from its parent's.
         world: number of processes.
         weights: relative frequency of the sources; None for proportional to size.
+        flags: of Lightning's Trainer, ``trainer.lightning``.
 
     Raises:
         InputError: a setting or the data cannot be worked with.
     """
+    flags = flags or {}
     objective = _keyed(name, lambda: objective_from(settings.objective))
     check_data(name, sources, settings.n_way, objective, settings.batch_size)
     parent, prompts = tokenizer.rules, settings.prompts
@@ -145,7 +150,8 @@ def prepare_phase(
         known=known,
     )
     check_shares(name, settings.batch_size, world)
-    max_steps = count_steps(name, settings, batches.per_epoch)
+    batches = repeated(name, batches, flags)
+    max_steps = count_steps(name, settings, batches.per_epoch, flags)
     schedule = settings.lr_schedule
     _keyed(name, lambda: spans_of(schedule.name, schedule.warmup, max_steps, schedule.decay))
     optimizer = optimizer_factory(settings.optimizer)
@@ -154,12 +160,13 @@ def prepare_phase(
         term, side = objective.side
         entropy = teacher_entropy(batches, side)
         check_teacher(f"phases.{name}.objective.{term}.teacher", batches, entropy, allow_flat_teacher)
-    tell_left_out(name, batches, settings.epochs, settings.accumulation, max_steps)
+    if not flags.get(REPEAT) and flags.get(LIMIT) is None:
+        tell_left_out(name, batches, settings.epochs, settings.accumulation, max_steps)
     tell_positives(name, batches)
     audit = audit_truncation(name, batches)
     return PreparedPhase(
         name, settings, tokenizer, seed, batches, objective, optimizer, max_steps, entropy, mismatch, audit,
-        scoring=Scoring(score=tokenizer.rules.score, pooling=settings.token_pooling),
+        scoring=Scoring(score=tokenizer.rules.score, pooling=settings.token_pooling), flags=flags,
     )  # fmt: skip
 
 
@@ -214,28 +221,6 @@ def audit_truncation(name: str, batches: MicroBatches) -> dict[str, Truncation]:
             100 * unknown,
         )  # fmt: skip
     return {str(role): audit for role, audit in found.items()}
-
-
-def count_steps(name: str, settings: PhaseSettings, per_epoch: int) -> int:
-    """Optimizer steps of a phase, from ``steps`` or ``epochs``.
-
-    Args:
-        name: the phase's name.
-        settings: the phase's settings.
-        per_epoch: micro-batches in one pass over the data.
-
-    Raises:
-        InputError: both or neither are set, or nothing would be trained.
-    """
-    steps, epochs = settings.steps, settings.epochs
-    check_length(name, steps, epochs)
-    total = steps if epochs is None else math.floor(epochs * per_epoch / settings.accumulation)
-    assert total is not None
-    if total < 1:
-        raise InputError(
-            f"phases.{name}: no optimizer step to take; raise steps or epochs, or lower batch_size"
-        )
-    return total
 
 
 def teacher_entropy(batches: MicroBatches, side: Side) -> float:

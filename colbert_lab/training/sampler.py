@@ -5,7 +5,7 @@ The rows are a pure function of (sizes, weights, seed, phase, k).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Sampler
 
 from colbert_lab.text.fingerprint import text_key, text_keys
 from colbert_lab.text.rows.examples import Example, Examples
@@ -90,6 +91,25 @@ class SourceSampler:
 
     def _make_permutation(self, epoch: int, source: int, again: int) -> np.ndarray:
         return np.random.default_rng([self.entropy, 1, epoch, source, again]).permutation(self.sizes[source])
+
+
+class FromMicroBatch(Sampler[Drawn]):
+    """The rows of micro-batches ``start .. total-1``.
+
+    They are drawn in the training process, so that no worker keeps an order of all rows. Its length is ``total``:
+    Lightning counts the micro-batches before ``start`` as done when it resumes.
+    """
+
+    def __init__(self, drawn: Callable[[int], Drawn], start: int, total: int) -> None:
+        self.drawn = drawn
+        self.start = start
+        self.total = total
+
+    def __iter__(self) -> Iterator[Drawn]:
+        return map(self.drawn, range(self.start, self.total))
+
+    def __len__(self) -> int:
+        return self.total
 
 
 class KnownPositives:

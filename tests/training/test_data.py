@@ -9,8 +9,8 @@ import torch
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import text_key
-from colbert_lab.training.data import FromMicroBatch, MicroBatches, PhaseData
-from colbert_lab.training.sampler import SourceSampler
+from colbert_lab.training.data import MicroBatches, PhaseData
+from colbert_lab.training.sampler import FromMicroBatch, SourceSampler
 from tests.toy import new_student
 from tests.training.support import make_lists
 
@@ -179,7 +179,7 @@ def test_a_document_without_scoring_token_is_named(student_settings: dict[str, A
 
 
 def test_sampler_starts_where_asked_but_counts_all(student: Student) -> None:
-    sampler = FromMicroBatch(make(student), 3, 8)
+    sampler = FromMicroBatch(make(student).drawn, 3, 8)
     assert [drawn.number for drawn in sampler] == [3, 4, 5, 6, 7]
     assert len(sampler) == 8
 

@@ -18,7 +18,7 @@ from colbert_lab.certify.reference import plain_loss
 from colbert_lab.model.changing import trained_at
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.text.fingerprint import text_key
-from colbert_lab.training.phase import training_module
+from colbert_lab.training.trainer import training_module
 from tests.certify.support import beyond, micro_of, phase_of, student_of
 from tests.training.objectives.support import phase_with
 from tests.training.objectives.test_two_processes import SETTINGS

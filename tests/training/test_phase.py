@@ -53,12 +53,13 @@ def train(
     lora: LoraSettings | None = None,
     values: Callable[[int], float] = lambda step: 0.0,
     dims: list[int] | None = None,
+    flags: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> tuple[dict[str, torch.Tensor], PhaseOutcome]:
     """Train from scratch or from what is in ``folder``; ``stop_at`` breaks off after that step.
 
     ``pause``: seconds of each evaluation; ``seen``: takes the weights that each evaluates, by step; ``values``: what
-    each finds.
+    each finds; ``flags``: of Lightning's Trainer.
     """
     torch.manual_seed(0)
     student = trained_at(new_student(**student_settings), dims)
@@ -72,6 +73,7 @@ def train(
         seed=seed,
         allow_flat_teacher=False,
         allow_prompt_mismatch=False,
+        flags=flags,
     )
     prepared = replace(prepared, lora=lora)
 

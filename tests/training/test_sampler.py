@@ -24,9 +24,9 @@ from colbert_lab.text.rows.id_triples import read_id_triples
 from colbert_lab.text.rows.triples import Triples, make_triples
 from colbert_lab.training.module import reciprocal_ranks
 from colbert_lab.training.objectives.contrastive import Contrastive, among, ignored
-from colbert_lab.training.phase import training_module
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
 from colbert_lab.training.sampler import KnownPositives
+from colbert_lab.training.trainer import training_module
 from tests.tiny import sentences
 from tests.toy import new_student
 from tests.training.support import make_lists, phase_settings

@@ -21,8 +21,8 @@ from colbert_lab.model.changing import trained_at
 from colbert_lab.model.encode import encode
 from colbert_lab.search.storage import pool
 from colbert_lab.text.fingerprint import text_key
-from colbert_lab.training.phase import training_module
 from colbert_lab.training.prepare import check_network
+from colbert_lab.training.trainer import training_module
 from tests.certify.support import beyond, micro_of, phase_of, student_of
 from tests.model.test_token_pooling import plainly
 from tests.training.objectives.support import phase_with

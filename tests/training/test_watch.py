@@ -16,8 +16,8 @@ from colbert_lab.model.backbone import load_backbone
 from colbert_lab.model.encode import encode
 from colbert_lab.model.formats.own import load_student, save_student, write_student
 from colbert_lab.teachers.scorer import hits
-from colbert_lab.training.module import Watch
 from colbert_lab.training.phase_files import resume_point
+from colbert_lab.training.watch import Watch
 from tests.toy import new_student
 from tests.training.support import phase_settings
 from tests.training.test_phase import train
