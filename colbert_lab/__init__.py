@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
 __all__ = ["Compared", "Hit", "Index", "Model", "Result", "compare", "evaluate", "load", "train"]
+
+# Threads of torch that wait for one another on a CPU look 300,000 times before they sleep. That is 15 ms on some
+# processors, many times a step wherever another program holds a core. libgomp reads this when torch is imported.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "10000"
 
 if TYPE_CHECKING:
     from colbert_lab.api import Model, load

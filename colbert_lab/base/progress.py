@@ -47,7 +47,9 @@ class _Bar(tqdm):  # type: ignore[misc]
         """What is shown."""
         shown: dict[str, Any] = super().format_dict
         if stages.current is not None:
-            shown["prefix"] = stages.current.before(str(shown["prefix"] or ""))
+            done, total = shown["n"], shown["total"]
+            rest = shown["elapsed"] * (total - done) / done if done and total else 0.0
+            shown["prefix"] = stages.current.before(str(shown["prefix"] or ""), rest)
         return shown
 
 

@@ -55,25 +55,30 @@ class Stages:
         if work and seconds > 1:
             self._done, self._seconds = self._done + work, self._seconds + seconds
 
-    def left(self) -> str:
-        """How long what is left of the whole takes, for people; empty while too little is done to say it."""
+    def left(self, now: float = 0.0) -> str:
+        """How long what is left of the whole takes, for people; empty while too little is done to say it.
+
+        Args:
+            now: seconds that what is under way says it still takes.
+        """
         if self._seconds < LEAST_SECONDS:
             return ""
-        now, *later = (
+        own, *later = (
             self._work.get(name, 0.0) * self._seconds / self._done for name in self.names[self._at - 1 :]
         )
-        seconds = max(0.0, now - (time.monotonic() - self._start)) + sum(later)
+        seconds = max(now, own - (time.monotonic() - self._start)) + sum(later)
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{10 * math.ceil(seconds / 10)} s left"
 
-    def before(self, what: str) -> str:
+    def before(self, what: str, now: float = 0.0) -> str:
         """The name of a piece of work with the stage that it belongs to, such as ``[3/5, 4 min left] encoding``.
 
         Args:
             what: its name.
+            now: seconds that it still takes.
         """
         if not self._at:
             return what
-        place, left = f"{self._at}/{len(self.names)}", self.left()
+        place, left = f"{self._at}/{len(self.names)}", self.left(now)
         return f"[{place}, {left}] {what}" if left else f"[{place}] {what}"
 
 

@@ -24,7 +24,7 @@ from colbert_lab.plan.encoding import (
 )
 from colbert_lab.search.corpus import document_bytes
 from colbert_lab.search.exact import search_depth, tie_ranks, top_k
-from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Index, Scorer
+from colbert_lab.teachers.scorer import Index, Scorer, queries_at_once
 from colbert_lab.text.collections.collection import build_corpus
 
 Wanted = Mapping[str, Sequence[Variant]]
@@ -265,7 +265,7 @@ def _measure(scorer: Scorer, split: Split) -> SystemRate:
     corpus = split.corpus
     order = sorted(range(len(corpus)), key=lambda row: len(corpus.texts[row]))
     few, some = _part(corpus, evenly(order, FEW)), _part(corpus, _windows(order))
-    queries = list(split.queries.values())[:QUERIES_AT_ONCE]
+    queries = list(split.queries.values())[: queries_at_once(len(corpus))]
     begun = time.perf_counter()
     small = scorer.index(few)
     small.scores(queries)

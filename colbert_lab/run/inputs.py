@@ -22,7 +22,8 @@ from colbert_lab.model.formats.known import load_checkpoint
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.student import NewStudent, Student, build_student, pick_device
 from colbert_lab.model.tokenizer import TokenRules
-from colbert_lab.run.evaluating import check_dev, check_kinds, check_measures, measured_splits
+from colbert_lab.run.dev import check_dev
+from colbert_lab.run.evaluating import check_kinds, check_measures, measured_splits
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.evaluation import LayoutSettings, SplitSettings, TableSettings

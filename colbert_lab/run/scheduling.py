@@ -15,7 +15,7 @@ from colbert_lab.model.attention import pick_attention
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.records.contents import beside_data, contents_of
 from colbert_lab.records.identity import config_hash, phase_hash, saying
-from colbert_lab.run.evaluating import check_selection, selected_by
+from colbert_lab.run.dev import check_selection, selected_by
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.settings import Command, Settings, lightning
 from colbert_lab.settings.groups import LoraSettings, PhaseSettings, StudentSettings, TrainerSettings
@@ -131,7 +131,7 @@ def phase_identity(
         phase: the prepared phase.
         parent: identity of the student it starts from.
         student: the one that the run starts from; its attention is that of all phases.
-        selected: by what values on dev decide the student, see :func:`colbert_lab.run.evaluating.selected_by`.
+        selected: by what values on dev decide the student, see :func:`colbert_lab.run.dev.selected_by`.
     """
     trainer, seed = command.settings.trainer, command.settings.seed
     given = command.config["phases"][phase.name]

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from colbert_lab.base.types import Split
-from colbert_lab.run.evaluating import split_while_training, systems_beside
+from colbert_lab.run.dev import split_while_training
+from colbert_lab.run.evaluating import systems_beside
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.settings import Settings
 from colbert_lab.training.prepare import PreparedPhase

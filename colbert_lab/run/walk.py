@@ -17,7 +17,7 @@ from colbert_lab.records.cost import cost_of
 from colbert_lab.records.lineage import adopt_phase
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import selection_told
-from colbert_lab.run.evaluating import while_training
+from colbert_lab.run.dev import while_training
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.run.measuring import Measuring
 from colbert_lab.run.mirroring import TrialRun, curve_loggers, end, track

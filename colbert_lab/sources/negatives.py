@@ -17,7 +17,7 @@ from colbert_lab.base.types import Corpus, Split
 from colbert_lab.search.exact import tie_ranks
 from colbert_lab.sources.choosing import RANDOM, Mining
 from colbert_lab.sources.list_candidates import query_generator
-from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, hits, indexed, rank, told_of, top_hits
+from colbert_lab.teachers.scorer import Scorer, hits, indexed, queries_at_once, rank, told_of, top_hits
 from colbert_lab.text.collections.collection import own_documents
 from colbert_lab.text.fingerprint import normalised
 from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples
@@ -212,8 +212,9 @@ def _ranked(split: Split, scorer: Scorer, name: str, ids: Sequence[str], depth: 
     """Rows of the best documents that are found for each query, best first."""
     index, ties_C = indexed(scorer, split.corpus), _ties(split.corpus)
     ranked: list[np.ndarray] = []
-    for start in range(0, len(ids), QUERIES_AT_ONCE):
-        block = ids[start : start + QUERIES_AT_ONCE]
+    step = queries_at_once(len(split.corpus))
+    for start in range(0, len(ids), step):
+        block = ids[start : start + step]
         queries = [split.queries[query] for query in block]
         scores_BC, found_BC = hits(index, queries, f"mine.retrievers.{name}")
         ranked += [rows.numpy() for _, rows in top_hits(scores_BC, found_BC, ties_C, depth)]

@@ -17,7 +17,7 @@ from colbert_lab.base.types import Corpus, Split
 from colbert_lab.settings.allowed import NO_DEFAULT, whole
 from colbert_lab.sources.list_candidates import Candidates
 from colbert_lab.teachers.revision import identified
-from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer, finite_scores, indexed, told_of
+from colbert_lab.teachers.scorer import Scorer, finite_scores, indexed, queries_at_once, told_of
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import training_split
@@ -207,8 +207,9 @@ def _score(
     documents: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     bar = progress_bar(total=len(ids), desc="teacher scores", unit="query")
-    for start in range(0, len(ids), QUERIES_AT_ONCE):
-        block = {query: queries[query] for query in ids[start : start + QUERIES_AT_ONCE]}
+    step = queries_at_once(len(candidates.corpus))
+    for start in range(0, len(ids), step):
+        block = {query: queries[query] for query in ids[start : start + step]}
         lists = candidates.choose(block)
         judged_BC = finite_scores(judge, list(block.values()), "data.teacher").numpy()
         documents += lists

@@ -16,7 +16,7 @@ from colbert_lab.sources.list_candidates import Candidates
 from colbert_lab.sources.negatives import never_candidates
 from colbert_lab.sources.sources import InstalledDocsLists, ScoredListFiles, Source, judged_split
 from colbert_lab.sources.triple_sources import InstalledDocsTriples, TripleFiles
-from colbert_lab.teachers.scorer import QUERIES_AT_ONCE, Scorer
+from colbert_lab.teachers.scorer import Scorer, queries_at_once
 from colbert_lab.text.collections.beir import load_beir_corpus, load_beir_queries
 from colbert_lab.text.collections.collection import build_corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
@@ -61,8 +61,9 @@ class ToScore:
             return [np.asarray(self.lists[n], dtype=np.int64) for n in part]
         assert self.candidates is not None
         found: list[np.ndarray] = []
-        for start in range(part.start, part.stop, QUERIES_AT_ONCE):
-            block = range(start, min(start + QUERIES_AT_ONCE, part.stop))
+        step = queries_at_once(len(self.candidates.corpus))
+        for start in range(part.start, part.stop, step):
+            block = range(start, min(start + step, part.stop))
             asked = {self.query_ids[n]: self.queries[n] for n in block}
             found += self.candidates.choose(asked, self.always, self.never)
         return found

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
@@ -22,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.base.errors import CheckFailed, InputError
-from colbert_lab.base.logs import start_logging
+from colbert_lab.base.logs import process_rank, start_logging
 from colbert_lab.run.cells import cell_command, needs_process, run_alone
 from colbert_lab.run.sweeping import finished_before, noted_run, reset_sweep
 from colbert_lab.settings import Command, Settings, check_name, command_of
@@ -31,6 +32,7 @@ from colbert_lab.tasks.arguments import bounded_configs, readable
 from colbert_lab.tasks.registry import EVERY, READERS, TASKS, Task, task_of
 from colbert_lab.text.contents import no_model
 
+log = logging.getLogger("colbert_lab")
 PACKAGE = Path(__file__).resolve().parent.parent
 # The wheel carries conf/ inside the package; a checkout has it beside the package.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -60,6 +62,8 @@ def execute(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     _check_given(cfg, task)
     _prepare_cache(Path(cfg.cache_dir).expanduser())
     start_logging()
+    if task.computes and "torch" not in sys.modules and process_rank() == 0:
+        log.info("task=%s: importing torch and transformers takes some seconds", cfg.task)
     command = _command(cfg, task, overrides)
     if not command.settings.progress:
         os.environ["TQDM_DISABLE"] = "1"

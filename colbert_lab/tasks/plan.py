@@ -18,7 +18,8 @@ from colbert_lab.plan.table import Plan, PlannedPhase, plan_json, plan_table
 from colbert_lab.records.environment import hardware_label
 from colbert_lab.records.records import RECORDS_FILE, read_records
 from colbert_lab.records.run_directory import RunDirectory, known_run, output_file
-from colbert_lab.run.evaluating import build_evaluator, split_while_training, systems_beside
+from colbert_lab.run.dev import split_while_training
+from colbert_lab.run.evaluating import build_evaluator, systems_beside
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.resuming import done_phase, own_directory
 from colbert_lab.run.scheduling import PhaseIdentity, check_schedule, phase_identities, run_identity

@@ -193,7 +193,13 @@ class BiEncoderIndex:
 
     def scores(self, queries: Sequence[str]) -> Tensor:
         """Cosine similarity of all documents: float32 [B, C]."""
-        return self.model.embed(queries, self.model.settings.query_prompt) @ self.emb_CD.T
+        return _queries(self.model, tuple(queries)) @ self.emb_CD.T
+
+
+@lru_cache(maxsize=4)
+def _queries(model: _Loaded, queries: tuple[str, ...]) -> Tensor:
+    """Embeddings of queries; those of a split are there still when the model scores as a member of a teacher."""
+    return model.embed(queries, model.settings.query_prompt)
 
 
 @lru_cache(maxsize=2)

@@ -18,7 +18,8 @@ from colbert_lab.base.types import Corpus, Ranking, Split
 from colbert_lab.search.exact import list_rows, search_depth, tie_ranks, top_k
 from colbert_lab.teachers.revision import identified
 
-QUERIES_AT_ONCE = 64
+LEAST_QUERIES, MOST_QUERIES, SCORES = 64, 2048, 2**23
+"""Queries that are scored together, and the scores that these may be: 32 MiB in float32."""
 TEACHER = "teacher"
 """What teachers and retrievers call their own config key in errors, see :func:`told_of`."""
 
@@ -60,6 +61,15 @@ class Scorer(Protocol):
     def index(self, corpus: Corpus) -> Index:
         """Make a corpus ready for scoring."""
         ...
+
+
+def queries_at_once(documents: int) -> int:
+    """How many queries to score together: of many, those of one length share a batch, and few are padded.
+
+    Args:
+        documents: that each is scored with.
+    """
+    return max(LEAST_QUERIES, min(MOST_QUERIES, SCORES // max(1, documents)))
 
 
 @contextmanager
@@ -155,9 +165,10 @@ def rank(
     index, ties_C = indexed(scorer, corpus), tie_ranks(list(corpus.ids))
     ids, texts = list(queries), list(queries.values())
     scores, rows = [], []
-    starts = range(0, len(ids), QUERIES_AT_ONCE)
+    step = queries_at_once(len(corpus))
+    starts = range(0, len(ids), step)
     for start in progress_bar(starts, desc=progress, unit="block", disable=not progress, leave=False):
-        for best, columns in top_hits(*hits(index, texts[start : start + QUERIES_AT_ONCE]), ties_C, k):
+        for best, columns in top_hits(*hits(index, texts[start : start + step]), ties_C, k):
             scores.append(best.tolist())
             rows.append(columns.tolist())
     return Ranking(ids, [[corpus.ids[r] for r in row] for row in rows], scores)
@@ -215,9 +226,12 @@ def score_lists(
         index: use the scorer's index of the corpus although it can score pairs; for one that is there already.
         key: the config key to name in errors.
     """
-    for start in range(0, len(queries), QUERIES_AT_ONCE):
-        block, wanted = queries[start : start + QUERIES_AT_ONCE], rows[start : start + QUERIES_AT_ONCE]
-        if isinstance(scorer, PairScorer) and not index:
+    pairs = isinstance(scorer, PairScorer) and not index
+    step = LEAST_QUERIES if pairs else queries_at_once(len(corpus))
+    for start in range(0, len(queries), step):
+        block, wanted = queries[start : start + step], rows[start : start + step]
+        if pairs:
+            assert isinstance(scorer, PairScorer)
             repeated = [query for query, own in zip(block, wanted, strict=True) for _ in own]
             scores = scorer.score_pairs(
                 repeated, [corpus.texts[row] for own in wanted for row in own.tolist()]
@@ -253,8 +267,9 @@ def rank_split(scorer: Scorer, split: Split, depth: int, progress: str | None = 
     texts, ids = list(split.queries.values()), split.corpus.ids
     scores: list[list[float]] = []
     documents: list[list[str]] = []
-    for start in range(0, len(texts), QUERIES_AT_ONCE):
-        end = start + QUERIES_AT_ONCE
+    step = queries_at_once(len(split.corpus))
+    for start in range(0, len(texts), step):
+        end = start + step
         for scores_C, found_C, rows_K in zip(*hits(index, texts[start:end]), rows[start:end], strict=True):
             own = scores_C[rows_K][None], found_C[rows_K][None]
             ((values, columns),) = top_hits(*own, ties_C[rows_K], depth)

@@ -47,6 +47,7 @@ class Points(Callback):
         self.peak_bytes = 0
         self.peak_device_bytes: int | None = None
         self.latest: dict[str, float] = {}
+        self.dev: dict[str, float] = {}
         self._since = (0, 0, 0.0)
         self._started = 0.0
         self._logged = -1
@@ -165,14 +166,16 @@ class PhaseBar(TQDMProgressBar):
         self.train_progress_bar.set_description_str(self.phase)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
-        """The latest point."""
+        """The latest point, and the latest value on dev of the first measure."""
         latest = self.points.latest
+        shown = {name.rpartition("/")[2]: f"{value:.4f}" for name, value in list(self.points.dev.items())[:1]}
         if not latest:
-            return {}
+            return shown
         return {
             "loss": f"{latest['train/loss']:.4f}",
             "q/s": f"{latest['train/queries_per_second']:.1f}",
             "tok/s": f"{latest['train/tokens_per_second']:.0f}",
+            **shown,
         }
 
 

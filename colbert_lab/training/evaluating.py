@@ -186,6 +186,7 @@ class EvaluateWhileTraining(Callback):
         self._done = step = trainer.global_step
         self.points.stop(pl_module.device)
         values = None if self.evaluate is None else dict(self.evaluate(step))
+        self.points.dev = values or {}
         for logger in trainer.loggers:
             logger.log_metrics(values or {}, step=step)
         if self.selection is not None:

@@ -18,8 +18,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _info(caplog: pytest.LogCaptureFixture) -> None:
+def _info(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)  # a command of another test may have set it
 
 
 def test_without_a_terminal_it_is_a_line_now_and_then(

@@ -34,6 +34,7 @@ def test_the_log_says_which_stage_begins_and_how_much_is_left(
             assert whole.left() == "7 min left"  # 700 at 100 a minute
             clock[0] += 390
             assert whole.left() == "30 s left"
+            assert whole.left(200) == "3 min left"  # what is under way knows better
             clock[0] += 100
             assert whole.left() == "0 s left"
     said = [record.getMessage() for record in caplog.records]
@@ -54,6 +55,7 @@ def test_what_was_there_already_says_nothing_of_how_fast_work_is(clock: list[flo
 
 def test_bars_say_which_stage_they_belong_to(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
     with in_stages(["before", "distill"]) as whole, whole.stage("distill"):
         list(progress_bar(range(3), desc="drawn"))
     list(progress_bar(range(3), desc="later"))

@@ -15,7 +15,7 @@ from colbert_lab.base.types import Corpus, Split
 from colbert_lab.records.rankings import ranking_path, read_ranking
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.records.run_files import read_protocols
-from colbert_lab.run.evaluating import while_training
+from colbert_lab.run.dev import while_training
 from colbert_lab.settings import Settings
 from colbert_lab.settings.groups import PhaseSettings
 from tests.command import command, the_run

@@ -184,7 +184,7 @@ def test_scores_are_the_teachers_own(tmp_path: Path) -> None:
 
 def test_another_query_changes_no_other_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = candidates(build(tmp_path))
-    monkeypatch.setattr(subject, "QUERIES_AT_ONCE", 2)
+    monkeypatch.setattr(subject, "queries_at_once", lambda documents: 2)
     more = candidates(build(tmp_path, queries={"new": "query new", **QUERIES}))
     assert {query: more[query] for query in QUERIES} == first
 

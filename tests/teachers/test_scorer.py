@@ -51,9 +51,14 @@ def test_k_beyond_the_corpus_gives_every_document_once() -> None:
 def test_more_queries_than_fit_at_once_are_ranked_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus, queries = make_corpus(20), {f"q{n}": f"query {n}" for n in range(7)}
     whole = rank(Hashed("x"), corpus, queries, 5)
-    monkeypatch.setattr(subject, "QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(subject, "queries_at_once", lambda documents: 3)
     assert rank(Hashed("x"), corpus, queries, 5) == whole
     assert len({tuple(row) for row in whole.document_ids}) == 7
+
+
+def test_the_fewer_the_documents_the_more_queries_are_scored_together() -> None:
+    found = [subject.queries_at_once(documents) for documents in (0, 1_000, 100_000, 8_800_000)]
+    assert found == [2048, 2048, 83, 64]
 
 
 def test_equal_scorers_share_one_index_of_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus, Split
 from colbert_lab.records.records import Record, read_records
-from colbert_lab.run.evaluating import check_dev
+from colbert_lab.run.dev import check_dev
 from colbert_lab.run.inputs import load_inputs
 from colbert_lab.run.scheduling import phase_identities
 from colbert_lab.settings import Settings, command_of
