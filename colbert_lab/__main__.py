@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import shlex
@@ -23,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.base.atomic import TEMPORARY, UNFINISHED, no_room
 from colbert_lab.base.errors import CheckFailed, InputError
-from colbert_lab.base.logs import process_rank
+from colbert_lab.base.logs import captured_warnings, process_rank
 from colbert_lab.base.outside import printable
 from colbert_lab.base.stopping import cause, end_processes, exit_status, say_stopped, stopped_by_signals
 from colbert_lab.run.cells import told_cell
@@ -153,17 +152,6 @@ def main() -> None:
         except BaseException:
             end_processes()
             raise
-
-
-@contextmanager
-def captured_warnings() -> Iterator[None]:
-    """Python's warnings become lines of the log, as long as a command runs in this process."""
-    logging.captureWarnings(False)  # whoever took them back meanwhile did not say so to logging
-    logging.captureWarnings(True)
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)
 
 
 def _main() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -160,6 +161,9 @@ TRAIN: dict[str, dict[str, Any]] = {
     },
     r"^data: there is no phase train; there are distill$": {"data": {"train": PAIRS}},
     r"^evaluation: must be a mapping of queries, corpus, relevant_docs, not 3$": {"evaluation": 3},
+    r"^evaluation: must be a mapping of queries, corpus, relevant_docs; this one has queries, qrels$": {
+        "evaluation": {"queries": {}, "qrels": {}}
+    },
     r"^evaluation: queries must be texts by id, not": {"evaluation": {**JUDGED, "queries": ["a"]}},
     r"^evaluation: relevant_docs: q must be a list of texts, not 'a'$": {
         "evaluation": {**JUDGED, "relevant_docs": {"q": "a"}}
@@ -190,6 +194,10 @@ def test_results_and_comparisons_are_of_runs(tmp_path: Path) -> None:
         colbert_lab.compare([tmp_path], measures="ndcg@10")
     with pytest.raises(InputError, match=r"^student must be a folder, a hub id or a result, not 3$"):
         colbert_lab.evaluate(3)  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"^student must be a folder.*; save\(FOLDER\) a model, and give the folder$"
+    ):
+        colbert_lab.evaluate(SimpleNamespace(save=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from colbert_lab.base.outside import printable
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Where torchrun, Lightning, SLURM and LSF say it."""
+LIGHTNING = ("pytorch_lightning", "lightning_fabric")
+"""Loggers that get a handler when they are imported where there is none."""
 prefix = ""
 """Before each line on the terminal: which cell of a sweep says it, where several speak at once."""
 
@@ -103,3 +105,34 @@ def logged_to(path: Path, buffer: logging.handlers.MemoryHandler) -> Iterator[No
     finally:
         root.removeHandler(file)
         file.close()
+
+
+@contextmanager
+def captured_warnings() -> Iterator[None]:
+    """Python's warnings become lines of the log, as long as a command runs in this process."""
+    logging.captureWarnings(False)  # whoever took them back meanwhile did not say so to logging
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+
+
+@contextmanager
+def lightning_as_ours() -> Iterator[None]:
+    """What Lightning says in the block goes where our log goes, also where it was imported before anybody logged.
+
+    It then has handlers of its own, which would show each line of it on the terminal.
+    """
+    root, none = logging.getLogger(), logging.NullHandler()
+    loggers = [logging.getLogger(name) for name in LIGHTNING]
+    before = [(list(each.handlers), each.propagate) for each in loggers]
+    root.addHandler(none)  # Lightning looks for one when it is imported
+    for each in loggers:
+        each.handlers[:], each.propagate = [], True
+    try:
+        yield
+    finally:
+        root.removeHandler(none)
+        for each, (handlers, propagate) in zip(loggers, before, strict=True):
+            each.handlers[:], each.propagate = handlers, propagate

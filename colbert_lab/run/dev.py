@@ -60,10 +60,10 @@ def while_training(
     found = split_while_training(settings.evaluation.during_training, splits)
     if found is None:
         if every := settings.phases[phase].evaluate_every:
-            log.warning(
-                "phases.%s.evaluate_every=%d has no effect: there is no dev split, and no other is read while "
-                "training; set it to null, or add a dev split to evaluation.splits",
-                phase, every,
+            log.info(
+                "%s: no value is read while training (phases.%s.evaluate_every=%d): there is no dev split, and no "
+                "other is read then; add one to evaluation.splits",
+                phase, phase, every,
             )  # fmt: skip
         return None
     name, small = found

@@ -111,7 +111,8 @@ class Measuring:
         systems = systems_beside(self.settings.evaluation.baselines, data)
         if data and self.splits and "teacher" not in systems:
             log.info(
-                "no teacher row: the teacher scores are a file, which does not cover the evaluation splits"
+                "no teacher row: the training data has no teacher that can score the evaluation splits, but ready "
+                "scores or none"
             )
         for name, scorer in systems.items():
             for key in self._missing(name, "baselines"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow.parquet as pq
 
 from colbert_lab.base.atomic import atomic_folder
-from colbert_lab.base.errors import InputError, given_texts, named_texts, told
+from colbert_lab.base.errors import InputError, given_texts, named, named_texts, told
 from colbert_lab.text.collections.beir import CORPUS, QUERIES
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.rows.triples import BLOCK, NEGATIVE, QUERY
@@ -74,8 +74,11 @@ def evaluation_settings(given: Mapping[str, Any], cache_dir: Path) -> dict[str, 
     Raises:
         InputError: something is missing, or is of another type.
     """
-    if not isinstance(given, Mapping) or set(given) != set(PARTS):
+    if not isinstance(given, Mapping):
         raise InputError(f"evaluation: must be a mapping of {', '.join(PARTS)}, not {told(given)}")
+    if set(given) != set(PARTS):
+        there = named(map(str, given)) or "nothing"
+        raise InputError(f"evaluation: must be a mapping of {', '.join(PARTS)}; this one has {there}")
     texts: dict[str, dict[str, str]] = {}
     for part in PARTS[:2]:
         if not isinstance(given[part], Mapping):

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
@@ -23,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from colbert_lab.base.errors import CheckFailed, InputError
-from colbert_lab.base.logs import process_rank, start_logging
+from colbert_lab.base.logs import captured_warnings, lightning_as_ours, process_rank, start_logging
 from colbert_lab.run.cells import cell_command, needs_process, run_alone
 from colbert_lab.run.sweeping import finished_before, noted_run, reset_sweep
 from colbert_lab.settings import Command, Settings, check_name, command_of
@@ -195,12 +196,13 @@ def performed(arguments: Sequence[str]) -> tuple[Path | None, float | None]:
 @contextmanager
 def _as_it_was() -> Iterator[None]:
     """What a command changes for its whole process is put back: logging, progress bars; its tables are not printed."""
-    root, quiet = logging.getLogger(), os.environ.get(QUIET)
+    root, quiet, shown = logging.getLogger(), os.environ.get(QUIET), warnings.showwarning
     handlers, level = list(root.handlers), root.level
     try:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), lightning_as_ours(), captured_warnings():
             yield
     finally:
+        warnings.showwarning = shown
         root.handlers[:] = handlers
         root.setLevel(level)
         if quiet is None:
@@ -251,6 +253,7 @@ def one_line(error: Exception, arguments: Sequence[str] = ()) -> str:
         there = [
             *(f"did you mean {each}?" for each in near),
             *([f"there are {', '.join(options)}"] if group and options else []),
+            *([] if near else ["a file of your own needs --config-dir FOLDER"]),
         ]
         return "; ".join([f"{missing['wanted']}: no such config", *there]).replace("?;", "?")
     unknown = re.search(r"Could not override '(?P<key>[\w.]+)'", str(error))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from colbert_lab.base.logs import log_buffer, logged_to, start_logging
+from colbert_lab.base.logs import lightning_as_ours, log_buffer, logged_to, start_logging
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +36,24 @@ def test_what_is_said_before_a_run_has_its_folder_is_in_its_log(tmp_path: Path) 
         "trained",
     ]
     assert log_buffer() is not buffer  # of the next command
+
+
+def test_lightning_speaks_in_our_log_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("pytorch_lightning")
+    own = logging.StreamHandler(sys.stderr)
+    before = list(logger.handlers), logger.propagate
+    logger.handlers[:], logger.propagate = [own], False
+    heard: list[str] = []
+    ours = logging.Handler()
+    ours.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(ours)
+    try:
+        with lightning_as_ours():
+            logger.warning("something")
+        assert (logger.handlers, logger.propagate) == ([own], False)
+    finally:
+        root.removeHandler(ours)
+        logger.handlers[:], logger.propagate = before
+    assert heard == ["something"]
+    assert "something" not in capsys.readouterr().err

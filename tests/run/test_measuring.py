@@ -55,13 +55,14 @@ def another(first: tuple[Path, list[str]], *more: str) -> Path:
 
 
 def test_an_interval_without_a_dev_split_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     split = Split("toy", "test", Corpus(["d"], ["red"], "f"), {"q": "red"}, {"q": {"d": 1}}, "f")
     phases = {"distill": PhaseSettings(evaluate_every=500), "silent": PhaseSettings(evaluate_every=None)}
     settings, splits = Settings(phases=phases), {"test": split}
     assert while_training(settings, splits, "silent", Path("run")) is None
     assert not caplog.text
     assert while_training(settings, splits, "distill", Path("run")) is None
-    assert "phases.distill.evaluate_every=500 has no effect: there is no dev split" in caplog.text
+    assert "distill: no value is read while training (phases.distill.evaluate_every=500)" in caplog.text
 
 
 def test_what_the_same_student_was_measured_at_is_taken_over(first: tuple[Path, list[str]]) -> None:

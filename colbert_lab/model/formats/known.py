@@ -174,7 +174,9 @@ def format_of(folder: Path, key: str = KEY) -> str:
     if inside := students_in(folder):
         several = f"one of {len(inside)} ({named(map(str, inside), longest=4096, most=5)})"
         told = f"{key}={inside[0]}" if len(inside) == 1 else several
-        raise InputError(f"{key}={folder}: is the folder of a run and no student; give its student: {told}")
+        raise InputError(
+            f"{key}={folder}: is the folder of a run, or a part of one, and no student; give its student: {told}"
+        )
     dense = (folder / MODULES_FILE).is_file()
     looked = "; ".join(f"{name}: {layout.looked_for}" for name, layout in FORMATS.items())
     hint = f"; it is a {_model_type(folder)}: start from it with student.backbone={folder}" if dense else ""
@@ -182,8 +184,10 @@ def format_of(folder: Path, key: str = KEY) -> str:
 
 
 def students_in(folder: Path) -> list[Path]:
-    """The students of a run's folder, or of the runs of one name: each once, however many links lead to it."""
-    found = (file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/student/{STUDENT_FILE}"))
+    """The students of a phase's folder, a run's, or the runs of one name: each once, however many links lead to it."""
+    found = (
+        file.parent for depth in (".", "*", "*/*") for file in folder.glob(f"{depth}/student/{STUDENT_FILE}")
+    )
     return list({path.resolve(): path for path in sorted(found)}.values())
 
 

@@ -140,12 +140,7 @@ def save(student: Student, folder: Path) -> None:
     """
     reading, rules, head = student.tokenizer, student.tokenizer.rules, student.model.head
     check_single(student, NAME)
-    if rules.query_marker is None or rules.document_marker is None:
-        raise refuse(NAME, "the layout has markers for queries and documents, and this student lacks one")
-    if rules.query_prompt or rules.document_prompt:
-        raise refuse(NAME, "the layout has no prompts, and this student was trained with some")
-    if rules.expansion == "none":
-        raise refuse(NAME, "the layout always expands queries, and this student does not")
+    check_reading(rules)
     if reading.tokenizer.mask_token is None:
         raise refuse(
             NAME, "the layout expands queries with the mask token, which this tokenizer does not have"
@@ -183,6 +178,35 @@ def save(student: Student, folder: Path) -> None:
             "interaction": "colbert",
         },
     )
+
+
+def check_reading(rules: TokenRules) -> None:
+    """Whether a student reads text as the layout can say.
+
+    Raises:
+        InputError: it does not; all that it was trained without, as another student has to be trained for it.
+    """
+    lacks = [
+        told
+        for lacking, told in (
+            (
+                rules.query_marker is None or rules.document_marker is None,
+                "markers for queries and documents (student.query_marker, student.document_marker)",
+            ),
+            (rules.query_prompt or rules.document_prompt, "no prompts (prompts=none)"),
+            (
+                rules.expansion == "none",
+                "queries that are expanded (student.expansion=attended or unattended)",
+            ),
+        )
+        if lacking
+    ]
+    if lacks:
+        raise refuse(
+            NAME,
+            f"the layout has {', and '.join(lacks)}, and this student was trained otherwise; train one with "
+            "that, as +experiment=colbert_v2 does",
+        )
 
 
 def padding(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -97,7 +97,8 @@ def _cut_corpus(corpus: Corpus, chosen: Sequence[Split], documents: int | None) 
         names = " and ".join(f"{split.dataset}/{split.name}" for split in chosen)
         raise InputError(
             f"documents={documents} is too few: the kept queries of {names} have {relevant} relevant "
-            f"documents; set documents to {relevant} or more, or keep fewer queries"
+            f"documents; set documents to {relevant} or more, or keep fewer queries "
+            "(evaluation.every.queries=N; of training data, data.queries=N)"
         )
     order = sorted(corpus.ids, key=lambda document_id: (rank.get(document_id, 2), *_order(document_id)))
     return _kept(corpus, set(order[:documents]))

@@ -25,6 +25,7 @@ from colbert_lab.text.contents import model_id
 from tests.model.formats.conftest import WRITABLE, student_for
 from tests.parity import formats_flmr
 from tests.tiny import sentences
+from tests.toy import new_student
 
 
 def test_each_layout_is_found_and_loads_as_it_was(
@@ -247,6 +248,8 @@ def test_the_folder_of_a_run_names_its_students(folders: dict[str, Path], tmp_pa
         InputError, match=rf"^from={run}: is the folder of a run.*: from={run}/distill/student$"
     ):
         format_of(run, "from")
+    with pytest.raises(InputError, match=rf"a part of one, and no student; .*: from={run}/distill/student$"):
+        format_of(run / "distill", "from")
     shutil.copytree(folders["colbert_lab"], run / "supervised" / "student")
     with pytest.raises(InputError, match=rf"one of 2 \({run}/distill/student, {run}/supervised/student\)"):
         load_checkpoint(str(run))
@@ -265,6 +268,17 @@ def test_the_digest_is_of_the_content(folders: dict[str, Path]) -> None:
     file = folders["pylate"] / "config_sentence_transformers.json"
     file.write_text(file.read_text().replace("12", "13"))
     assert model_id(str(folders["pylate"])) != before
+
+
+def test_a_layout_says_all_that_a_student_lacks(student_settings: dict[str, Any], tmp_path: Path) -> None:
+    for lacking, message in (
+        ({"query_marker": None, "expansion": "none"}, r"has markers .*, and queries that are expanded"),
+        ({"expansion": "none", "query_prompt": "q: "}, r"has no prompts .*, and queries that are expanded"),
+        ({"expansion": "none"}, r"has queries that are expanded \(student\.expansion="),
+    ):
+        student = new_student(**student_settings | lacking)
+        with pytest.raises(InputError, match=rf"^to=stanford: the layout {message}"):
+            save_checkpoint(student, "stanford", tmp_path)
 
 
 def test_a_layout_says_the_score_or_refuses_it(student_settings: dict[str, Any], tmp_path: Path) -> None:

@@ -54,7 +54,10 @@ def test_a_query_left_without_judgments_goes() -> None:
 
 
 def test_too_few_documents_says_what_works() -> None:
-    with pytest.raises(InputError, match=r"documents=3 is too few.*toy/test have 4 .* set documents to 4"):
+    with pytest.raises(
+        InputError,
+        match=r"documents=3 is too few.*toy/test have 4 .* set documents to 4 .*every\.queries=N",
+    ):
         cut_split(make(), 3, None)
     assert len(cut_split(make(), 4, None).corpus) == 4
 
