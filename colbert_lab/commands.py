@@ -195,8 +195,10 @@ def evaluate(
     """
     checkpoint = student.student() if isinstance(student, Result) else student
     if checkpoint is not None and not isinstance(checkpoint, str | Path):
-        saved = "; save(FOLDER) a model, and give the folder" if hasattr(student, "save") else ""
-        raise InputError(f"student must be a folder, a hub id or a result, not {told(student)}{saved}")
+        raise InputError(
+            f"student must be a folder, a hub id or a result, not {told(student)}"
+            + ("; save(FOLDER) a model, and give the folder" if hasattr(student, "save") else "")
+        )
     chosen = () if checkpoint is None else settings_of({"student.checkpoint": checkpoint})
     return _run("evaluate", experiment, [*chosen, *_settings(overrides)], None, evaluation)
 
