@@ -222,6 +222,7 @@ def test_a_loss(place: Place) -> None:
     run = the_run(place.outputs, "toy")
     assert {"train/loss", "train/margin", "train/list_mrr"} <= curves(run)
     assert "train/distillation" not in curves(run)
+    assert json.loads((run / "status.json").read_text())["run"]["config_dirs"] == [str(place.conf)]
     factors = read_records(run / "results.jsonl")[-1].factors
     assert factors["loss@phases.distill.objective.margin"] == "margin"
 

@@ -159,8 +159,14 @@ def group(runs: Sequence[Run]) -> list[Configuration]:
     return found
 
 
+OF_SOMETHING = ("weight",)
+"""Last names of keys that say nothing alone."""
+
+
 def short_names(keys: Sequence[str]) -> dict[str, str]:
     """The shortest ends of config keys that still tell them apart: ``phases.distill.optimizer.lr`` is ``lr``.
+
+    A weight says whose it is: ``distillation.weight``.
 
     Args:
         keys: config keys with dots.
@@ -170,7 +176,8 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
         parts = key.split(".")
         for start in range(len(parts) - 1, -1, -1):
             name = ".".join(parts[start:])
-            if not any(other != key and f".{other}".endswith(f".{name}") for other in keys):
+            alike = any(other != key and f".{other}".endswith(f".{name}") for other in keys)
+            if not alike and name not in OF_SOMETHING:
                 break
         names[key] = name
     return names

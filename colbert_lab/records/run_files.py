@@ -34,6 +34,7 @@ class About(TypedDict, total=False):
     asked: str | None
     named: str | None
     overrides: list[str]
+    config_dirs: list[str]
 
 
 class Status(TypedDict, total=False):

@@ -115,6 +115,8 @@ def _best(comparison: Comparison, place: Place, finals: list[Compared]) -> tuple
         return others[0], ""
     best = next((each for each in ordered if not each.reference), others[0])
     rank = "the best" if ordered[0] is best else "the best after the reference"
+    if ordered[0].reference and values[ordered[0].row.label] == values[best.row.label]:
+        rank = "with the reference the best"
     where = f"{measure_title(dev.measure)} on {dev.split}"
     flattered = ", on which its number below is a little flattered" if dev == place else ""
     return best, f"{best.row.label} is {rank} of {len(ordered)} configurations by {where}{flattered}."

@@ -139,7 +139,8 @@ def _command(each: Configuration) -> str:
     words = [word for word in given if not word.startswith("seed=")]
     seeds = [str(seed) for seed in each.seeds if seed is not None]
     words += [f"seed={','.join(seeds)}"] if seeds else []
-    return f"{PROGRAM} {shlex.join([*(['-m'] if len(seeds) > 1 else []), *words])}"
+    options = [word for folder in about.get("config_dirs", ()) for word in ("--config-dir", folder)]
+    return f"{PROGRAM} {shlex.join([*options, *(['-m'] if len(seeds) > 1 else []), *words])}"
 
 
 def runs_table(runs: Sequence[Run], found: Headline) -> Table:

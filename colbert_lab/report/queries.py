@@ -21,6 +21,8 @@ from colbert_lab.report.headline import Headline
 
 EXCERPT = 400
 """Characters of a document that are shown."""
+RANKS = 10
+"""Of relevant documents that are told."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Query:
         values: of the subject and of the reference, each averaged over its seeds.
         difference: the one minus the other.
         lists: what each of them ranks first.
-        found_at: for each of them, where its first relevant document is, in words.
+        found_at: for each of them, where its relevant documents are, in words.
         explain: the command that says which tokens matched; "" where the student or the texts are not there.
     """
 
@@ -173,8 +175,13 @@ def _excerpt(text: str) -> str:
 def _found_at(documents: list[str], relevant: tuple[str, ...]) -> str:
     if not relevant:
         return ""
-    rank = next((rank for rank, document in enumerate(documents, 1) if document in relevant), None)
-    return f"not among the first {len(documents):,}" if rank is None else f"at rank {rank:,}"
+    ranks = [rank for rank, document in enumerate(documents, 1) if document in relevant]
+    missing = len(relevant) - len(ranks)
+    if not ranks:
+        return f"not among the first {len(documents):,}"
+    told = ", ".join(f"{rank:,}" for rank in ranks[:RANKS]) + (", ..." if len(ranks) > RANKS else "")
+    beyond = f", {missing:,} not among the first {len(documents):,}" if missing else ""
+    return f"at rank{'s' * (len(ranks) > 1)} {told}{beyond}"
 
 
 def _explain(pairs: Differences, query: str, ranked: list[list[str]], texts: Texts) -> str:

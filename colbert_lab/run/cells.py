@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+
 from colbert_lab.analysis.configurations import short_names
 from colbert_lab.analysis.ledger_columns import clock
 from colbert_lab.base.atomic import write_text
@@ -131,10 +133,29 @@ def sweep_table(cells: Sequence[Cell], where: str) -> Table:
     pruned = sum(cell.status == PRUNED for cell in cells)
     done = sum(cell.done for cell in cells) - pruned
     became = f"{done} of {len(cells)} cells finished" + (f", {pruned} pruned" if pruned else "")
-    notes = [f"{cell.label}: {cell.error}" for cell in cells if cell.error]
+    notes = [f"{_together(alike)}: {error}" for error, alike in _by_error(cells).items()]
     if any(cell.status == STOPPED for cell in cells):
         notes.append("stopped: its process ended before it did; it goes on from its last checkpoint.")
     return Table(f"Sweep: {became}, runs in {where}", columns, tuple(rows), (), tuple(notes))
+
+
+def _by_error(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells that ended in the same error."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.error:
+            found.setdefault(cell.error, []).append(cell)
+    return found
+
+
+def _together(cells: Sequence[Cell]) -> str:
+    """Some cells in a few words: their number, and what they have in common."""
+    if len(cells) == 1:
+        return cells[0].label
+    common = set(cells[0].named).intersection(*(cell.named for cell in cells))
+    shared = ",".join(f"{name}={value}" for name, value in cells[0].named if (name, value) in common)
+    numbers = ", ".join(str(cell.number) for cell in cells[:10]) + (", ..." if len(cells) > 10 else "")
+    return f"{len(cells)} cells{f' with {shared}' if shared else ''} ({numbers})"
 
 
 STARTED_OUTSIDE = ("LOCAL_RANK", "SLURM_PROCID")
@@ -200,6 +221,14 @@ def cell_command(arguments: Sequence[str], overrides: Sequence[str]) -> list[str
         if not each.startswith(("hydra.mode=", "hydra/launcher=", "hydra.launcher."))
     ]
     return [sys.executable, "-m", "colbert_lab", *options, *hydras, "hydra.mode=RUN"]
+
+
+def config_dirs() -> list[str]:
+    """The folders that the command names with ``--config-dir``; none where there is no command line."""
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    return [str(each.path) for each in sources if each.provider == "command-line"]
 
 
 def told_cell() -> str | None:

@@ -20,6 +20,7 @@ from colbert_lab.records.environment import describe
 from colbert_lab.records.identity import asked_hash, asked_where, factors
 from colbert_lab.records.read_back import headline
 from colbert_lab.records.run_directory import RunDirectory
+from colbert_lab.run.cells import config_dirs
 from colbert_lab.run.evaluating import build_evaluator
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.loggers import check_loggers
@@ -118,6 +119,7 @@ def _run(command: Command, stages: Stages) -> float | None:
         asked=asked_hash(command.asked, identity.contents, where),
         tags=list(tracking.tags),
         overrides=list(command.overrides),
+        config_dirs=config_dirs(),
     )
     if cell is not None:
         directory.name_in_sweep(cell.label)

@@ -288,9 +288,11 @@ def end_sweep(again: str) -> int | None:
     left = [cell for cell in cells if not cell.done]
     if not left:
         return 0
+    bad = [cell for cell in left if cell.status == BAD_INPUT]
+    mended = "once the input is mended, " if bad else ""
     print(
-        f"error: {counted(left)} of {len(cells)} cells; the same command skips the finished ones and takes up the "
-        f"others: {again}",
+        f"error: {counted(left)} of {len(cells)} cells; {mended}the same command skips the finished ones and takes up "
+        f"the others: {again}",
         file=sys.stderr,
     )
-    return 2 if all(cell.status == BAD_INPUT for cell in left) else 1
+    return 2 if len(bad) == len(left) else 1

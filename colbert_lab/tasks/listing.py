@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -125,16 +126,17 @@ def execute(command: Command) -> None:
         InputError: a kind that is not there.
     """
     folders = config_folders()
-    print("\n".join(listing(command.settings.of, folders, shutil.get_terminal_size((WIDTH, 24)).columns)))
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else None
+    print("\n".join(listing(command.settings.of, folders, width)))
 
 
-def listing(kinds: Sequence[str] | None, folders: Sequence[Path], width: int) -> Iterator[str]:
+def listing(kinds: Sequence[str] | None, folders: Sequence[Path], width: int | None) -> Iterator[str]:
     """The lines of ``task=list``.
 
     Args:
         kinds: some of ``KINDS``; also in the plural. None for all that have something.
         folders: of configs; the first one that has a name says what it is.
-        width: columns.
+        width: columns of the terminal; None cuts no line.
 
     Raises:
         InputError: a kind that is not there.
@@ -147,7 +149,8 @@ def listing(kinds: Sequence[str] | None, folders: Sequence[Path], width: int) ->
         longest = max(map(len, found), default=0)
         for name, what in found.items():
             line = f"  {name:<{longest}}  {what}"
-            yield printable(line if len(line) <= width else f"{line[: width - 3].rstrip()}...")
+            fits = width is None or len(line) <= width
+            yield printable(line if fits else f"{line[: (width or 0) - 3].rstrip()}...")
         yield "" if found else "  (none)"
 
 

@@ -15,6 +15,7 @@ from colbert_lab.model.formats.own import load_student
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.plan.planner import Planner, Training
 from colbert_lab.plan.table import Plan, PlannedPhase, plan_json, plan_table
+from colbert_lab.publish.recipe import objective
 from colbert_lab.records.environment import hardware_label
 from colbert_lab.records.records import RECORDS_FILE, read_records
 from colbert_lab.records.run_directory import RunDirectory, known_run, output_file
@@ -114,6 +115,8 @@ def _plan(
             else None
         )
         evaluations.append(planner.evaluation(name, asked, kept))
+    told = {name: objective(command.config["phases"][name]) for name in to_train}
+    notes = [*(f"{name} minimises {what}." for name, what in told.items()), *notes]
     notes += _left_out(trainer.lightning)
     if trainer.num_workers:
         notes.append("Reading happens beside training (trainer.num_workers), and is not counted.")

@@ -139,6 +139,11 @@ def test_the_reference_is_picked_by_its_factors(tmp_path: Path) -> None:
         pick(found, {"data": "toy"})
 
 
+def test_a_weight_says_whose_it_is() -> None:
+    keys = ["phases.distill.objective.distillation.weight", "loss@phases.distill.objective.huber", "weight"]
+    assert short_names(keys) == {keys[0]: "distillation.weight", keys[1]: "huber", keys[2]: "weight"}
+
+
 def test_short_names_stay_apart() -> None:
     assert short_names(["a.optimizer.lr", "b.optimizer.lr", "a.steps", "lr"]) == {
         "a.optimizer.lr": "a.optimizer.lr",

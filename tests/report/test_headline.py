@@ -56,6 +56,8 @@ def test_where_the_reference_is_the_best_the_next_one_is_told(tmp_path: Path) ->
     assert found.reference.row.label == "f0=1, f1=0"
     assert found.subject is not None
     assert "is the best after the reference of 4 configurations" in found.chosen
+    found = headline(compared(*runs[:2], *runs[4:6], *runs[6:]))  # all the same on dev
+    assert "is with the reference the best of 3 configurations by nDCG@10 on dev" in found.chosen
 
 
 def test_without_a_dev_split_the_choice_is_said_to_flatter(tmp_path: Path) -> None:

@@ -48,6 +48,16 @@ def test_commands_are_what_was_typed_with_all_seeds(tmp_path: Path) -> None:
     ]
 
 
+def test_commands_name_the_folders_of_ones_own_configs(tmp_path: Path) -> None:
+    run = one_run(tmp_path)
+    set_config(run, a=1)
+    status = json.loads((run / "status.json").read_text())
+    status["run"]["config_dirs"] = ["/my conf"]
+    (run / "status.json").write_text(json.dumps(status))
+    ((_, command),) = commands(compared(run).configurations)
+    assert command == "python -m colbert_lab --config-dir '/my conf' +experiment=kd a=1 seed=1"
+
+
 def test_commands_of_older_runs_have_their_factors(tmp_path: Path) -> None:
     ((_, command),) = commands(compared(one_run(tmp_path)).configurations)
     assert command == "python -m colbert_lab lr=0.1 name=study seed=1"

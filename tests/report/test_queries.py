@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed"
 
 from colbert_lab.records.rankings import ranking_path
 from colbert_lab.report.headline import headline
-from colbert_lab.report.queries import EXCERPT, Queries, queries_of
+from colbert_lab.report.queries import EXCERPT, Queries, _found_at, queries_of
 from tests.report.support import DOCUMENTS, TEXTS, compared, one_run
 
 
@@ -49,6 +49,20 @@ def test_the_largest_wins_and_losses_have_texts_and_both_rankings(tmp_path: Path
         *(f"query={TEXTS['q0']}", f"document={DOCUMENTS['d0']}"),
     ]
     assert found.has_texts
+
+
+@pytest.mark.parametrize(
+    ("relevant", "told"),
+    [
+        (("b",), "at rank 2"),
+        (("d", "b"), "at ranks 2, 4"),
+        (("a", "x", "y"), "at rank 1, 2 not among the first 4"),
+        (("x",), "not among the first 4"),
+        ((), ""),
+    ],
+)
+def test_it_is_told_where_all_relevant_documents_are(relevant: tuple[str, ...], told: str) -> None:
+    assert _found_at(list("abcd"), relevant) == told
 
 
 def test_without_texts_there_are_ids_alone(tmp_path: Path) -> None:

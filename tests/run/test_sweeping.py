@@ -95,10 +95,12 @@ def test_cells_that_fail_stop_no_other_cell_and_a_rerun_takes_up_what_is_left(
         ["4", "2", "failed"], ["3", "1", "finished"], ["3", "2", "finished"],
     ]  # fmt: skip
     assert "n_way=4,seed=2: RuntimeError: a bolt fell out" in table
-    assert "n_way=40,seed=1: phases.distill.n_way=40" in table
+    assert "2 cells with n_way=40 (0, 1): phases.distill.n_way=40" in table
     assert "3 of 6 cells finished" in outcome.out
     last = outcome.err.splitlines()[-1]
-    assert last.startswith("error: 1 failed, 2 bad input of 6 cells")
+    assert last.startswith(
+        "error: 1 failed, 2 bad input of 6 cells; once the input is mended, the same command"
+    )
     assert "python -m colbert_lab -m +experiment=colbert_zero_kd" in last
     assert {path.name for path in (tmp_path / "toy" / "sweeps").iterdir()} == {
         "multirun.yaml", "table.md", *(f"n_way={n},seed={s}" for n in (3, 4) for s in (1, 2)),
@@ -326,6 +328,19 @@ def test_the_table_of_cells(tmp_path: Path) -> None:
     assert table.rows[2] == ("10", "2", "-", "stopped", "-", "-", "-")
     assert table.notes[0] == "lr=1,seed=2: OSError: x"
     assert "goes on from its last checkpoint" in table.notes[1]
+
+
+def test_cells_with_one_error_are_one_line() -> None:
+    factors = [{"a.lr": lr, "a.n": n, "seed": seed} for lr in "12" for n in "34" for seed in "56"]
+    cells = [Cell(k, each, "bad input", error=f"n is {each['a.n']}") for k, each in enumerate(factors)]
+    cells[-1] = Cell(7, factors[7], "failed", error="another")
+    assert sweep_table(cells, "o").notes == (
+        "4 cells with n=3 (0, 1, 4, 5): n is 3",
+        "3 cells with n=4 (2, 3, 6): n is 4",
+        "lr=2,n=4,seed=6: another",
+    )
+    same = [Cell(k, each, "bad input", error="all") for k, each in enumerate(factors)]
+    assert sweep_table(same, "o").notes == ("8 cells (0, 1, 2, 3, 4, 5, 6, 7): all",)
 
 
 def test_a_run_is_started_once(tmp_path: Path) -> None:

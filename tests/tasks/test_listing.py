@@ -75,6 +75,7 @@ def test_all_kinds_have_a_line_for_each_thing(capsys: pytest.CaptureFixture[str]
     assert there == set(KINDS) - {"search_mode", "measure"}
     assert all(len(line.split()) > 1 for line in lines), [line for line in lines if len(line.split()) < 2]
     assert any(line.split()[0] == "001_schedules" for line in lines)
+    assert any(len(line) > 200 for line in listing(None, [CONF], None))  # read by a program
     with pytest.raises(
         InputError, match=r"^of=experimnt: did you mean experiment.* must be one of experiment"
     ):

@@ -85,6 +85,7 @@ def test_large_batches_are_measured_in_part(tiny_bert: Path, toy: Path, tmp_path
     assert 0 < phase["measured_queries"] < 32
     assert phase["recompute"]
     assert any("queries were measured" in note for note in plan["notes"])
+    assert any(note.startswith("distill minimises 1 x InfoNCE (temperature ") for note in plan["notes"])
     assert plan["evaluations"][1]["seconds"] == {}
 
 

@@ -175,8 +175,13 @@ def _tell_own_documents(key: str, split: Split) -> None:
     row_of = {name: row for row, name in enumerate(split.corpus.ids)}
     texts = ((split.queries[query], split.corpus.texts[row_of[query]]) for query in own)
     same = sum(normalised(query) in normalised(document) for query, document in texts)
-    log.log(
-        logging.WARNING if same else logging.INFO,
+    if not same:
+        log.info(
+            "evaluation.splits.%s: %s queries have the id of a document and not its text: they are no documents",
+            key, some_ids(own),
+        )  # fmt: skip
+        return
+    log.warning(
         "evaluation.splits.%s: %d queries have a document of their own id, and %d of these documents hold the query's "
         "text: %s. Where queries are documents (ArguAna, Quora), evaluation.every.protocol.exclude_same_id=true takes "
         "a query's own out of its ranking",
