@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-
 from colbert_lab.analysis.configurations import short_names
 from colbert_lab.analysis.ledger_columns import clock
 from colbert_lab.base.atomic import write_text
@@ -221,14 +219,6 @@ def cell_command(arguments: Sequence[str], overrides: Sequence[str]) -> list[str
         if not each.startswith(("hydra.mode=", "hydra/launcher=", "hydra.launcher."))
     ]
     return [sys.executable, "-m", "colbert_lab", *options, *hydras, "hydra.mode=RUN"]
-
-
-def config_dirs() -> list[str]:
-    """The folders that the command names with ``--config-dir``; none where there is no command line."""
-    if not HydraConfig.initialized():
-        return []
-    sources = HydraConfig.get().runtime.config_sources
-    return [str(each.path) for each in sources if each.provider == "command-line"]
 
 
 def told_cell() -> str | None:

@@ -6,6 +6,7 @@ import json
 import logging
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from colbert_lab.analysis.tables import run_tables
@@ -20,7 +21,6 @@ from colbert_lab.records.environment import describe
 from colbert_lab.records.identity import asked_hash, asked_where, factors
 from colbert_lab.records.read_back import headline
 from colbert_lab.records.run_directory import RunDirectory
-from colbert_lab.run.cells import config_dirs
 from colbert_lab.run.evaluating import build_evaluator
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.loggers import check_loggers
@@ -119,7 +119,7 @@ def _run(command: Command, stages: Stages) -> float | None:
         asked=asked_hash(command.asked, identity.contents, where),
         tags=list(tracking.tags),
         overrides=list(command.overrides),
-        config_dirs=config_dirs(),
+        config_dirs=_config_dirs(),
     )
     if cell is not None:
         directory.name_in_sweep(cell.label)
@@ -166,3 +166,11 @@ def _headline(settings: Settings, directory: RunDirectory) -> float | None:
     return (
         None if wanted is None else headline(directory.path, wanted, schedule[-1] if schedule else "evaluate")
     )
+
+
+def _config_dirs() -> list[str]:
+    """The folders that the command names with ``--config-dir``; none where there is no command line."""
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    return [str(each.path) for each in sources if each.provider == "command-line"]
