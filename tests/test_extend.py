@@ -12,6 +12,8 @@ from pkgutil import resolve_name
 from textwrap import indent
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from colbert_lab.model.formats.known import load_checkpoint
 from colbert_lab.records.rankings import ranking_path, read_ranking
@@ -106,6 +108,27 @@ class Constant:
         rows = torch.tensor(self.rows)
         return [-torch.arange(len(rows)).float()] * len(queries), [rows] * len(queries)
 ''',
+    "broken": '''
+"""Callbacks that cannot be, or cannot go on."""
+from dataclasses import dataclass
+
+from pytorch_lightning.callbacks import Callback
+
+
+class Broken(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        return outputs["nothing"]
+
+
+class Keeping(Callback):
+    def state_dict(self):
+        return {"self": {1, self}}
+
+
+@dataclass(frozen=True)
+class Frozen(Callback):
+    x: int = 1
+''',
     "constant": '''
 """Measures that give what is no value, or whose settings are no plain values."""
 from dataclasses import dataclass, field
@@ -147,6 +170,7 @@ def called(is_):
 YAML = {
     "loss/plain_margin.yaml": "_target_: my_plain_margin.PlainMargin\nweight: 1.0\nscale: 1.0\n",
     "head/neighbours.yaml": "# @package student.head\n_target_: my_neighbours.Neighbours\n",
+    "callback/broken.yaml": "_target_: my_broken.Broken\n",
     "measure/constant.yaml": "_target_: my_constant.Constant\nis_: 2\n",
     "search_mode/wrong.yaml": "_target_: my_wrong_mode.Wrong\nrows: [0, 1]\n",
 }
@@ -156,6 +180,7 @@ OWN_MEASURE = (
     "+measure@evaluation.own_measures.rbp=rbp",
     "evaluation.measures=[ndcg@10,rbp@5,precision@1,rbp@100]",
 )
+OWN_CALLBACK = ("+callback@trainer.callbacks.lookahead=lookahead", "trainer.callbacks.lookahead.every=1")
 
 
 @dataclass(frozen=True)
@@ -758,5 +783,116 @@ CONSTANT = ["+measure@evaluation.own_measures.constant=constant", "evaluation.me
     ],
 )  # fmt: skip
 def test_a_measure_that_cannot_be_is_one_line(place: Place, given: list[str], said: str) -> None:
+    (line,) = errors(command("--config-dir", str(place.conf), *place.arguments, *given))
+    assert said in line
+
+
+def trained(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "distill" / "student" / "model.safetensors")
+
+
+def test_a_callback(place: Place) -> None:
+    place.run("evaluation.baselines=null")
+    plain = trained(the_run(place.outputs, "toy"))
+    place.run(*OWN_CALLBACK)
+    run = the_run(place.outputs, "toy")
+    assert (
+        read_records(run / "results.jsonl")[-1].factors["callback@trainer.callbacks.lookahead"] == "lookahead"
+    )
+    assert json.loads((run / "contents.json").read_text())["trainer.callbacks.lookahead._target_"]
+    slow = trained(run)
+    assert any(not torch.equal(slow[name], weight) for name, weight in plain.items())
+
+    said = place.run("-m", *OWN_CALLBACK, "trainer.callbacks.lookahead.share=0.25,1")
+    assert "2 of 2 cells finished" in said
+    whole = trained(place.outputs / "toy" / "sweeps" / "share=1")
+    assert all(
+        torch.equal(whole[name], weight) for name, weight in plain.items()
+    )  # all of the way, each step
+
+    out = place.outputs / "plan.json"
+    key = "trainer.callbacks.lookahead.share=0.75"
+    place.run("task=plan", *OWN_CALLBACK, key, "plan.steps=2", "plan.encode=2", f"out={out}")
+    found = json.loads(out.read_text())
+    assert found["phases"][0]["steps"] == 2
+    assert any("trainer.callbacks (lookahead) was left out" in note for note in found["notes"])
+
+    listed = command("--config-dir", str(place.conf), "task=list", "of=callbacks").out
+    assert "  lookahead  Every some steps the slow weights go a part of the way" in listed
+
+
+def test_a_certificate_names_a_callback(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "certificate.json"
+    place.run(
+        "task=certify", *OWN_CALLBACK, f"out={out}", "certify.micro_batches=1", "certify.checks=[chunking]"
+    )
+    notes = json.loads(out.read_text())["notes"]
+    assert any(
+        "The callback lookahead (my_lookahead.Lookahead) may change training" in note for note in notes
+    )
+
+
+def test_a_callback_goes_on_with_what_it_kept(place: Place) -> None:
+    given = ["--config-dir", str(place.conf), *place.arguments, *OWN_CALLBACK, "phases.distill.steps=3"]
+    given += ["trainer.callbacks.lookahead.every=2", "evaluation.baselines=null"]
+    stopped = command(*given, "+trainer.lightning.max_time=00:00:00:00")
+    assert (stopped.status, "is over at step 1 of 3" in stopped.err) == (143, True)
+    assert command(*given).status == 0
+    resumed = the_run(place.outputs, "toy")
+    assert "going on from step 1 of 3" in (resumed / "run.log").read_text()
+    assert command(*given, "reuse=false").status == 0
+    whole = the_run(place.outputs, "toy")
+    assert whole != resumed
+    assert all(torch.equal(trained(whole)[name], weight) for name, weight in trained(resumed).items())
+
+
+def test_other_code_of_a_callback_is_another_run_and_phase(place: Place, tmp_path: Path) -> None:
+    own = [*OWN_CALLBACK, "evaluation.baselines=null"]
+    place.run(*own)
+    first = the_run(place.outputs, "toy")
+    assert "finished" in place.run(*own)
+    code = tmp_path / "my_lookahead.py"
+    code.write_text(code.read_text().replace("self._step % self.every == 0", "self._step % self.every < 1"))
+    forget()
+    said = place.run(*own)
+    second = the_run(place.outputs, "toy")
+    assert second != first
+    assert "trainer.callbacks.lookahead._target_" in said  # whose content changed
+    before, after = (
+        json.loads((run / "distill" / "identity.json").read_text())["hash"] for run in (first, second)
+    )
+    assert before != after
+
+
+BROKEN = ["+callback@trainer.callbacks.broken=broken", "evaluation.baselines=null"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([*OWN_CALLBACK, "trainer.callbacks.lookahead.every=0"],
+         "trainer.callbacks.lookahead.every=0: must be at least 1"),
+        ([*OWN_CALLBACK, "trainer.callbacks.lookahead.share=1.5"], "share=1.5: must be above 0 and at most 1"),
+        ([*OWN_CALLBACK, "+trainer.callbacks.lookahead.alpha=1"],
+         "trainer.callbacks.lookahead.alpha=1: my_lookahead.Lookahead has no such argument"),
+        (["+trainer.callbacks.lookahead.every=1"], "trainer.callbacks.lookahead: names no class; give its _target_"),
+        (["trainer.callbacks.lookahead.every=1"],
+         "trainer.callbacks.lookahead.every: is not there yet; add it with + before it"),
+        (["trainer.callbacks=lookahead"], "trainer.callbacks=lookahead: holds things by name"),
+        (["+teacher@trainer.callbacks.overlap=overlap"],
+         "trainer.callbacks.overlap._target_=my_overlap.Overlap: is no callback of Lightning"),
+        (["+trainer.callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: loss}"],
+         "EarlyStopping: has no place in a phase; set phases.NAME.early_stopping"),
+        ([*BROKEN, "trainer.callbacks.broken._target_=my_broken.Frozen"], "is a frozen dataclass, in which Lightning"),
+        ([*BROKEN, "trainer.callbacks.broken._target_=my_broken.Absent"],
+         "trainer.callbacks.broken._target_=my_broken.Absent: cannot be imported"),
+        ([*OWN_CALLBACK, "task=evaluate"],
+         "trainer.callbacks.lookahead: has no effect on task=evaluate, which trains nothing"),
+        (BROKEN, "trainer.callbacks.broken: on_train_batch_end raised KeyError: 'nothing' (my_broken.py, line "),
+        ([*BROKEN, "trainer.callbacks.broken._target_=my_broken.Keeping"],
+         "trainer.callbacks.broken: state_dict keeps what a checkpoint cannot give back without running code"),
+    ],
+)  # fmt: skip
+def test_a_callback_that_cannot_be_is_one_line(place: Place, given: list[str], said: str) -> None:
     (line,) = errors(command("--config-dir", str(place.conf), *place.arguments, *given))
     assert said in line

@@ -38,6 +38,10 @@ def recipe_table(history: History) -> Table:
         cells = [of(history.phase_settings(phase)) for phase in phases]
         if any(cell != NOTHING for cell in cells):
             rows.append((label, *cells))
+    trainer = history.config.get("trainer") or {}
+    for label, key in (("flags of Lightning's Trainer", "lightning"), ("callbacks", "callbacks")):
+        if found := trainer.get(key):
+            rows.append((label, *[describe(found, history.names)] * len(phases)))
     measured: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "optimizer steps done": lambda done: f"{done['steps']:,}",
         "queries seen": lambda done: f"{done['queries']:,}",

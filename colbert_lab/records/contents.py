@@ -86,6 +86,15 @@ def beside_data(name: str, phase: Mapping[str, Any]) -> dict[str, str | None]:
     return {key: found for part in OWN for key, found in _node(f"phases.{name}.{part}", phase.get(part))}
 
 
+def of_callbacks(config: Mapping[str, Any]) -> dict[str, str | None]:
+    """What the callbacks of ``trainer.callbacks`` stand for: their code, and models and data that they name.
+
+    Args:
+        config: as for :func:`contents_of`.
+    """
+    return dict(_node("trainer.callbacks", (config.get("trainer") or {}).get("callbacks")))
+
+
 def write_contents(folder: Path, config: Mapping[str, Any], contents: Mapping[str, str | None]) -> None:
     """Write into a run's folder what its settings stood for.
 
@@ -133,6 +142,8 @@ def _found(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         phase = phases.get(name) or {}
         yield from _node(f"phases.{name}.data", phase.get("data"))
         yield from beside_data(name, phase).items()
+    if config.get("task") == "train":
+        yield from of_callbacks(config).items()
     evaluation = config.get("evaluation") or {}
     for name, entry in (evaluation.get("splits") or {}).items():
         if entry is not None:

@@ -199,28 +199,39 @@ def open_loggers(
     Returns:
         Those that could be opened; the log tells of others.
     """
-    places = {
-        "run": str(path.absolute()),
-        "outputs": str(Path(config["output_dir"]).expanduser().absolute()),
-        "phase": phase,
-        "name": str(config["name"]),
-        "run_id": run_id,
-    }
+    places = places_of(config, path, run_id, phase)
     opened = []
     for name, chosen in loggers.items():
         with logger_guarded(name, f"the phase {phase}"):
-            made = instance_of(_filled(chosen, places), f"{KEY}.{name}", Logger, "logger of Lightning")  # type: ignore[type-abstract]
+            made = instance_of(filled(chosen, places), f"{KEY}.{name}", Logger, "logger of Lightning")  # type: ignore[type-abstract]
             logged = LoggedPhase(name, made, phase)
             logged.config(config)
             opened.append(logged)
     return opened
 
 
-def _filled(value: Any, places: Mapping[str, str]) -> Any:
+def places_of(config: Mapping[str, Any], path: Path, run_id: str, phase: str) -> dict[str, str]:
+    """What texts of loggers and callbacks may have in braces, such as ``{run}``; see :func:`open_loggers`."""
+    return {
+        "run": str(path.absolute()),
+        "outputs": str(Path(config["output_dir"]).expanduser().absolute()),
+        "phase": phase,
+        "name": str(config["name"]),
+        "run_id": run_id,
+    }
+
+
+def filled(value: Any, places: Mapping[str, str]) -> Any:
+    """Plain values with places in their texts.
+
+    Args:
+        value: settings of a logger or callback.
+        places: by the word in braces.
+    """
     if isinstance(value, Mapping):
-        return {key: _filled(each, places) for key, each in value.items()}
+        return {key: filled(each, places) for key, each in value.items()}
     if isinstance(value, list):
-        return [_filled(each, places) for each in value]
+        return [filled(each, places) for each in value]
     if isinstance(value, str):
         return re.sub(r"\{(\w+)\}", lambda match: places.get(match.group(1), match.group(0)), value)
     return value

@@ -13,8 +13,9 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.parts import versions
 from colbert_lab.model.attention import pick_attention
 from colbert_lab.model.student import Student, pick_device
-from colbert_lab.records.contents import beside_data, contents_of
+from colbert_lab.records.contents import beside_data, contents_of, of_callbacks
 from colbert_lab.records.identity import config_hash, phase_hash, saying
+from colbert_lab.run.callbacks import check_callbacks
 from colbert_lab.run.dev import check_selection, selected_by
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.settings import Command, Settings, lightning
@@ -157,7 +158,7 @@ def phase_identity(
     settings |= saying(trained, TRAINER_IF_ANY)
     if (lora := command.settings.student.lora) is not None:
         settings["lora"] = saying(asdict(lora), LORA_IF_ANY) | versions(["peft"])
-    if found := beside_data(phase.name, given):
+    if found := beside_data(phase.name, given) | of_callbacks(command.config):
         settings["contents"] = found
     if selected is not None:
         settings["selected"] = selected
@@ -213,6 +214,7 @@ def check_schedule(settings: Settings) -> None:
             objective_from(phase.objective)
         except InputError as error:
             raise InputError(f"phases.{name}.{error}") from error
+    check_callbacks(settings.trainer.callbacks)
     algorithm = settings.trainer.lightning.get("gradient_clip_algorithm")
     if algorithm is not None and all(settings.phases[name].gradient_clip is None for name in schedule):
         raise InputError(

@@ -17,8 +17,10 @@ from colbert_lab.records.cost import cost_of
 from colbert_lab.records.lineage import adopt_phase
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import selection_told
+from colbert_lab.run.callbacks import made_callbacks
 from colbert_lab.run.dev import while_training
 from colbert_lab.run.inputs import Inputs
+from colbert_lab.run.loggers import places_of
 from colbert_lab.run.measuring import Measuring
 from colbert_lab.run.mirroring import TrialRun, curve_loggers, end, track
 from colbert_lab.run.resuming import agreed_phase, note_identity
@@ -149,6 +151,10 @@ class Walk:
                 if measuring is None
                 else while_training(settings, self.inputs.splits, phase.name, self.directory.path),
                 progress=settings.progress,
+                own=made_callbacks(
+                    settings.trainer.callbacks,
+                    places_of(self.command.config, self.directory.path, self.directory.run_id, phase.name),
+                ),
             )
         if measuring is not None:
             log.info("%s: %s", phase.name, cost_of(asdict(outcome)).told())

@@ -203,6 +203,7 @@ class TrainerSettings:
     )
     compile: str | None = having(IF_USED, one_of("inductor", "aot_eager", "eager", default=None))
     lightning: dict[str, Any] = having(IF_USED, field(default_factory=dict))
+    callbacks: dict[str, Any] = having(IF_USED, field(default_factory=dict))
 
     @property
     def arguments(self) -> dict[str, Any]:

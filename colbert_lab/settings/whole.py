@@ -45,7 +45,10 @@ from colbert_lab.settings.tasks import (
     ScoreSettings,
 )
 
-PARTS = ("baselines", "retrievers", "members", "sources", "own_modes", "own_measures", "loggers", "lightning")
+PARTS = (
+    *("baselines", "retrievers", "members", "sources", "own_modes", "own_measures", "loggers"),
+    *("lightning", "callbacks"),
+)
 """Mappings of several things by name, of which null takes one out."""
 TEXTS = ("query", "document", "query_prompt", "document_prompt", "where")
 """Last names of keys whose values are any text, and no paths."""

@@ -75,6 +75,11 @@ def beside(settings: Settings, inputs: Inputs) -> list[str]:
         else []
     )
     notes += [
+        f"The callback {name} ({chosen['_target_']}) may change training and brings no reference: what it does is not "
+        "checked."
+        for name, chosen in settings.trainer.callbacks.items()
+    ]
+    notes += [
         f"The measure {name} ({chosen['_target_']}) is no part of training and brings no reference: its values are "
         "not checked."
         for name, chosen in settings.evaluation.own_measures.items()

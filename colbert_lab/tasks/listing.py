@@ -35,6 +35,7 @@ KINDS = {
     "evaluation": "evaluation=NAME",
     "layout": "layout@evaluation.every.layout=NAME",
     "search_mode": "+search_mode@evaluation.own_modes.NAME=NAME",
+    "callback": "+callback@trainer.callbacks.NAME=NAME",
     "measure": "+measure@evaluation.own_measures.NAME=NAME",
     "prompts": "prompts=NAME",
     "lora": "lora=NAME",

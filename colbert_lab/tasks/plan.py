@@ -19,6 +19,7 @@ from colbert_lab.publish.recipe import objective
 from colbert_lab.records.environment import hardware_label
 from colbert_lab.records.records import RECORDS_FILE, read_records
 from colbert_lab.records.run_directory import RunDirectory, known_run, output_file
+from colbert_lab.run.callbacks import KEY as CALLBACKS
 from colbert_lab.run.dev import split_while_training
 from colbert_lab.run.evaluating import build_evaluator, systems_beside
 from colbert_lab.run.inputs import Inputs, load_inputs
@@ -118,6 +119,10 @@ def _plan(
     told = {name: objective(command.config["phases"][name]) for name in to_train}
     notes = [*(f"{name} minimises {what}." for name, what in told.items()), *notes]
     notes += _left_out(trainer.lightning)
+    if trainer.callbacks:
+        notes.append(
+            f"{CALLBACKS} ({', '.join(trainer.callbacks)}) was left out of what was measured, and comes on top."
+        )
     if trainer.num_workers:
         notes.append("Reading happens beside training (trainer.num_workers), and is not counted.")
         phases = [replace(phase, seconds_reading=0.0) for phase in phases]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.loggers.logger import DummyLogger, Logger
 from torch import Tensor
 
 from colbert_lab.base.atomic import write_text
@@ -52,6 +52,7 @@ def train_phase(
     loggers: Callable[[int], Sequence[Logger]],
     evaluate: Callable[[Student, int], Mapping[str, float]] | None,
     progress: bool,
+    own: Sequence[pl.Callback] = (),
 ) -> tuple[Student, PhaseOutcome]:
     """Train a prepared phase, going on from its newest checkpoint when there is one.
 
@@ -67,6 +68,8 @@ def train_phase(
             end; None evaluates never. Its values decide the student where the phase's ``keep`` or ``early_stopping``
             say so; then it is None in all processes but the first.
         progress: whether to show a progress bar.
+        own: callbacks of the user's, in all processes; Lightning calls them after ours, and before checkpoints are
+            written. One that sets ``should_stop`` ends the phase.
 
     Returns:
         The student that is kept and what the phase did.
@@ -109,6 +112,7 @@ def train_phase(
             callbacks.append(HeadFirst(settings.head_only_steps, points))
         if progress:
             callbacks.append(PhaseBar(name, points))
+        callbacks += own
         limit = time_limit(name, phase.flags)
         callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every, limit))
         module = training_module(phase, model, recompute=False)  # Recomputation decides
@@ -122,7 +126,10 @@ def train_phase(
             phase,
             trainer,
             max_steps=phase.max_steps,
-            logger=[MetricsFile(folder / "metrics.csv", step), *loggers(step)] if rank == 0 else False,
+            # Callbacks of others may ask for a logger in every process.
+            logger=[MetricsFile(folder / "metrics.csv", step), *loggers(step)]
+            if rank == 0
+            else DummyLogger(),
             callbacks=callbacks,
             enable_progress_bar=progress,
             default_root_dir=folder,
@@ -131,7 +138,10 @@ def train_phase(
         with stops_as_interrupts(), frozen(model, settings.freeze):
             fit.fit(module, data, ckpt_path=resume.path if resume else None, weights_only=True)
         if fit.global_step != phase.max_steps and not (selection is not None and selection.stops):
-            raise KeyboardInterrupt(f"{name} stopped at step {fit.global_step} of {phase.max_steps}")
+            told = f"stopped at step {fit.global_step} of {phase.max_steps}"
+            if not (own and fit.should_stop):
+                raise KeyboardInterrupt(f"{name} {told}")
+            log.warning("%s: %s by one of trainer.callbacks", name, told)
         queries, tokens, padded, flops = _over_processes(
             fit, [points.queries, points.tokens, points.padded, points.flops]
         )

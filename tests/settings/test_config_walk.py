@@ -30,7 +30,8 @@ NAN = float("nan")
 OPTIMIZER = "phases.distill.optimizer."
 # Keys of any type: what stands below is checked where the class it names is declared, or holds no number.
 UNTYPED = {
-    "phases.objective", "evaluation.own_modes", "evaluation.own_measures", "tracking.loggers", "trainer.lightning",
+    "phases.objective", "evaluation.own_modes", "evaluation.own_measures", "tracking.loggers",
+    "trainer.lightning", "trainer.callbacks",
     "phases.data", "phases.optimizer", "data", "evaluation.baselines", "evaluation.rerank.first_stage",
     "evaluation.splits.layout.corpus.columns", "evaluation.splits.layout.queries.columns",
     "evaluation.splits.layout.qrels.columns", "evaluation.splits.layout.rows.columns", "score.teacher",

@@ -92,7 +92,7 @@ def test_roles_decide_what_identifies_a_run_and_what_is_a_factor() -> None:
 OTHER = {
     "accelerator": "cuda", "devices": 2, "num_nodes": 2, "strategy": "ddp", "precision": "16-mixed", "num_workers": 3,
     "threads": 7, "deterministic": False, "maxsim": "kernels", "float32_matmul": "high", "compile": "eager",
-    "lightning": {"benchmark": True},
+    "lightning": {"benchmark": True}, "callbacks": {"own": {"_target_": "my.Own"}},
 }  # fmt: skip
 
 

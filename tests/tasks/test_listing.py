@@ -72,7 +72,7 @@ def test_all_kinds_have_a_line_for_each_thing(capsys: pytest.CaptureFixture[str]
     assert max(map(len, lines)) <= 100
     lines = [line for line in lines if line]
     there = {line.partition(":")[0] for line in lines if not line.startswith(" ")}
-    assert there == set(KINDS) - {"search_mode", "measure"}
+    assert there == set(KINDS) - {"search_mode", "measure", "callback"}
     assert all(len(line.split()) > 1 for line in lines), [line for line in lines if len(line.split()) < 2]
     assert any(line.split()[0] == "001_schedules" for line in lines)
     assert any(len(line) > 200 for line in listing(None, [CONF], None))  # read by a program

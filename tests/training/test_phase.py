@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.changing import trained_at
@@ -54,12 +55,13 @@ def train(
     values: Callable[[int], float] = lambda step: 0.0,
     dims: list[int] | None = None,
     flags: Mapping[str, Any] | None = None,
+    own: Sequence[Callback] = (),
     **changes: Any,
 ) -> tuple[dict[str, torch.Tensor], PhaseOutcome]:
     """Train from scratch or from what is in ``folder``; ``stop_at`` breaks off after that step.
 
     ``pause``: seconds of each evaluation; ``seen``: takes the weights that each evaluates, by step; ``values``: what
-    each finds; ``flags``: of Lightning's Trainer.
+    each finds; ``flags``: of Lightning's Trainer; ``own``: callbacks.
     """
     torch.manual_seed(0)
     student = trained_at(new_student(**student_settings), dims)
@@ -95,6 +97,7 @@ def train(
         loggers=lambda step: [],
         evaluate=evaluate,
         progress=False,
+        own=own,
     )
     return trained.model.state_dict(), outcome
 
