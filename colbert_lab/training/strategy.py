@@ -67,15 +67,16 @@ def count_processes(trainer: Mapping[str, Any]) -> int:
     named = " ".join(f"trainer.{key}={value}" for key, value in asked.items())
     try:
         placed = pl.Trainer(**asked, strategy=trainer["strategy"], **SILENT)
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{named}: {' '.join(str(error).split())}") from error
     wanted = placed.num_devices * placed.num_nodes
-    running = int(os.environ["WORLD_SIZE"]) if torch.distributed.is_torchelastic_launched() else wanted
+    by, running = "SLURM", int(placed.world_size)
+    how = f"start one a device, srun --ntasks-per-node={placed.num_devices} (hydra.launcher.tasks_per_node)"
+    if torch.distributed.is_torchelastic_launched():
+        by, running = "torchrun", int(os.environ["WORLD_SIZE"])
+        how = "set trainer=ddp and trainer.devices to those of one node"
     if running != wanted:
-        raise InputError(
-            f"{named}: {wanted} processes, but torchrun started {running}; set trainer=ddp and trainer.devices to "
-            "those of one node"
-        )
+        raise InputError(f"{named}: {wanted} processes, but {by} started {running}; {how}")
     rank = process_rank()
     if rank >= placed.world_size:
         raise InputError(

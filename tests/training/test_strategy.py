@@ -79,7 +79,9 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_loaded() ->
     settings = Settings(task="train", schedule=["distill"], phases=phases, trainer=placed)
     with pytest.raises(InputError, match=r"phases\.distill\.batch_size=16: 6 processes cannot share"):
         check_schedule(settings)
-    check_schedule(replace(settings, phases={"distill": PhaseSettings(batch_size=12)}))
+    loss = {"_target_": "colbert_lab.training.objectives.margins.MarginMSE", "weight": 1.0}
+    shared = PhaseSettings(batch_size=12, data={}, objective={"margin_mse": loss})
+    check_schedule(replace(settings, phases={"distill": shared}))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,32 @@ def test_what_lightning_cannot_place_is_bad_input(changes: dict[str, Any], messa
     with pytest.raises(InputError, match=message) as error:
         count_processes(trainer(**changes))
     assert "\n" not in str(error.value)
+
+
+def test_slurm_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = trainer(strategy="ddp", devices=2)
+    for name, value in (
+        ("JOB_ID", "1"),
+        ("JOB_NAME", "x"),
+        ("PROCID", "0"),
+        ("NODEID", "0"),
+        ("LOCALID", "0"),
+        ("NTASKS", "2"),
+    ):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(InputError, match=r"trainer\.devices=2 .*Use `--ntasks-per-node=2` instead"):
+        count_processes(several)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    assert count_processes(several) == 2
+    for name in ("NTASKS", "NTASKS_PER_NODE"):
+        monkeypatch.setenv(f"SLURM_{name}", "1")
+    assert count_processes(trainer()) == 1
+    with pytest.raises(
+        InputError, match=r"2 processes, but SLURM started 1; .* --ntasks-per-node=2 \(hydra\.launcher"
+    ):
+        count_processes(several)
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")  # where Lightning starts the processes itself
+    assert count_processes(several) == 2
 
 
 def test_torchrun_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
