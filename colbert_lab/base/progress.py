@@ -34,9 +34,14 @@ def progress_bar(*given: Any, disable: bool = False, **settings: Any) -> tqdm:
     """
     if os.environ.get("TQDM_DISABLE") == "1" or process_rank() > 0:
         disable = True
-    if not (disable or sys.stderr.isatty()):
+    if without_bars() and not disable:
         settings |= {"file": _Lines(log.info), "bar_format": LINE, "dynamic_ncols": False}
     return _Bar(*given, disable=disable, **settings)
+
+
+def without_bars() -> bool:
+    """Whether lines stand in the place of bars, as standard error is no terminal."""
+    return not sys.stderr.isatty()
 
 
 class _Bar(tqdm):  # type: ignore[misc]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.progress import without_bars
 from colbert_lab.base.types import Split
 from colbert_lab.evaluation.evaluator import EXACT
 from colbert_lab.model.student import Student
@@ -70,6 +71,8 @@ def while_training(
     evaluator = build_evaluator(settings, {name: small}, SearchSettings(), owner=owner)
 
     def evaluate(student: Student, step: int) -> Mapping[str, float]:
+        if without_bars():
+            log.info("%s, step %d: reading %s", phase, step, name)
         (result,) = evaluator.evaluate_student(student, f"step {step}", progress=False)
         values = {f"{name}/{measure}": result.per_query.mean(measure) for measure in evaluator.measures}
         first, value = next(iter(values.items()))

@@ -6,6 +6,7 @@ alone, notices of deprecation. The documentation of packages (:mod:`colbert_lab.
 """
 
 import hashlib
+import logging
 import platform
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from colbert_lab.text.docstrings import Docstring
 from colbert_lab.text.fingerprint import drop_twins, normalised, shingle_hashes
 from colbert_lab.text.source_files import SourceFile, scan_files
 
+_log = logging.getLogger(__name__)
 MIN_QUERY_WORDS, MAX_QUERY_WORDS = 4, 60
 MIN_DOCUMENT_WORDS = 20
 MIN_PROSE_WORDS = 15  # words of letters outside code, of MIN_DOCUMENT_WORDS
@@ -219,7 +221,9 @@ def build_rows(files: Sequence[SourceFile], packages: Mapping[str, str]) -> tupl
     Raises:
         InputError: the files hold no usable docstring.
     """
+    _log.info("reading the documentation of %d packages: %s files", len(packages), f"{len(files):,}")
     docstrings, unreadable = scan_files(files)
+    _log.info("making pairs of %s docstrings; near-twins cross no splits", f"{len(docstrings):,}")
     pairs, dropped = make_pairs(docstrings)
     rows = without_twins(pairs, [split_of_module(pair.module) for pair in pairs], SPLITS, dropped)
     if not rows:
