@@ -18,10 +18,9 @@ from unittest.mock import patch
 import pytest
 
 from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.base.interruptions import Interrupted, ProcessLost
 from colbert_lab.base.stopping import (
     GO_ON,
-    Interrupted,
-    ProcessLost,
     StopSignal,
     cause,
     end_processes,

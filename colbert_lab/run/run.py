@@ -11,10 +11,11 @@ from omegaconf import OmegaConf
 
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.atomic import write_text
+from colbert_lab.base.interruptions import ProcessLost
 from colbert_lab.base.layout import print_tables
 from colbert_lab.base.logs import log_buffer, logged_to, process_rank
 from colbert_lab.base.stages import Stages, in_stages
-from colbert_lab.base.stopping import ProcessLost, cause
+from colbert_lab.base.stopping import cause
 from colbert_lab.evaluation.evaluator import Evaluator
 from colbert_lab.records.contents import write_contents
 from colbert_lab.records.environment import describe

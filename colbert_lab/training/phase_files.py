@@ -23,8 +23,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
 from colbert_lab.base.atomic import named_when_full, write_text
+from colbert_lab.base.interruptions import TimeOver
 from colbert_lab.base.outside import read_json, warn_once
-from colbert_lab.base.stopping import TimeOver, stop_asked, stop_at_steps, stop_now
+from colbert_lab.base.stopping import stop_asked, stop_at_steps, stop_now
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.model.backbone import not_finite
 from colbert_lab.model.batches import gather_states

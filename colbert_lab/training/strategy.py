@@ -20,7 +20,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.stopping import PARENT, Interrupted, end_processes, signals_handled, watch
+from colbert_lab.base.interruptions import Interrupted
+from colbert_lab.base.stopping import PARENT, end_processes, signals_handled, watch
 
 WAIT = timedelta(days=2)  # torch's own limit of 30 minutes is less than evaluations of large collections take
 T = TypeVar("T")
@@ -219,7 +220,7 @@ def stops_as_interrupts() -> Iterator[None]:
     """Lightning ends in ``SystemExit`` after a signal; the block ends in what the signal raised.
 
     Raises:
-        KeyboardInterrupt: a signal ended the block; :class:`colbert_lab.base.stopping.Interrupted` when it was SIGTERM.
+        KeyboardInterrupt: a signal ended the block; on SIGTERM :class:`colbert_lab.base.interruptions.Interrupted`.
     """
     try:
         yield

@@ -13,7 +13,8 @@ from pytorch_lightning.demos.boring_classes import BoringModel
 from torch.utils.data import DataLoader
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.stopping import TimeOver, exit_status
+from colbert_lab.base.interruptions import TimeOver
+from colbert_lab.base.stopping import exit_status
 from colbert_lab.settings.lightning import QUIET
 from colbert_lab.training.limits import count_steps, share_of, time_limit
 from colbert_lab.training.phase_files import resume_point
