@@ -95,7 +95,9 @@ def test_each_phase_has_a_run_of_its_own_grouped_and_tagged(sweep: tuple[Path, O
         found = phases(run)
         assert set(found) == {"distill", "second"}
         for tracked in found.values():
-            assert tracked.group == run.name
+            assert tracked.group == f"toy {run.name.split('-')[0]}"
+            assert tracked.config["run_id"] == run.name
+            assert not {"compare", "mine", "report", "out"} & tracked.config.keys()
             assert set(tracked.tags) == {"toys", "sweep:toy", f"lr={lr}"}
             assert tracked.config["phases"]["second"]["optimizer"]["lr"] == float(lr)
 

@@ -81,7 +81,7 @@ def assert_whole(found: ServedRun, run: Path) -> None:
         if record.system == "student":
             assert found.summary[f"{record.phase}/{record.split}/{record.measure}"] == record.value
     assert found.complete
-    assert found.fields["groupName"] == run.name
+    assert found.fields["groupName"] == f"toy {run.name.split('-')[0]}"
     assert ("student", f"student-{run.name}-distill") in found.outputs
     assert [name.rpartition("-")[0] for name in found.inputs] == ["scores-lists.jsonl"]
 

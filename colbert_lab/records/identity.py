@@ -27,6 +27,8 @@ NOTHING_IF_EMPTY = defaults(Settings, has=Role.IF_ANY)
 stands for the names of a mapping."""
 NOT_FACTORS = frozenset(key for key in keys(Settings, lacks=Role.FACTOR) if "." not in key)
 """First parts of the keys of overrides that do not make a run another experiment."""
+OF_OTHER_TASKS = frozenset(keys(Settings, has=Role.TASK))
+"""Keys of the config that no run reads."""
 
 SHORT = 10
 """Hexadecimal digits of a shortened hash: among 10,000 configs, a collision has a chance of 5 in 100,000."""

@@ -89,7 +89,7 @@ def _of_server(project: str, name: str | None, run_id: str | None) -> list[Recor
         raise InputError(f"{ONLINE}{project}: must be {ONLINE}ENTITY/PROJECT")
     filters: dict[str, Any] = {}
     if run_id is not None:
-        filters["group"] = run_id
+        filters["$or"] = [{"config.run_id": run_id}, {"group": run_id}]  # earlier versions: its group
     if name is not None:
         filters["config.name"] = name
     found: list[Record] = []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from colbert_lab.base.layout import Table, shown
 from colbert_lab.records.records import EXACT, Record
 from colbert_lab.records.run_files import read_curves
+from colbert_lab.tracking.naming import panel
 from colbert_lab.tracking.tracking import one_line
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class LoggedPhase:
         log_table = getattr(self.logger, "log_table", None)
         if log_table is None:
             return
-        shown_tables = {table.title: (table.columns, table.rows) for table in map(shown, tables)}
+        shown_tables = {panel(table.title): (table.columns, table.rows) for table in map(shown, tables)}
         rows = [[str(value) for value in numbers(record)] for record in records]
         with logger_guarded(self.name, f"the tables of {self.phase}"):
             for title, (columns, content) in (shown_tables | {"records": (NUMBERS, rows)}).items():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from colbert_lab.base import outside
 from colbert_lab.base.errors import InputError
+from colbert_lab.tracking.naming import RUN_ID, group_of, used
 
 if TYPE_CHECKING:
     import wandb
@@ -193,7 +194,7 @@ def open_run(
     Args:
         tracking: how; its mode ``off`` opens none.
         directory: where W&B's files go, in ``wandb/``.
-        run_id: groups the phases of one run.
+        run_id: of the run; all seeds of its config are one group of W&B's.
         phase: the phase's name (the W&B job type).
         name: the run's name.
         config: the resolved config.
@@ -216,9 +217,9 @@ def open_run(
             dir=str(directory),
             id=wandb_id(name, run_id, phase),
             name=shown_name(f"{name} {phase} {run_id}"),
-            group=shown_name(run_id),
+            group=shown_name(group_of(name, run_id)),
             job_type=shown_name(phase),
-            config=dict(config),
+            config={**used(config), RUN_ID: run_id},
             resume="allow" if mode == "online" else None,
             settings=wandb.Settings(
                 silent=True,

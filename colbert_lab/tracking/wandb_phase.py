@@ -19,6 +19,7 @@ from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.records import RECORDS_FILE, Record
 from colbert_lab.records.run_files import PhaseFacts
+from colbert_lab.tracking.naming import panel
 from colbert_lab.tracking.tracker import NUMBERS, measure_key, numbers, read_points
 from colbert_lab.tracking.tracking import (
     STEP,
@@ -140,7 +141,7 @@ class TrackedPhase:
             for record in records:
                 self.run.summary[shown_name(measure_key(record))] = record.value
             content = {
-                shown_name(f"tables/{table.title}"): wandb.Table(
+                shown_name(f"tables/{panel(table.title)}"): wandb.Table(
                     columns=list(table.columns), data=[list(row) for row in table.rows]
                 )
                 for table in map(shown, tables)

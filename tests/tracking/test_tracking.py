@@ -53,7 +53,13 @@ def start(directory: Path, mode: Any = "offline", name: str = "kd") -> Any:
         run_id="0123456789-s1",
         phase="distill",
         name=name,
-        config={"seed": 1, "phases": {"distill": {"steps": 3}}, "schedule": ["distill"]},
+        config={
+            "seed": 1,
+            "phases": {"distill": {"steps": 3}, "idle": {"steps": 9}},
+            "schedule": ["distill"],
+            "compare": {"measures": None},
+            "out": None,
+        },
     )
 
 
@@ -77,7 +83,13 @@ def test_an_offline_run_is_written_below_the_directory(tmp_path: Path) -> None:
         record("ndcg@10", 0.6, system="bm25", phase="baselines", split="test"),
         record("ndcg@10", 0.7, system="student", phase="distill", split="test", mode="muvera"),
     ]
-    table = Table("toy (test)", ("system", "nDCG@10"), (("before", "0.5000"), ("distill", "0.7500")), (), ())
+    table = Table(
+        "toy (test): 2 queries, 1,000 documents",
+        ("system", "nDCG@10"),
+        (("before", "0.5000"), ("distill", "0.7500")),
+        (),
+        (),
+    )
     command = sync_command(run)
     assert command == f"wandb sync {Path(run.dir).parent}"
     tracked = TrackedPhase(run, "0123456789-s1", "distill")
@@ -88,12 +100,17 @@ def test_an_offline_run_is_written_below_the_directory(tmp_path: Path) -> None:
     assert written.finished
     assert (written.run_id, written.group, written.job_type) == (
         wandb_id("kd", "0123456789-s1", "distill"),
-        "0123456789-s1",
+        "kd 0123456789",
         "distill",
     )
     assert (written.project, written.tags) == ("lab", ("a", "b"))
     assert written.name == "kd distill 0123456789-s1"
-    assert written.config == {"seed": 1, "phases": {"distill": {"steps": 3}}, "schedule": ["distill"]}
+    assert written.config == {
+        "seed": 1,
+        "phases": {"distill": {"steps": 3}},
+        "schedule": ["distill"],
+        "run_id": "0123456789-s1",
+    }
     assert [(row["train/loss"], row["step"]) for row in written.history[:3]] == [
         (1.5, 0),
         (1.25, 1),
