@@ -14,6 +14,8 @@ from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from omegaconf import OmegaConf
+
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings import lightning
 from colbert_lab.settings.allowed import FILLED, LIKE, Allowed, allowed_of
@@ -232,9 +234,10 @@ def unread(key: str, given: Any, problem: str) -> str:
 
     Args:
         key: of the value.
-        given: the value as plain values.
+        given: the value, which may be a part of a config.
         problem: OmegaConf's own words.
     """
+    given = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
     if not isinstance(given, list | dict) or "to string" not in problem:
         return f"{key}: {problem}"
     several = given if isinstance(given, list) else [f"{name}: {value}" for name, value in given.items()]
@@ -253,6 +256,8 @@ def nearest(key: str, config: Any) -> str | None:
     Returns:
         Those with the same last name nearest to it, else those that are spelt alike; None where there are none.
     """
+    if key.startswith("trainer.") and (flag := key.removeprefix("trainer.")) in lightning.NAMED:
+        return lightning.DECIDED.get(flag, f"{lightning.KEY}.{flag}")
     # A key that was added with + is in the config too.
     keys = [other for other in _keys(config) if not f"{other}.".startswith(f"{key}.")]
     *parents, last = key.split(".")

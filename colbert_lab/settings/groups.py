@@ -5,6 +5,7 @@ OmegaConf 2.3 reads Optional[X] and X | None alike; Any stands for a union, or f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,6 +144,13 @@ def check_length(phase: str, steps: int | None, epochs: float | None) -> None:
             f"{key}: steps={steps} and epochs={epochs:g} are both set; add {key}.epochs=null for these steps, or "
             f"{key}.steps=null"
         )
+
+
+def check_lengths(values: Mapping[str, Any]) -> None:
+    """The same of all phases that a whole config trains, given as plain values."""
+    for name in values["schedule"] if values["task"] == "train" else ():
+        if (phase := values["phases"].get(name)) is not None:
+            check_length(name, phase["steps"], phase["epochs"])
 
 
 @dataclass(frozen=True)

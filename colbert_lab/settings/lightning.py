@@ -64,6 +64,8 @@ TOLD = {
     "gradient_clip_algorithm": "must be one of norm, value",
 }
 """What is said of values that Lightning refuses; else its own words are."""
+NAMED = {*DECIDED, *REFUSED, *TOLD, "profiler", "detect_anomaly", "benchmark", "sync_batchnorm"}
+"""Flags that somebody may look for beside the settings of ``trainer``."""
 PROFILERS = ("simple", "advanced", "pytorch")
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",

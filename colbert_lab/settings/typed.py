@@ -233,6 +233,7 @@ def command_of(
     *,
     targets: bool = True,
     here: Callable[[Settings], Mapping[str, Any]] | None = None,
+    importing: Callable[[], None] | None = None,
 ) -> Command:
     """Check what Hydra composed, and resolve it.
 
@@ -241,6 +242,7 @@ def command_of(
         overrides: what the user gave on the command line.
         targets: see :func:`colbert_lab.settings.whole.checked`.
         here: tells what ``auto`` is on this machine, by key; None leaves it as it is.
+        importing: see there.
 
     Raises:
         InputError: see :func:`colbert_lab.settings.whole.checked`.
@@ -250,7 +252,7 @@ def command_of(
         cfg = copy.deepcopy(cfg)
     for key in given:
         cfg[key] = None  # "${" in a text is no interpolation
-    asked = Command.of(checked(cfg, targets), overrides, given)
+    asked = Command.of(checked(cfg, targets, importing), overrides, given)
     found = {} if here is None else here(asked.settings)
     if not found:
         return asked

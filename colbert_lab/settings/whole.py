@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING as DATACLASS_MISSING
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache, reduce
@@ -29,7 +29,7 @@ from colbert_lab.settings.groups import (
     PromptSettings,
     StudentSettings,
     TrainerSettings,
-    check_length,
+    check_lengths,
 )
 from colbert_lab.settings.roles import DEFAULT, READ, RESULT, TRAINED, WHERE, WHICH, Role, having, only_for
 from colbert_lab.settings.tasks import (
@@ -142,7 +142,7 @@ class Settings:
         return self.schedule if self.task == "train" else ()
 
 
-def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
+def checked(cfg: DictConfig, targets: bool = True, importing: Callable[[], None] | None = None) -> DictConfig:
     """The config with every key, type and value checked, and what one place says for several filled in.
 
     That is a phase's missing ``data`` and ``prompts``, and ``evaluation.every`` below each entry of
@@ -152,6 +152,7 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
     Args:
         cfg: what Hydra composed.
         targets: whether the classes that the config names are looked at too, which imports them and so PyTorch.
+        importing: called before that.
 
     Raises:
         InputError: an unknown key, a value of the wrong type or out of its range, a mandatory value that is missing, or
@@ -184,13 +185,12 @@ def checked(cfg: DictConfig, targets: bool = True) -> DictConfig:
         if isinstance(error, ConfigKeyError) and (instead := nearest(key, OmegaConf.to_container(cfg))):
             raise InputError(f"{key}: no such key; did you mean {instead}?") from error
         given = OmegaConf.select(cfg, key, throw_on_resolution_failure=False, throw_on_missing=False)
-        plain = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
-        raise InputError(unread(key, plain, str(error).splitlines()[0])) from error
+        raise InputError(unread(key, given, str(error).splitlines()[0])) from error
     assert isinstance(config, DictConfig)
     check_name(config.name)
-    for name in values["schedule"] if values["task"] == "train" else ():
-        if (phase := values["phases"].get(name)) is not None:
-            check_length(name, phase["steps"], phase["epochs"])
+    check_lengths(values)
+    if importing is not None:
+        importing()
     check_values(values, Settings, targets)
     return config
 

@@ -63,8 +63,6 @@ def execute(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     _check_given(cfg, task)
     _prepare_cache(Path(cfg.cache_dir).expanduser())
     start_logging()
-    if task.computes and "torch" not in sys.modules and process_rank() == 0:
-        log.info("task=%s: importing torch and transformers takes some seconds", cfg.task)
     command = _command(cfg, task, overrides)
     if not command.settings.progress:
         os.environ["TQDM_DISABLE"] = "1"
@@ -109,6 +107,7 @@ def _check_read(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> None:
 
 def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
     """What is asked of the task, checked."""
+    name = cfg.task
     if task.trains or task.reads is not None:
         cfg = copy.deepcopy(cfg)
     if task.trains:
@@ -126,7 +125,11 @@ def _command(cfg: DictConfig, task: Task, overrides: Sequence[str]) -> Command:
 
         return of_this_machine(settings)
 
-    return command_of(cfg, overrides, here=here)
+    def importing() -> None:
+        if "torch" not in sys.modules and process_rank() == 0:
+            log.info("task=%s: importing torch and transformers takes some seconds", name)
+
+    return command_of(cfg, overrides, here=here, importing=importing)
 
 
 def _prepare_cache(folder: Path) -> None:

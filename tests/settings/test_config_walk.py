@@ -282,7 +282,8 @@ def test_every_number_is_checked(name: str, config: DictConfig) -> None:
         ("phases.distill.epochs=null", "phases.distill: steps and epochs are both null; set one of them"),
         ("student.query_marker=[unused0]", "is read as a list; quote it twice: \"student.query_marker='[unused0]'\""),
         ("student.checkpoint={a: 1}", "must be a text, and {a: 1} is read as a mapping; quote it twice"),
-        ("+trainer.limit_train_batches=2", "trainer.limit_train_batches: no such key; did you mean trainer.strategy?"),
+        ("+trainer.limit_train_batches=2", "no such key; did you mean trainer.lightning.limit_train_batches?"),
+        ("+trainer.max_steps=2", "trainer.max_steps: no such key; did you mean phases.NAME.steps?"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(override: str, message: str, kd: DictConfig) -> None:
