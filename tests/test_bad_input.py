@@ -113,8 +113,19 @@ CHANGES: dict[str, Change] = {
     ),
     "unknown optimizer": (["phases.distill.optimizer._target_=torch.optim.AdamWW"], ("AdamWW",)),
     "typo in data": (["+data.pth=x"], ("pth",)),
-    "headline without its measure": (["evaluation.headline=dev/ndcg@7"], ("evaluation.headline", "ndcg@7")),
-    "headline without its split": (["evaluation.headline=dav/ndcg@10"], ("evaluation.headline", "dav")),
+    # The student is not there either, which would be said next.
+    "headline without its measure": (
+        ["evaluation.headline=dev/ndcg@7", "student.backbone=./nothing"],
+        ("evaluation.headline", "ndcg@7"),
+    ),
+    "headline without its split": (
+        ["evaluation.headline=dav/ndcg@10", "student.backbone=./nothing"],
+        ("evaluation.headline", "dav"),
+    ),
+    "a measure deeper than rankings": (
+        ["evaluation.depth=9", "student.backbone=./nothing"],
+        ("evaluation.measures: ndcg@10 looks deeper than evaluation.depth=9",),
+    ),
     "best without values": (
         ["phases.distill.keep=best", "phases.distill.evaluate_every=null"],
         ("phases.distill.keep=best", "phases.distill.evaluate_every"),

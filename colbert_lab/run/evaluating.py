@@ -53,6 +53,12 @@ def check_kinds(settings: EvaluationSettings, overrides: Sequence[str]) -> None:
             raise InputError(f"evaluation.measured: evaluation.splits has no {each}; there are {there}")
     own = own_measures(settings)
     used = [parse_measure(measure, own)[0] for measure in settings.measures]
+    for measure in settings.measures:
+        if parse_measure(measure, own)[1] > settings.depth:
+            raise InputError(
+                f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}"
+            )
+    _check_headline(settings)
     check_used(own, used, OWN_MEASURES, "evaluation.measures=[NAME@10]", overrides)
 
 
@@ -67,17 +73,24 @@ def check_measures(settings: EvaluationSettings, splits: Mapping[str, Split]) ->
         InputError: an unknown measure, a mean of splits that do not exist, or a headline that is not measured or not
             on a dev split.
     """
-    for measure in settings.measures:
-        if parse_measure(measure, settings.own_measures)[1] > settings.depth:
-            raise InputError(
-                f"evaluation.measures: {measure} looks deeper than evaluation.depth={settings.depth}"
-            )
     split_weights(settings.means, list(splits), settings.splits)
     small = [key for key, split in splits.items() if len(split.corpus) < settings.depth]
     if names := ", ".join(key for key in small if not splits[key].candidates):
         log.info(
             "evaluation.depth=%d: rankings hold all documents of %s, which has fewer", settings.depth, names
         )
+    if settings.headline is None:
+        return
+    key = settings.headline.rpartition("/")[0]
+    if key in splits and not is_dev(splits[key]):
+        raise InputError(
+            f"evaluation.headline={settings.headline}: nothing selects on test; name a dev split "
+            f"({', '.join(DEV_NAMES)})"
+        )
+
+
+def _check_headline(settings: EvaluationSettings) -> None:
+    """Whether the headline is a measure and a split that the config measures."""
     if settings.headline is None:
         return
     key, _, measure = settings.headline.rpartition("/")
@@ -90,8 +103,6 @@ def check_measures(settings: EvaluationSettings, splits: Mapping[str, Split]) ->
         raise InputError(f"{name}: evaluation.splits has no {key}; there are {', '.join(settings.splits)}")
     if settings.measured and key not in settings.measured:
         raise InputError(f"{name}: {key} is not among evaluation.measured ({', '.join(settings.measured)})")
-    if key in splits and not is_dev(splits[key]):
-        raise InputError(f"{name}: nothing selects on test; name a dev split ({', '.join(DEV_NAMES)})")
 
 
 def measured_splits(settings: EvaluationSettings, splits: Mapping[str, Split]) -> dict[str, Split]:
