@@ -39,13 +39,13 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """One stage, which the log names.
+        """One stage, which the log names; not the first, so that bad input is one line.
 
         Args:
             name: of the stage; one of :attr:`names`.
         """
         self._at, self._start = self.names.index(name) + 1, time.monotonic()
-        if process_rank() == 0:
+        if process_rank() == 0 and self._at > 1:
             left = self.left()
             log.info(
                 "stage %d of %d: %s%s", self._at, len(self.names), name, f", {left} in all" if left else ""

@@ -4,6 +4,7 @@ A query is the summary of a docstring, its one relevant document the rest of it.
 imported or executed. What is installed decides the content, so results carry a fingerprint of it.
 """
 
+import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs_build import Row, build_rows
 from colbert_lab.text.source_files import distribution_files, required_distributions, standard_library_files
 
+_log = logging.getLogger(__name__)
 DATASET = "installed_docs"
 BUILD_VERSION = 2  # raise it when the same sources would give other rows
 
@@ -49,6 +51,7 @@ def load_installed_docs(cache_dir: Path) -> Documentation:
 
 
 def _rows(packages: Mapping[str, str]) -> tuple[list[Row], dict[str, Any]]:
+    _log.info("reading the documentation of Python and %d packages", len(packages))
     files = standard_library_files()
     for name in packages:
         files += distribution_files(name)

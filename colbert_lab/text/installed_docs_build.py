@@ -221,7 +221,6 @@ def build_rows(files: Sequence[SourceFile], packages: Mapping[str, str]) -> tupl
     Raises:
         InputError: the files hold no usable docstring.
     """
-    _log.info("reading the documentation of %d packages: %s files", len(packages), f"{len(files):,}")
     docstrings, unreadable = scan_files(files)
     _log.info("making pairs of %s docstrings; near-twins cross no splits", f"{len(docstrings):,}")
     pairs, dropped = make_pairs(docstrings)

@@ -47,13 +47,13 @@ def test_lightning_speaks_in_our_log_alone(capsys: pytest.CaptureFixture[str]) -
     ours = logging.Handler()
     ours.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
     root = logging.getLogger()
-    root.addHandler(ours)
+    others, root.handlers[:] = list(root.handlers), [ours]  # streams of other tests may be closed
     try:
         with lightning_as_ours():
             logger.warning("something")
         assert (logger.handlers, logger.propagate) == ([own], False)
     finally:
-        root.removeHandler(ours)
+        root.handlers[:] = others
         logger.handlers[:], logger.propagate = before
     assert heard == ["something"]
     assert "something" not in capsys.readouterr().err

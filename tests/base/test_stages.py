@@ -38,7 +38,7 @@ def test_the_log_says_which_stage_begins_and_how_much_is_left(
             clock[0] += 100
             assert whole.left() == "0 s left"
     said = [record.getMessage() for record in caplog.records]
-    assert said == ["stage 1 of 3: text", "stage 2 of 3: before", "stage 3 of 3: distill, 7 min left in all"]
+    assert said == ["stage 2 of 3: before", "stage 3 of 3: distill, 7 min left in all"]
 
 
 def test_what_was_there_already_says_nothing_of_how_fast_work_is(clock: list[float]) -> None:
