@@ -179,7 +179,7 @@ def test_wandb_holds_config_loss_curve_and_measures(finished: tuple[Path, str, l
     (file,) = run.rglob("*.wandb")
     logged = finished_run(file)
     assert logged.finished
-    assert logged.group == run.name
+    assert logged.group == f"toy {run.name.split('-')[0]}"
     assert logged.job_type == "distill"
     assert logged.config["phases"]["distill"]["steps"] == 6
     curve = [row["train/loss"] for row in logged.history if "train/loss" in row]
