@@ -21,6 +21,7 @@ from colbert_lab.tasks.composing import CONF
 from colbert_lab.text.collections.splits import DEV_NAMES
 from tests.command import command, the_run
 from tests.conftest import ROOT
+from tests.text.packages.made import write_packages
 from tests.toy import write_toy
 
 EXPERIMENTS = sorted(
@@ -46,6 +47,10 @@ def cache(installed_docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 SMALL: dict[str, Any] = {
     "epochs": "null", "steps": 2, "batch_size": 2, "checkpoint_every": 1, "evaluate_every": 1, "log_every": 1,
 }  # fmt: skip
+
+
+NARROW = "{model_type:bert,hidden_size:32,num_hidden_layers:1,num_attention_heads:2,intermediate_size:64}"
+"""A network of the backbone's tokens that is saved and trained in no time."""
 
 
 @pytest.mark.parametrize("experiment", PAPER)
@@ -75,6 +80,19 @@ def stand_ins(folder: Path) -> list[str]:
     return [f"evaluation.path={folder}", "data.scores=lists.jsonl", "phases.distill.n_way=4"]
 
 
+def wheels(folder: Path) -> list[str]:
+    """Small packages instead of those that pip fetches, and a collection instead of what was mined from them."""
+    packages = write_packages(folder / "wheels")
+    write_toy(folder / "mined")
+    return [
+        f"data.packages={packages}", f"phases.unsupervised.data.packages={packages}", f"evaluation.path={packages}",
+        f"phases.supervised.data.path={folder / 'mined'}", "evaluation.splits.out_of_domain.queries=5", "evaluation.documents=20",
+        "data.documents=90", "data.queries=20", "data.random=1", "phases.unsupervised.data.documents=60",
+        "phases.unsupervised.data.queries=20",
+        "data.top=6", "phases.distill.n_way=4",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in PAPER])
 def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: Path) -> None:
     cfg = composed(f"+experiment={experiment}")
@@ -86,13 +104,15 @@ def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: 
         for phase in cfg.schedule:
             data = cfg.phases[phase].get("data")
             places = [f".sources.{name}" for name in data.sources] if data and "sources" in data else [""]
-            for place in places if data is not None else ():
+            for place in places if data is not None and {"sources", "documents"} & set(data) else ():
                 small += [
                     f"phases.{phase}.data{place}.documents=36",
                     f"phases.{phase}.data{place}.queries=4",
                 ]
+    if "packages" in cfg.data:
+        small += wheels(tmp_path)
     if cfg.student.architecture is None:
-        small += ["student.layers=1", "student.document_length=64"]
+        small += [f"student.architecture={NARROW}", "student.document_length=64"]
     outcome = command(
         f"+experiment={experiment}",
         *small,

@@ -14,6 +14,7 @@ from colbert_lab.evaluation.measure import Measure
 from colbert_lab.evaluation.measures import KINDS, parse_measure
 from colbert_lab.evaluation.searching import keeping_of
 from colbert_lab.records.means import split_weights
+from colbert_lab.records.runs import BEFORE
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.settings import Settings
 from colbert_lab.settings.evaluation import EvaluationSettings
@@ -37,16 +38,19 @@ def own_measures(settings: EvaluationSettings) -> dict[str, Measure]:
     return instantiated(settings.own_measures, OWN_MEASURES, Measure, "measure", KINDS)
 
 
-def check_kinds(settings: EvaluationSettings, overrides: Sequence[str]) -> None:
-    """Whether there are the splits and measures that the config names, before anything is loaded.
+def check_kinds(settings: EvaluationSettings, overrides: Sequence[str], schedule: Sequence[str]) -> None:
+    """Whether there are the splits, phases and measures that the config names, before anything is loaded.
 
     Args:
         settings: of the evaluation.
         overrides: what the user gave on the command line, to find settings without effect.
+        schedule: the phases of the run; none where a student is only measured.
 
     Raises:
-        InputError: an unknown split or measure, one of a class that is none, or a setting without effect.
+        InputError: an unknown split, phase or measure, a last phase that is not measured, a class that is no measure, or
+            a setting without effect.
     """
+    _check_after(settings.after, schedule)
     for each in settings.measured:
         if each not in settings.splits:
             there = ", ".join(settings.splits) or "none"
@@ -60,6 +64,33 @@ def check_kinds(settings: EvaluationSettings, overrides: Sequence[str]) -> None:
             )
     _check_headline(settings)
     check_used(own, used, OWN_MEASURES, "evaluation.measures=[NAME@10]", overrides)
+
+
+def _check_after(after: Sequence[str], schedule: Sequence[str]) -> None:
+    """Whether ``evaluation.after`` names phases of the schedule, the last one among them."""
+    if not after:
+        return
+    if not schedule:
+        raise InputError("evaluation.after: has no effect without training; leave it out")
+    for each in after:
+        if each not in (BEFORE, *schedule):
+            raise InputError(
+                f"evaluation.after: schedule has no {each}; there are {', '.join((BEFORE, *schedule))}"
+            )
+    if schedule[-1] not in after:
+        raise InputError(
+            f"evaluation.after: the last phase, {schedule[-1]}, must be measured; add it to the list"
+        )
+
+
+def is_measured(settings: EvaluationSettings, phase: str) -> bool:
+    """Whether students are measured after a phase.
+
+    Args:
+        settings: of the evaluation.
+        phase: its name, ``before`` for the start, or ``evaluate``.
+    """
+    return not settings.after or phase in settings.after
 
 
 def check_measures(settings: EvaluationSettings, splits: Mapping[str, Split]) -> None:

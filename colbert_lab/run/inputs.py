@@ -79,7 +79,7 @@ def load_inputs(command: Command) -> Inputs:
         raise InputError("allow_contamination: has no effect with drop_contamination=true; set one of them")
     check_installed(settings.student.lora)
     own_modes(evaluation)  # refused before anything is loaded, as are measures
-    check_kinds(evaluation, overrides)
+    check_kinds(evaluation, overrides, settings.schedule if settings.task != "evaluate" else ())
     pl.seed_everything(settings.seed, verbose=False)
     student = configured_student(settings.student, settings.prompts, overrides)
     requests = split_requests(evaluation.splits, evaluation.full)

@@ -7,7 +7,7 @@ from typing import Any
 
 from colbert_lab.base.types import Split
 from colbert_lab.run.dev import split_while_training
-from colbert_lab.run.evaluating import systems_beside
+from colbert_lab.run.evaluating import is_measured, systems_beside
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.settings import Settings
 from colbert_lab.training.prepare import PreparedPhase
@@ -29,9 +29,10 @@ def names_of(settings: Settings) -> list[str]:
     """
     if settings.task == "evaluate":
         return [INPUTS, BASELINES, "evaluate"]
-    names = [INPUTS, BASELINES, "before"]
-    for phase in settings.schedule:
-        names += [phase, measured(phase)]
+    names = [INPUTS, BASELINES]
+    for phase in ("before", *settings.schedule):
+        names += [] if phase == "before" else [phase]
+        names += [measured(phase)] if is_measured(settings.evaluation, phase) else []
     return names
 
 

@@ -19,6 +19,7 @@ from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import selection_told
 from colbert_lab.run.callbacks import made_callbacks
 from colbert_lab.run.dev import while_training
+from colbert_lab.run.evaluating import is_measured
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.run.loggers import places_of
 from colbert_lab.run.measuring import Measuring
@@ -95,6 +96,8 @@ class Walk:
     def _measure(self, student: Student, phase: str, identity: str | None, step: int, seconds: float) -> None:
         """Measure a student after a phase; with several processes, all encode what the first one will search."""
         settings, evaluator, measuring = self.command.settings, self.evaluator, self.measuring
+        if not is_measured(settings.evaluation, phase):
+            return
         with self.stages.stage(measured(phase)):
             if measuring is not None:
                 measuring.adopt_student(student, phase, seconds_train=seconds)

@@ -138,6 +138,7 @@ class EvaluationSettings:
     splits: dict[str, SplitSettings | None] = having(MEASURED, field(default_factory=dict))
     every: Any = having(DEFAULT, like(SplitSettings))
     measured: list[str] = having(RESULT | Role.IF_ANY, field(default_factory=list))
+    after: list[str] = having(RESULT | Role.IF_ANY, field(default_factory=list))
     means: dict[str, list[str] | None] = having(RESULT, field(default_factory=dict))
     unknown_documents: str = having(RESULT, one_of("error", "drop", default="error"))
     path: str | None = having(DEFAULT, None)

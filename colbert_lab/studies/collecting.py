@@ -13,7 +13,7 @@ from colbert_lab.base.outside import read_json
 from colbert_lab.records.rankings import ranking_path, read_per_query
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.records.run_directory import RunDirectory
-from colbert_lab.records.run_files import Environment, PhaseFacts, SplitFacts, read_protocols
+from colbert_lab.records.run_files import Environment, PhaseFacts, SplitFacts, phases_of, read_protocols
 from colbert_lab.studies.study import Cell, Study, Term
 from colbert_lab.studies.study_runs import STUDENT, Key, StudyRun, key_of, without_folders
 
@@ -102,7 +102,7 @@ def _facts(study: Study, cell: Cell, seed: int, folder: Path, records: list[Reco
     splits = read_json(folder / "splits.json", dict[str, SplitFacts], again)
     split: Mapping[str, Any] = splits.get(study.split, {})
     phases = {}
-    for phase in dict.fromkeys(r.phase for r in records if r.system == STUDENT):
+    for phase in phases_of(RunDirectory(folder, folder.name).status().get("run", {})):
         path = folder / phase / "phase.json"
         if path.is_file():
             done = read_json(path, PhaseFacts, again)

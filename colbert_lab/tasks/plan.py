@@ -21,7 +21,7 @@ from colbert_lab.records.records import RECORDS_FILE, read_records
 from colbert_lab.records.run_directory import RunDirectory, known_run, output_file
 from colbert_lab.run.callbacks import KEY as CALLBACKS
 from colbert_lab.run.dev import split_while_training
-from colbert_lab.run.evaluating import build_evaluator, systems_beside
+from colbert_lab.run.evaluating import build_evaluator, is_measured, systems_beside
 from colbert_lab.run.inputs import Inputs, load_inputs
 from colbert_lab.run.resuming import done_phase, own_directory
 from colbert_lab.run.scheduling import PhaseIdentity, check_schedule, phase_identities, run_identity
@@ -104,7 +104,9 @@ def _plan(
     small = split_while_training(settings.evaluation.during_training, inputs.splits)
     cut = None if small is None else build_evaluator(settings, dict([small]), SearchSettings())
     planner.start(beside, len(to_train))
-    evaluations = [planner.baselines(beside), planner.evaluation("before", inputs.student, inputs.student)]
+    evaluations = [planner.baselines(beside)]
+    if is_measured(settings.evaluation, "before"):
+        evaluations.append(planner.evaluation("before", inputs.student, inputs.student))
     phases = []
     for name, phase in inputs.phases.items():
         state = states[name]
@@ -115,7 +117,8 @@ def _plan(
             if state.student is not None and settings.evaluation.keep_embeddings
             else None
         )
-        evaluations.append(planner.evaluation(name, asked, kept))
+        if is_measured(settings.evaluation, name):
+            evaluations.append(planner.evaluation(name, asked, kept))
     told = {name: objective(command.config["phases"][name]) for name in to_train}
     notes = [*(f"{name} minimises {what}." for name, what in told.items()), *notes]
     notes += _left_out(trainer.lightning)

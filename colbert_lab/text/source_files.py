@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
+from functools import cache
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -122,7 +123,7 @@ def required_distributions(roots: Sequence[str] | None = None) -> dict[str, str]
     """Find the installed distributions that the project needs at run time, directly or not.
 
     Environment markers are evaluated and extras are left out, so the list does not depend on what else the
-    environment holds.
+    environment holds. The files of metadata are read once in a process.
 
     Args:
         roots: requirements to start from; None means those of the distribution ``colbert-lab``.
@@ -135,12 +136,17 @@ def required_distributions(roots: Sequence[str] | None = None) -> dict[str, str]
     """
     if roots is None:
         try:
-            roots = importlib.metadata.requires(DISTRIBUTION) or []
+            roots = tuple(importlib.metadata.requires(DISTRIBUTION) or [])
         except importlib.metadata.PackageNotFoundError as error:
             raise InputError(
                 f"data=installed_docs: {DISTRIBUTION} is not installed, so its dependencies are not known; "
                 "run pip install -e . in the source tree"
             ) from error
+    return dict(_required(tuple(roots)))
+
+
+@cache
+def _required(roots: tuple[str, ...]) -> dict[str, str]:
     versions: dict[str, str] = {}
     waiting = list(roots)
     while waiting:

@@ -20,6 +20,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Corpus, Split
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.run.dev import check_dev
+from colbert_lab.run.evaluating import check_kinds
 from colbert_lab.run.inputs import load_inputs
 from colbert_lab.run.scheduling import phase_identities
 from colbert_lab.settings import Settings, command_of
@@ -54,6 +55,10 @@ def splits_of(run: Path) -> set[str]:
     return {record.split for record in read_records(run / "results.jsonl")}
 
 
+def phases_of(run: Path) -> list[str]:
+    return [each.phase for each in read_records(run / "results.jsonl") if each.system == "student"]
+
+
 def test_splits_that_are_not_measured_stay_out_of_training_and_need_no_second_training(
     tiny_bert: Path, toy: Path, tmp_path: Path
 ) -> None:
@@ -70,9 +75,36 @@ def test_splits_that_are_not_measured_stay_out_of_training_and_need_no_second_tr
     assert f"distill: reused from {some / 'distill'}" in outcome.err
 
 
+def test_students_are_measured_after_the_phases_that_are_named_alone(
+    tiny_bert: Path, toy: Path, tmp_path: Path
+) -> None:
+    given = [*arguments(tiny_bert, toy, tmp_path), "evaluation.measured=dev"]
+    plan = command(*given, "evaluation.after=[distill]", "task=plan")
+    assert plan.status == 0, plan.err
+    assert "evaluate before" not in plan.out
+    outcome = command(*given, "evaluation.after=[distill]")
+    assert outcome.status == 0, outcome.err
+    some = the_run(tmp_path, "toy")
+    assert phases_of(some) == ["distill"]
+    outcome = command(*given, "evaluation.after=[before,distill]")
+    assert outcome.status == 0, outcome.err
+    both = the_run(tmp_path, "toy")
+    assert both != some
+    assert phases_of(both) == ["before", "distill"]
+    assert f"distill: reused from {some / 'distill'}" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (
+            ["evaluation.after=[distil]"],
+            "evaluation.after: schedule has no distil; there are before, distill",
+        ),
+        (
+            ["evaluation.after=[before]"],
+            "evaluation.after: the last phase, distill, must be measured; add it to the list",
+        ),
         (
             ["evaluation.measured=[dev,devv]"],
             "evaluation.measured: evaluation.splits has no devv; there are test, dev",
@@ -89,6 +121,14 @@ def test_what_cannot_be_measured_is_refused(
     outcome = command(*arguments(tiny_bert, toy, tmp_path), *given)
     assert outcome.status == 2
     assert f"error: {message}" in outcome.err
+
+
+def test_nothing_is_measured_after_phases_of_a_task_that_trains_nothing() -> None:
+    given = ["+experiment=colbert_zero_kd", "evaluation.after=[distill]"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = command_of(compose("config", given), given).settings
+    with pytest.raises(InputError, match=r"^evaluation\.after: has no effect without training; leave it out$"):
+        check_kinds(settings.evaluation, [], [])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+MODULES = "bcdefghijklmnopqrst"
+"""Of the package ``toy``, of all three splits."""
 
 
 def prose(seed: str, count: int = 4) -> str:
@@ -58,6 +60,18 @@ def write_wheel(folder: Path, name: str, files: Mapping[str, str | bytes], versi
         )
         archive.writestr(f"{about}/RECORD", "")
     return path
+
+
+def write_packages(folder: Path) -> Path:
+    """Two wheels, one of them held out, and the file that names them."""
+    pages = {f"toy/docs/{name}.rst": page(f"{name}page") for name in MODULES}
+    toy = write_wheel(
+        folder, "toy", {f"toy/{name}.py": module(f"toy.{name}") for name in MODULES} | pages
+    )
+    other = write_wheel(folder, "other", {"other/a.py": module("other.a", 5)})
+    names = folder / "packages.txt"
+    names.write_text(f"{toy}\n{other} # held out\n", encoding="utf-8")
+    return names
 
 
 def write_sdist(path: Path, files: Mapping[str, bytes]) -> Path:

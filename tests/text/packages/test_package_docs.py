@@ -22,10 +22,8 @@ from colbert_lab.text.packages import fetching, package_docs
 from colbert_lab.text.packages.fetching import packages_id, packages_of
 from colbert_lab.text.packages.package_docs import PACKAGE_SPLITS, load_package_docs, load_text_folder
 from colbert_lab.text.packages.pair_kinds import KINDS
-from tests.text.packages.made import module, offline, page, prose, sha256, write_sdist, write_wheel
+from tests.text.packages.made import MODULES, module, offline, page, prose, sha256, write_sdist, write_wheel
 
-NAMES = "bcdefghijklmnopqrst"
-"""Modules of the package ``toy``, of all three splits."""
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +31,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheels of two packages, and one without documentation."""
     folder = tmp_path_factory.mktemp("index")
     shared = module("toy.shared")
-    files = {f"toy/{name}.py": module(f"toy.{name}") for name in NAMES}
-    pages = {f"toy/docs/{name}.rst": page(f"{name}page") for name in NAMES}
+    files = {f"toy/{name}.py": module(f"toy.{name}") for name in MODULES}
+    pages = {f"toy/docs/{name}.rst": page(f"{name}page") for name in MODULES}
     write_wheel(folder, "toy", files | pages | {"toy/docs/CHANGES.md": page("changes")})
     write_wheel(
         folder,
