@@ -22,6 +22,7 @@ from colbert_lab.analysis.ledger_columns import clock
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE, Table
+from colbert_lab.base.logs import lightning_as_ours
 from colbert_lab.base.outside import parse_json, read_json, warn_once
 from colbert_lab.base.stopping import PARENT
 from colbert_lab.records.owner import executing
@@ -197,7 +198,8 @@ def needs_process(trainer: Mapping[str, Any], environment: Mapping[str, str] = o
         return False
     from colbert_lab.training.strategy import count_processes  # imports torch, which --help would wait for
 
-    return str(trainer["strategy"]) != "auto" or count_processes(trainer) > 1
+    with lightning_as_ours():  # nothing is logged yet, so it would show its own lines
+        return str(trainer["strategy"]) != "auto" or count_processes(trainer) > 1
 
 
 def cell_command(arguments: Sequence[str], overrides: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The search on dev behind the learning rates, temperatures and kinds of pairs in conf/experiment/from_nothing.yaml and in
-# study.yaml: each phase at half its length, one seed. OUTPUTS is where the runs go, MINED the folder of triples that
+# study.yaml; one seed. OUTPUTS is where the runs go, MINED the folder of triples that
 # study.yaml prepares. `search.sh distill unsupervised` makes these alone.
 set -eu
 OUTPUTS=${OUTPUTS:-outputs}
@@ -16,26 +16,26 @@ search() {
 one() {
     case $1 in
     unsupervised)
-        search unsupervised 'schedule=[unsupervised]' phases.unsupervised.steps=80 'evaluation.after=[unsupervised]' \
+        search unsupervised 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' \
             phases.unsupervised.optimizer.lr=1e-3,2e-3,4e-3 ;;
     temperature)
-        search temperature 'schedule=[unsupervised]' phases.unsupervised.steps=80 'evaluation.after=[unsupervised]' \
+        search temperature 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' \
             phases.unsupervised.objective.contrastive.learnable=false \
             phases.unsupervised.objective.contrastive.temperature=0.3,1 ;;
     kinds)
-        search kinds 'schedule=[unsupervised]' phases.unsupervised.steps=80 'evaluation.after=[unsupervised]' \
+        search kinds 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' \
             phases.unsupervised.data.kinds.summary=0.4,2 ;;
     distill)
-        search distill 'schedule=[distill]' phases.distill.steps=50 'evaluation.after=[distill]' \
+        search distill 'schedule=[distill]' 'evaluation.after=[distill]' \
             phases.distill.optimizer.lr=1e-3,3e-3 ;;
     supervised)
-        search supervised 'schedule=[unsupervised,supervised]' phases.unsupervised.steps=80 phases.supervised.steps=78 \
+        search supervised 'schedule=[unsupervised,supervised]' \
             'evaluation.after=[supervised]' phases.supervised.optimizer.lr=5e-4,2e-3 ;;
     distill_last)
-        search distill_last phases.unsupervised.steps=80 phases.supervised.steps=78 phases.distill.steps=50 \
+        search distill_last \
             'evaluation.after=[distill]' phases.distill.optimizer.lr=5e-4,2e-3 ;;
     dense)
-        search dense 'schedule=[unsupervised]' phases.unsupervised.steps=80 'evaluation.after=[unsupervised]' \
+        search dense 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' \
             student.output=single student.dim=null phases.unsupervised.objective.contrastive.learnable=false \
             phases.unsupervised.objective.contrastive.temperature=0.05,0.1 ;;
     esac

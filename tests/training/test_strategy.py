@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,24 @@ def test_devices_in_every_form(devices: Any, world: int, strategy: str) -> None:
 def test_one_process_needs_no_strategy() -> None:
     assert placement(trainer(devices="auto"))["strategy"] == "auto"
     assert not needs_process(trainer(), {})
+
+
+def test_lightning_says_nothing_when_it_is_asked_for_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep asks before it logs anything, when Lightning still has the handler that it gave itself."""
+    shown: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = shown.append  # type: ignore[method-assign]
+    own, of_zero = (logging.getLogger(f"pytorch_lightning{each}") for each in ("", ".utilities.rank_zero"))
+    monkeypatch.setattr(own, "handlers", [handler])
+    monkeypatch.setattr(of_zero, "level", logging.INFO)  # start_logging raises it
+    of_zero.manager._clear_cache()
+    count_processes(trainer())
+    assert shown
+    shown.clear()
+    assert not needs_process(trainer(), {})
+    assert shown == []
+    monkeypatch.undo()
+    of_zero.manager._clear_cache()
 
 
 @pytest.mark.usefixtures("six_gpus")
