@@ -11,6 +11,7 @@ from colbert_lab.analysis.rows import SYSTEM_TITLES
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
+from colbert_lab.studies.beside import beside_table
 from colbert_lab.studies.evidence import BASELINES, Finding, Value, findings, runs_of, value_of, verdict
 from colbert_lab.studies.figures import pictures
 from colbert_lab.studies.lineage import chain
@@ -253,8 +254,8 @@ def answer(study: Study) -> Answer:
     found = findings(study, runs)
     tables = [claims_table(study, found)]
     if runs:
-        phases = phases_table(study, runs)
-        tables += [cells_table(study, runs), *([phases] if phases else []), runs_table(study, runs)]
+        more = [table for table in (beside_table(study, runs), phases_table(study, runs)) if table is not None]
+        tables += [cells_table(study, runs), *more, runs_table(study, runs)]
     commands = tuple(
         CellCommands(cell, _stage(study, cell), _commands(study, cell, runs)) for cell in study.cells.values()
     )

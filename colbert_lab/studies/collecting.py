@@ -14,6 +14,7 @@ from colbert_lab.records.rankings import ranking_path, read_per_query
 from colbert_lab.records.records import Record, read_records
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.records.run_files import Environment, PhaseFacts, SplitFacts, phases_of, read_protocols
+from colbert_lab.studies.beside import values_beside
 from colbert_lab.studies.study import Cell, Study, Term
 from colbert_lab.studies.study_runs import STUDENT, Key, StudyRun, key_of, without_folders
 
@@ -52,7 +53,8 @@ def collect(study: Study, cell: Cell, seed: int, folder: Path) -> StudyRun:
     """
     if not RunDirectory(folder, folder.name).finished:
         raise InputError(f"{folder}: is not a finished run; run {cell.name}, seed {seed} again")
-    records = [_lean(r) for r in read_records(folder / "results.jsonl") if r.split == study.split]
+    every = read_records(folder / "results.jsonl")
+    records = [_lean(r) for r in every if r.split == study.split]
     if not any(r.measure == study.measure and r.system == STUDENT for r in records):
         raise InputError(f"{folder}: has no {study.measure} of a student on the split {study.split}")
     records = _last(records)
@@ -70,6 +72,8 @@ def collect(study: Study, cell: Cell, seed: int, folder: Path) -> StudyRun:
         query_ids = found.query_ids
         values[key] = found.values[study.measure]
     facts = _facts(study, cell, seed, folder, records)
+    if beside := values_beside(study, every):
+        facts["beside"] = beside
     return StudyRun(cell.name, seed, folder.name, facts, tuple(records), values, query_ids, study.main)
 
 

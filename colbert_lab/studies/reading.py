@@ -101,7 +101,7 @@ class _Reader:
         for key in ("title", "question", "prediction", "measure", "split", "cost", "conclusion"):
             if key in values:
                 values[key] = self.text(key, values[key])
-        for key in ("factors", "held_fixed", "fixed", "confirmed", "screened", "modes", "limits"):
+        for key in ("factors", "held_fixed", "fixed", "confirmed", "screened", "modes", "beside", "limits"):
             if key in values:
                 values[key] = tuple(self.text(key, each) for each in self.list_of(key, values[key]))
         values["seeds"] = tuple(self.list_of("seeds", values["seeds"]))

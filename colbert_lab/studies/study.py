@@ -113,6 +113,7 @@ class Study:
         measure: that the claims are about.
         split: where it is measured, by its name in ``evaluation.splits``.
         modes: how students search; the first is shown where one is.
+        beside: other splits, whose values are shown and tested by no claim.
         cost: of training, in a figure of quality against it, see :data:`colbert_lab.analysis.pareto.COSTS`; None for a
             study that does not ask what its cells cost.
         prepare: data that is made first.
@@ -135,6 +136,7 @@ class Study:
     measure: str = "ndcg@10"
     split: str = "test"
     modes: tuple[str, ...] = (EXACT,)
+    beside: tuple[str, ...] = ()
     cost: str | None = None
     prepare: tuple[Preparation, ...] = ()
     limits: tuple[str, ...] = ()

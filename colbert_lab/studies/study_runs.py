@@ -44,6 +44,7 @@ class RunLine(_Run, total=False):
     factors: dict[str, Any]
     config_hash: str
     phases: dict[str, PhaseRow]
+    beside: dict[str, dict[str, float]]
     split: SplitFacts
     rules: dict[str, Any]
     commit: str | None
