@@ -206,7 +206,7 @@ def evaluate(
 def compare(
     runs: Sequence[str | Path | Result],
     *,
-    baseline: str | Path | Result | None = None,
+    baseline: str | Path | Result | Mapping[str, str] | None = None,
     measures: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
     systems: Sequence[str] = (STUDENT,),
@@ -216,7 +216,7 @@ def compare(
 
     Args:
         runs: results, run folders, or folders of runs; the first one is the reference.
-        baseline: another run as the reference.
+        baseline: another run as the reference; or its factor values, such as ``{"lr": "0.1"}``.
         measures: None for all, or some, such as ``["ndcg@10"]``.
         splits: None for all, or names in ``evaluation.splits``.
         systems: also ``before``, a phase, ``bm25``, ``dense``, ``teacher``.
@@ -232,7 +232,7 @@ def compare(
     return Compared(
         compare_runs(
             [_folder(each) for each in runs],
-            baseline=None if baseline is None else _folder(baseline),
+            baseline=baseline if baseline is None or isinstance(baseline, Mapping) else _folder(baseline),
             measures=wanted["measures"],
             splits=wanted["splits"],
             systems=wanted["systems"] or (),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbert_lab.analysis.alike import other_rules, other_text, refuse_different
-from colbert_lab.analysis.configurations import Configuration, group
+from colbert_lab.analysis.configurations import Configuration, group, pick
 from colbert_lab.analysis.measured import Measured, Place, measured, systems_of, titles, usual_systems
 from colbert_lab.base.errors import InputError
 from colbert_lab.evaluation.significance import Interval, Paired, corrected
@@ -96,7 +96,7 @@ class Comparison:
 def compare_runs(
     folders: Sequence[Path],
     *,
-    baseline: Path | None = None,
+    baseline: Path | Mapping[str, str] | None = None,
     measures: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
     systems: Sequence[str] | None = (STUDENT,),
@@ -111,7 +111,8 @@ def compare_runs(
 
     Args:
         folders: what :func:`colbert_lab.records.runs.read_runs` takes.
-        baseline: a run whose configuration is the reference; None takes the first of ``folders``.
+        baseline: a run whose configuration is the reference, or factor values that it has among ``folders``, by short
+            name or config key; None takes the first of ``folders``.
         measures: which measures, None for all.
         splits: which splits by their config name, None for all.
         systems: which systems of each run; see :func:`colbert_lab.analysis.measured.measured`. Final students are
@@ -126,20 +127,23 @@ def compare_runs(
     """
     if not folders:
         raise InputError("runs: nothing to compare; give run directories, for example runs=[DIR,DIR]")
-    first = read_runs([baseline], key="compare.baseline").runs if baseline else ()
-    found = read_runs([*([baseline] if baseline else []), *folders], running=running)
+    run = [baseline] if isinstance(baseline, Path) else []
+    first = read_runs(run, key="compare.baseline").runs if run else ()
+    found = read_runs([*run, *folders], running=running)
     configurations = group(found.runs)
-    if baseline is not None:
-        of_first = [
-            each
-            for each in configurations
-            if any((run.config_hash, run.splits) == (each.runs[0].config_hash, each.splits) for run in first)
+    chosen = []
+    if isinstance(baseline, Mapping):
+        chosen = [pick(configurations, baseline, key="compare.baseline")]
+    elif baseline is not None:
+        of_first = {(each.config_hash, *each.splits.items()) for each in first}
+        chosen = [
+            each for each in configurations if (each.runs[0].config_hash, *each.splits.items()) in of_first
         ]
-        if len(of_first) != 1:
+        if len(chosen) != 1:
             raise InputError(
-                f"compare.baseline: {baseline} holds {len(of_first)} configurations; name one run of one of them"
+                f"compare.baseline: {baseline} holds {len(chosen)} configurations; name one run of one of them"
             )
-        configurations = [*of_first, *(each for each in configurations if each is not of_first[0])]
+    configurations = [*chosen, *(each for each in configurations if not any(each is c for c in chosen))]
     systems = usual_systems(configurations) if systems is None else systems
     wanted = [*systems] if STUDENT in systems else [STUDENT, *systems]
     _known("compare.systems", wanted, systems_of(found.runs))

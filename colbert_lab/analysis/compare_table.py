@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from colbert_lab.analysis.compare import Compared, Comparison
+from colbert_lab.analysis.effects import effects_by_place, effects_tables
 from colbert_lab.analysis.measured import Place, provenance
 from colbert_lab.analysis.published import Beside
 from colbert_lab.base.layout import NONE, Table, csv_text, shown
 from colbert_lab.evaluation.measures import measure_title
-from colbert_lab.evaluation.significance import MARKS
+from colbert_lab.evaluation.significance import MARKS, Paired
 from colbert_lab.records.runs import STUDENT
 
 CSV_COLUMNS = (
@@ -26,7 +28,7 @@ ESCAPES = {
 
 
 def comparison_tables(comparison: Comparison, beside: Sequence[Beside] = ()) -> list[Table]:
-    """One table for each measure and search mode; in it, the rows of each split under its name.
+    """One table for each measure and search mode; in it, the rows of each split under its name. Then the effects.
 
     Args:
         comparison: what :func:`colbert_lab.analysis.compare.compare_runs` returned.
@@ -35,9 +37,10 @@ def comparison_tables(comparison: Comparison, beside: Sequence[Beside] = ()) -> 
     grouped: dict[tuple[str, str], dict[Place, tuple[Compared, ...]]] = {}
     for place, rows in comparison.compared.items():
         grouped.setdefault((place.measure, place.mode), {})[place] = rows
-    return [
+    tables = [
         _table(measure, mode, by_place, comparison, beside) for (measure, mode), by_place in grouped.items()
     ]
+    return tables + effects_tables(comparison)
 
 
 def _table(
@@ -136,7 +139,8 @@ def comparison_rows(comparison: Comparison, beside: Sequence[Beside] = ()) -> li
 
     Args:
         comparison: what :func:`colbert_lab.analysis.compare.compare_runs` returned.
-        beside: published numbers; their ``source`` is the name of their table, for others it is ``measured``.
+        beside: published numbers; their ``source`` is the name of their table, for others it is ``measured``, and for
+            what a factor changes (:mod:`colbert_lab.analysis.effects`) ``effect``.
     """
     lines: list[dict[str, object]] = []
     for place, rows in comparison.compared.items():
@@ -147,13 +151,17 @@ def comparison_rows(comparison: Comparison, beside: Sequence[Beside] = ()) -> li
             for value in published.at(place):
                 row = {"source": published.table.name, "system": value.system, "label": value.system}
                 lines.append({**where, **row, "mode": "", "value": value.value})
+    for place, effects in effects_by_place(comparison).items():
+        where = {"dataset": place.dataset, "split": place.split, "mode": place.mode, "measure": place.measure}
+        for effect in effects:
+            told = {"source": "effect", "label": effect.told, "n_queries": effect.difference.n}
+            lines.append({**where, **told, **_difference_columns(effect.difference)})
     return [CSV_COLUMNS, *([line.get(key) for key in CSV_COLUMNS] for line in lines)]
 
 
 def _csv_row(each: Compared, reference: str) -> dict[str, object]:
-    row, found = each.row, each.difference
+    row = each.row
     low, high = each.interval.known if each.interval else (None, None)
-    difference_low, difference_high = found.known if found else (None, None)
     return {
         "source": "measured",
         "split_fingerprint": row.fingerprint,
@@ -168,14 +176,24 @@ def _csv_row(each: Compared, reference: str) -> dict[str, object]:
         "high": high,
         "sd_over_seeds": row.sd,
         "reference": reference,
+        **({} if each.difference is None else _difference_columns(each.difference)),
         "difference": each.gap,
-        "difference_low": difference_low,
-        "difference_high": difference_high,
-        "p": each.p,
-        "p_holm": each.p_holm,
-        "mark": "reference" if each.reference else each.mark,
-        "smallest_detectable": each.detectable,
+        **({"mark": "reference"} if each.reference else {}),
         "note": "; ".join([*row.notes, *([each.why] if each.why else [])]),
+    }
+
+
+def _difference_columns(found: Paired) -> dict[str, object]:
+    low, high = found.known
+    several = found.n > 1  # one query is no test
+    return {
+        "difference": found.mean,
+        "difference_low": low,
+        "difference_high": high,
+        "p": found.p if several else None,
+        "p_holm": found.p_holm if several else None,
+        "mark": found.mark,
+        "smallest_detectable": found.detectable if several and not math.isnan(found.detectable) else None,
     }
 
 

@@ -183,12 +183,15 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def pick(configurations: Sequence[Configuration], wanted: Mapping[str, str] | None) -> Configuration:
+def pick(
+    configurations: Sequence[Configuration], wanted: Mapping[str, str] | None, key: str = "reference"
+) -> Configuration:
     """The configuration that others are compared with.
 
     Args:
         configurations: what :func:`group` returned.
         wanted: factor values that it has, by short name or config key; None takes the first.
+        key: what asks for them, for messages.
 
     Raises:
         InputError: none or several have these values.
@@ -201,7 +204,7 @@ def pick(configurations: Sequence[Configuration], wanted: Mapping[str, str] | No
     if not found or (wanted and len(found) > 1):
         there = "; ".join(each.label for each in configurations)
         count = "none" if not found else f"{len(found)} of them"
-        raise InputError(f"reference {dict(wanted or {})}: {count} fit; the configurations are: {there}")
+        raise InputError(f"{key} {dict(wanted or {})}: {count} fit; the configurations are: {there}")
     return found[0]
 
 

@@ -1,11 +1,19 @@
-"""The stages of a run, and roughly how much work each of them is: tokens that a network reads."""
+"""The stages of a run, and roughly how much work each of them is: tokens that the student reads.
+
+A token that another network reads is as many as that network is larger.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from transformers.utils import CONFIG_NAME
+
+from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
+from colbert_lab.model.model_files import locate, read_json
 from colbert_lab.run.dev import split_while_training
 from colbert_lab.run.evaluating import is_measured, systems_beside
 from colbert_lab.run.inputs import Inputs
@@ -57,7 +65,9 @@ def work_of(settings: Settings, inputs: Inputs) -> dict[str, float]:
     longest = settings.student.document_length
     text = sum(_tokens(split, longest) for split in inputs.splits.values())
     beside = systems_beside(settings.evaluation.baselines, list(inputs.data.values()))
-    work = {BASELINES: text * len(set(_networks(beside.values()))), "before": text, "evaluate": text}
+    own = inputs.student.model.backbone.config
+    larger = sum(times_larger(model, own) for model in set(_networks(beside.values())))
+    work = {BASELINES: text * larger, "before": text, "evaluate": text}
     found = split_while_training(settings.evaluation.during_training, inputs.splits)
     for name, phase in inputs.phases.items():
         work[name] = _training(phase)
@@ -65,6 +75,23 @@ def work_of(settings: Settings, inputs: Inputs) -> dict[str, float]:
             work[name] += (phase.max_steps // every + 2) * _tokens(found[1], longest)
         work[measured(name)] = text
     return work
+
+
+def times_larger(model: str, own: Any) -> float:
+    """How many times as much a token costs as with the student, by layers and the square of their width.
+
+    Args:
+        model: as the teacher's settings name it; one whose config is not at hand counts like the student.
+        own: the config of the student's backbone.
+    """
+    try:
+        config = read_json(Path(locate(model)) / CONFIG_NAME)
+        sizes = [
+            float(config[key]) / float(getattr(own, key)) for key in ("num_hidden_layers", "hidden_size")
+        ]
+    except (InputError, KeyError, AttributeError, TypeError, ValueError):
+        return 1.0
+    return sizes[0] * sizes[1] ** 2
 
 
 def _training(phase: PreparedPhase) -> float:

@@ -254,7 +254,9 @@ def answer(study: Study) -> Answer:
     found = findings(study, runs)
     tables = [claims_table(study, found)]
     if runs:
-        more = [table for table in (beside_table(study, runs), phases_table(study, runs)) if table is not None]
+        more = [
+            table for table in (beside_table(study, runs), phases_table(study, runs)) if table is not None
+        ]
         tables += [cells_table(study, runs), *more, runs_table(study, runs)]
     commands = tuple(
         CellCommands(cell, _stage(study, cell), _commands(study, cell, runs)) for cell in study.cells.values()

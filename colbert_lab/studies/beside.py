@@ -40,9 +40,14 @@ def beside_table(study: Study, runs: Sequence[StudyRun]) -> Table | None:
         return None
     rows = []
     for system in BASELINES:
-        values = [[m[split][system] for m in measured.values() if system in m.get(split, {})] for split in study.beside]
+        values = [
+            [m[split][system] for m in measured.values() if system in m.get(split, {})]
+            for split in study.beside
+        ]
         if any(values):
-            rows.append((SYSTEM_TITLES.get(system, system), *(f"{each[0]:.4f}" if each else NONE for each in values)))
+            rows.append(
+                (SYSTEM_TITLES.get(system, system), *(f"{each[0]:.4f}" if each else NONE for each in values))
+            )
     for cell in study.cells.values():
         mine = [measured[run.run_id] for run in runs_of(runs, cell.name)]
         values = [[m[split][STUDENT] for m in mine if STUDENT in m.get(split, {})] for split in study.beside]

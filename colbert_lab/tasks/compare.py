@@ -28,7 +28,7 @@ def execute(command: Command) -> None:
     settings, asked = command.settings, command.settings.compare
     comparison = compare_runs(
         [Path(folder).expanduser() for folder in settings.runs],
-        baseline=None if asked.baseline is None else Path(asked.baseline).expanduser(),
+        baseline=None if asked.baseline is None else reference_of(asked.baseline),
         measures=asked.measures,
         splits=asked.splits,
         systems=asked.systems,
@@ -47,6 +47,18 @@ def execute(command: Command) -> None:
         write_text(stem.with_name(stem.name + ending), text)
     print_tables(tables)
     log.info("saved: %s.md, .tex and .csv", stem)
+
+
+def reference_of(baseline: str) -> Path | dict[str, str]:
+    """A run, or the factor values of the reference: ``lr=0.1`` or ``lr=0.1,dim=64``.
+
+    Args:
+        baseline: ``compare.baseline``.
+    """
+    path, parts = Path(baseline).expanduser(), [part.partition("=") for part in baseline.split(",")]
+    if path.exists() or not all(name and value for name, _, value in parts):
+        return path
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _stem(output: str | None, default: Path) -> Path:

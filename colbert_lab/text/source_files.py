@@ -9,8 +9,8 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
-from functools import cache
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path, PurePath
 from typing import NamedTuple
 

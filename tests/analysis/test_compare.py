@@ -22,6 +22,7 @@ from colbert_lab.records.means import mean_records
 from colbert_lab.records.rankings import ranking_path, read_per_query, write_ranking
 from colbert_lab.records.records import append_records, read_records, rewrite_records
 from colbert_lab.records.run_files import add_protocol
+from colbert_lab.tasks.compare import reference_of
 from tests.records.run_folders import BASE, MEASURE, QUERIES, Gain, write_run
 
 LR = "phases.distill.optimizer.lr"
@@ -367,6 +368,29 @@ def test_search_modes_stay_apart(study: tuple[Path, Path, Path]) -> None:
     plaid_test = Place("made", "test", "plaid.int8", MEASURE)
     assert {place.mode for place in found.compared} == {"exact", "plaid.int8"}
     assert row(found, "lr=0.2", plaid_test).p_holm == row(found, "lr=0.2").p_holm
+
+
+def test_the_baseline_may_be_named_by_its_factor_values(study: tuple[Path, Path, Path]) -> None:
+    assert compare_runs(study).reference == "lr=0.1"
+    for wanted in ({"lr": "0.2"}, {LR: "0.2"}):
+        assert compare_runs(study, baseline=wanted).reference == "lr=0.2"
+    with pytest.raises(
+        InputError, match=r"^compare\.baseline \{'lr': '0\.3'\}: none fit; .* lr=0\.1; lr=0\.2$"
+    ):
+        compare_runs(study, baseline={"lr": "0.3"})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("lr=0.1", {"lr": "0.1"}),
+        ("lr=0.1, dim=64", {"lr": "0.1", "dim": "64"}),
+        ("a/b", Path("a/b")),
+        ("x=", Path("x=")),
+    ],
+)
+def test_factor_values_are_told_from_folders(given: str, meant: object) -> None:
+    assert reference_of(given) == meant
 
 
 def test_other_systems_are_rows_and_a_shared_baseline_is_one(study: tuple[Path, Path, Path]) -> None:

@@ -39,7 +39,10 @@ def test_a_search_is_drawn_and_its_best_trial_told(tmp_path: Path) -> None:
 def test_a_sweep_has_a_table_and_what_it_costs(tmp_path: Path) -> None:
     runs = a_sweep(tmp_path)
     found = made(tmp_path, *runs)
-    assert [table.title for table in found.tables] == ["nDCG@10: compared with f0=0, f1=0"]
+    assert [table.title for table in found.tables] == [
+        "nDCG@10: compared with f0=0, f1=0",
+        "nDCG@10: what each factor changes, averaged over the others",
+    ]
     assert found.cost is not None
     assert len(found.cost[1].rows) == 4
     assert found.title == "study"

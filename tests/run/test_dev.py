@@ -127,7 +127,9 @@ def test_nothing_is_measured_after_phases_of_a_task_that_trains_nothing() -> Non
     given = ["+experiment=colbert_zero_kd", "evaluation.after=[distill]"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = command_of(compose("config", given), given).settings
-    with pytest.raises(InputError, match=r"^evaluation\.after: has no effect without training; leave it out$"):
+    with pytest.raises(
+        InputError, match=r"^evaluation\.after: has no effect without training; leave it out$"
+    ):
         check_kinds(settings.evaluation, [], [])
 
 

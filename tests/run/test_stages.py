@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from transformers import BertConfig
 
 from colbert_lab.run.inputs import load_inputs
-from colbert_lab.run.stages import names_of, work_of
+from colbert_lab.run.stages import names_of, times_larger, work_of
 from colbert_lab.settings import Command, command_of
 from colbert_lab.tasks.composing import CONF
 from colbert_lab.training.precision import of_this_machine
@@ -42,6 +43,13 @@ def test_twice_the_steps_are_twice_the_work_and_measuring_is_the_same_before_and
     assert four["distill"] == 2 * two["distill"] > 0
     assert two["before"] == two["after distill"] == four["before"] > 0
     assert two["baselines"] == 0  # BM25 reads no text by a network
+
+
+def test_a_network_of_more_layers_and_width_is_more_work_for_a_token(tmp_path: Path) -> None:
+    own = BertConfig(num_hidden_layers=2, hidden_size=128)
+    BertConfig(num_hidden_layers=6, hidden_size=384).save_pretrained(tmp_path)
+    assert times_larger(str(tmp_path), own) == 27
+    assert times_larger("nobody/knows-it", own) == 1
 
 
 def test_measuring_while_training_is_work_too(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:

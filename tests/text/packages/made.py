@@ -65,9 +65,7 @@ def write_wheel(folder: Path, name: str, files: Mapping[str, str | bytes], versi
 def write_packages(folder: Path) -> Path:
     """Two wheels, one of them held out, and the file that names them."""
     pages = {f"toy/docs/{name}.rst": page(f"{name}page") for name in MODULES}
-    toy = write_wheel(
-        folder, "toy", {f"toy/{name}.py": module(f"toy.{name}") for name in MODULES} | pages
-    )
+    toy = write_wheel(folder, "toy", {f"toy/{name}.py": module(f"toy.{name}") for name in MODULES} | pages)
     other = write_wheel(folder, "other", {"other/a.py": module("other.a", 5)})
     names = folder / "packages.txt"
     names.write_text(f"{toy}\n{other} # held out\n", encoding="utf-8")

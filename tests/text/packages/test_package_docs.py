@@ -25,7 +25,6 @@ from colbert_lab.text.packages.pair_kinds import KINDS
 from tests.text.packages.made import MODULES, module, offline, page, prose, sha256, write_sdist, write_wheel
 
 
-
 @pytest.fixture(scope="session")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheels of two packages, and one without documentation."""
