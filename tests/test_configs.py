@@ -85,11 +85,11 @@ def wheels(folder: Path) -> list[str]:
     packages = write_packages(folder / "wheels")
     write_toy(folder / "mined")
     return [
-        f"data.packages={packages}", f"phases.unsupervised.data.packages={packages}", f"evaluation.path={packages}",
-        f"phases.supervised.data.path={folder / 'mined'}", "evaluation.splits.out_of_domain.queries=5", "evaluation.documents=20",
-        "data.documents=90", "data.queries=20", "data.random=1", "phases.unsupervised.data.documents=60",
-        "phases.unsupervised.data.queries=20",
-        "data.top=6", "phases.distill.n_way=4",
+        f"data.packages={packages}", "data.documents=90", "data.queries=20", "data.top=6", "data.random=1",
+        f"phases.unsupervised.data.packages={packages}", "phases.unsupervised.data.documents=60",
+        "phases.unsupervised.data.queries=20", f"phases.supervised.data.path={folder / 'mined'}",
+        "phases.distill.n_way=4", f"evaluation.path={packages}", "evaluation.documents=20",
+        "evaluation.splits.out_of_domain.queries=5",
     ]  # fmt: skip
 
 

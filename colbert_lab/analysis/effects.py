@@ -131,7 +131,7 @@ def _by_setting(rows: Sequence[Compared]) -> tuple[list[str], dict[Setting, np.n
 def _contrasts(
     values: Mapping[Setting, np.ndarray], base: Setting, chosen: Mapping[int, str]
 ) -> list[np.ndarray]:
-    """For each setting of the other factors that has all that it takes: the difference, or difference of differences."""
+    """For each setting of the other factors that has all that it takes: the difference, or that of two differences."""
     found = []
     for setting in values:
         if any(setting[n] != level for n, level in chosen.items()):

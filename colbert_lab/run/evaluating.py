@@ -47,8 +47,8 @@ def check_kinds(settings: EvaluationSettings, overrides: Sequence[str], schedule
         schedule: the phases of the run; none where a student is only measured.
 
     Raises:
-        InputError: an unknown split, phase or measure, a last phase that is not measured, a class that is no measure, or
-            a setting without effect.
+        InputError: an unknown split, phase or measure, a last phase that is not measured, a class that is no measure,
+            or a setting without effect.
     """
     _check_after(settings.after, schedule)
     for each in settings.measured:
