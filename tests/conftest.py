@@ -21,6 +21,7 @@ from pytorch_lightning.trainer.connectors import callback_connector
 from colbert_lab.tasks.arguments import bounded_configs
 from colbert_lab.text.installed_docs import load_installed_docs
 from colbert_lab.training import phase
+from colbert_lab.training.cost import matmul_rate
 from tests.browsing import started_browser
 from tests.chaos.figures import pytest_addoption, pytest_terminal_summary  # noqa: F401 - hooks
 from tests.composing import compose_fast
@@ -34,7 +35,7 @@ torch.set_num_threads(int(os.environ.get("COLBERT_LAB_TEST_THREADS", THREADS)))
 # Each Trainer asks all installed packages for callbacks of theirs, and a run makes ten; there are none.
 callback_connector._load_external_callbacks = cache(callback_connector._load_external_callbacks)  # type: ignore[attr-defined]
 # Each phase asks how fast the machine multiplies, a fifth of a small run; that does not change while tests run.
-setattr(phase, "matmul_rate", cache(phase.matmul_rate))  # noqa: B010
+setattr(phase, "matmul_rate", cache(matmul_rate))  # noqa: B010
 bounded_configs()  # as the command line reads configs
 compose_fast()
 fork_spawned()

@@ -18,9 +18,9 @@ from rich.console import Console
 from colbert_lab.analysis.compare import compare_runs
 from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables, to_latex
 from colbert_lab.analysis.figures import new_figure
-from colbert_lab.analysis.ledger import read_ledger
-from colbert_lab.analysis.ledger_columns import Columns
-from colbert_lab.analysis.ledger_table import ledger_csv, ledger_json, ledger_table
+from colbert_lab.analysis.ledger.columns import Columns
+from colbert_lab.analysis.ledger.ledger import read_ledger
+from colbert_lab.analysis.ledger.table import ledger_csv, ledger_json, ledger_table
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.layout import Markdown, Table, csv_text, escaped, harmless, print_tables, to_markdown
 from colbert_lab.base.logs import logged_to, start_logging

@@ -6,7 +6,6 @@ import importlib.util
 import math
 import statistics
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +23,7 @@ FOLDER = ROOT / "experiments" / "records"
 
 
 @pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The program with entries and rows of its own."""
     spec = importlib.util.spec_from_file_location("records_board", FOLDER / "records.py")
     assert spec is not None
@@ -32,17 +31,21 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "records_board", module)
     spec.loader.exec_module(module)
-    entries = {name: {"change": f"{name} changes", "overrides": []} for name in ("first", "second", "third", "none")}
+    entries = {
+        name: {"change": f"{name} changes", "overrides": []} for name in ("first", "second", "third", "none")
+    }
     content = {"target": 0.4, "fixed": ["+experiment=from_nothing"], "entries": entries}
     (tmp_path / "entries.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (tmp_path / "README.md").write_text(f"Rules.\n\n{module.BEGIN}\nold\n{module.END}\n\nAfter.\n")
     for name, file in (("ENTRIES", "entries.yaml"), ("ROWS", "results.jsonl"), ("README", "README.md")):
         monkeypatch.setattr(module, name, tmp_path / file)
-    yield module
+    return module
 
 
 def row(board: ModuleType, entry: str, seed: int, value: float, seconds: float) -> Any:
-    return board.Row(entry, seed, value, seconds, 1000, 2e11, f"{entry}-s{seed}", "0123456789", "two cores", 0)
+    return board.Row(
+        entry, seed, value, seconds, 1000, 2e11, f"{entry}-s{seed}", "0123456789", "two cores", 0
+    )
 
 
 def test_a_record_reaches_the_target_surely_and_is_faster_than_all_before(board: ModuleType) -> None:
@@ -96,7 +99,13 @@ def test_an_unknown_entry_is_one_line(board: ModuleType) -> None:
 def test_every_committed_entry_is_what_the_program_takes() -> None:
     content = yaml.safe_load((FOLDER / "entries.yaml").read_text(encoding="utf-8"))
     for entry in content["entries"].values():
-        given = [*content["fixed"], *entry["overrides"], "name=records", "seed=1", "phases.supervised.data.path=DIR"]
+        given = [
+            *content["fixed"],
+            *entry["overrides"],
+            "name=records",
+            "seed=1",
+            "phases.supervised.data.path=DIR",
+        ]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             settings = command_of(compose("config", overrides=given), given).settings
         assert settings.evaluation.after == [settings.schedule[-1]]

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import pytest
 
-from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.analysis.ledger.ledger import read_ledger
 from colbert_lab.base.interruptions import Interrupted, ProcessLost
 from colbert_lab.base.stopping import (
     GO_ON,

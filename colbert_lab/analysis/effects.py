@@ -64,6 +64,8 @@ def effects_of(rows: Sequence[Compared]) -> tuple[Effect, ...]:
     Returns:
         None where fewer than two factors vary, or no factor has two levels in two settings of the others.
     """
+    import numpy as np
+
     found = _by_setting(rows)
     if found is None:
         return ()
@@ -87,7 +89,7 @@ def effects_of(rows: Sequence[Compared]) -> tuple[Effect, ...]:
     if not any(len(which) == 1 for which, *_ in kept.values()):
         return ()
     strata = rows[0].row.strata
-    tested = corrected({key: paired(sum(parts) / len(parts), strata) for key, (*_, parts) in kept.items()})
+    tested = corrected({key: paired(np.mean(parts, axis=0), strata) for key, (*_, parts) in kept.items()})
     return tuple(
         Effect(
             tuple(names[n] for n in which),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.analysis.configurations import short_names
-from colbert_lab.analysis.ledger_columns import clock
+from colbert_lab.analysis.ledger.columns import clock
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE, Table

@@ -124,7 +124,7 @@ class PushSettings:
 
 @dataclass(frozen=True)
 class LedgerSettings:
-    """See :class:`colbert_lab.analysis.ledger_query.Query`, and ``conf/ledger``."""
+    """See :class:`colbert_lab.analysis.ledger.query.Query`, and ``conf/ledger``."""
 
     name: list[str] | None = MISSING
     status: list[str] | None = MISSING

@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from colbert_lab.analysis.ledger import no_collection, read_ledger
-from colbert_lab.analysis.ledger_columns import Columns
-from colbert_lab.analysis.ledger_entries import RUNNING, Entry
-from colbert_lab.analysis.ledger_query import Query, select
-from colbert_lab.analysis.ledger_table import ledger_csv, ledger_json, ledger_table
+from colbert_lab.analysis.ledger.columns import Columns
+from colbert_lab.analysis.ledger.entries import RUNNING, Entry
+from colbert_lab.analysis.ledger.ledger import no_collection, read_ledger
+from colbert_lab.analysis.ledger.query import Query, select
+from colbert_lab.analysis.ledger.table import ledger_csv, ledger_json, ledger_table
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError

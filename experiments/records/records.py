@@ -218,8 +218,12 @@ def check(entry: str, outputs: str) -> int:
     again = make(entry, SEEDS[0], f"{outputs}_again")
     gap = abs(again.value - row.value)
     same = gap <= SAME and again.tokens == row.tokens
-    told = "came out again" if same else f"is {again.value:.6f} now ({again.hardware}; the row: {row.hardware})"
-    print(f"{entry}, seed {row.seed}: {row.value:.6f} {told}; {row.seconds:.1f} s in the row, {again.seconds:.1f} s now")
+    told = (
+        "came out again" if same else f"is {again.value:.6f} now ({again.hardware}; the row: {row.hardware})"
+    )
+    print(
+        f"{entry}, seed {row.seed}: {row.value:.6f} {told}; {row.seconds:.1f} s in the row, {again.seconds:.1f} s now"
+    )
     return 0 if same else 1
 
 

@@ -8,10 +8,10 @@ import re
 import pytest
 from rich.console import Console
 
-from colbert_lab.analysis.ledger_columns import Columns
-from colbert_lab.analysis.ledger_table import ledger_table
+from colbert_lab.analysis.ledger.columns import Columns
+from colbert_lab.analysis.ledger.table import ledger_table
 from colbert_lab.base.layout import STYLED, Table, print_tables, tables_text
-from tests.analysis.entries import entry
+from tests.analysis.ledger.made import entry
 
 ENTRIES = [
     entry("aaaaaaaaaa-s1", name="colbert_zero_kd", factors={"phases.distill.optimizer.lr": "1e-5"}),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from colbert_lab.records.cost import PhaseCost, mfu
-from tests.analysis.entries import COST
+from tests.analysis.ledger.made import COST
 
 
 def test_a_phase_in_a_sentence() -> None:

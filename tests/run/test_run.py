@@ -16,7 +16,7 @@ import pytrec_eval
 import torch
 from safetensors.torch import load_file
 
-from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.analysis.ledger.ledger import read_ledger
 from colbert_lab.records.rankings import ranking_path, read_per_query
 from colbert_lab.records.records import TIMES, read_records
 from colbert_lab.records.run_files import read_protocols

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.analysis.ledger.ledger import read_ledger
 from colbert_lab.base.errors import Diverged
 from colbert_lab.base.locks import give_back, take_lock
 from colbert_lab.records.records import read_records

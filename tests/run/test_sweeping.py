@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from colbert_lab.analysis.ledger import read_ledger
+from colbert_lab.analysis.ledger.ledger import read_ledger
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.rankings import ranking_path, read_ranking
 from colbert_lab.records.records import read_records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -74,20 +75,19 @@ def test_one_process_needs_no_strategy() -> None:
 
 def test_lightning_says_nothing_when_it_is_asked_for_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep asks before it logs anything, when Lightning still has the handler that it gave itself."""
-    shown: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = shown.append  # type: ignore[method-assign]
+    shown = io.StringIO()
     own, of_zero = (logging.getLogger(f"pytorch_lightning{each}") for each in ("", ".utilities.rank_zero"))
-    monkeypatch.setattr(own, "handlers", [handler])
-    monkeypatch.setattr(of_zero, "level", logging.INFO)  # start_logging raises it
-    of_zero.manager._clear_cache()
-    count_processes(trainer())
-    assert shown
-    shown.clear()
-    assert not needs_process(trainer(), {})
-    assert shown == []
-    monkeypatch.undo()
-    of_zero.manager._clear_cache()
+    monkeypatch.setattr(own, "handlers", [logging.StreamHandler(shown)])
+    level = of_zero.level  # start_logging raises it
+    of_zero.setLevel(logging.INFO)
+    try:
+        count_processes(trainer())
+        assert "GPU available" in shown.getvalue()
+        shown.truncate(0)
+        assert not needs_process(trainer(), {})
+        assert shown.getvalue() == ""
+    finally:
+        of_zero.setLevel(level)
 
 
 @pytest.mark.usefixtures("six_gpus")

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from colbert_lab.analysis.configurations import DEFAULT
-from colbert_lab.analysis.ledger_entries import RUNNING, Entry, Measured
+from colbert_lab.analysis.ledger.entries import RUNNING, Entry, Measured
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE
 from colbert_lab.records.cost import mfu, total

@@ -8,11 +8,11 @@ import json
 
 import pytest
 
-from colbert_lab.analysis.ledger_columns import Columns
-from colbert_lab.analysis.ledger_entries import Measured
-from colbert_lab.analysis.ledger_table import ledger_csv, ledger_json, ledger_table
+from colbert_lab.analysis.ledger.columns import Columns
+from colbert_lab.analysis.ledger.entries import Measured
+from colbert_lab.analysis.ledger.table import ledger_csv, ledger_json, ledger_table
 from colbert_lab.base.errors import InputError
-from tests.analysis.entries import entry
+from tests.analysis.ledger.made import entry
 
 LR, STEPS = "phases.distill.optimizer.lr", "phases.distill.steps"
 A = entry("aaaaaaaaaa-s1", factors={"experiment": "kd", LR: "1e-4"})

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from colbert_lab.analysis.ledger_columns import Columns
-from colbert_lab.analysis.ledger_entries import Entry, Measured
+from colbert_lab.analysis.ledger.columns import Columns
+from colbert_lab.analysis.ledger.entries import Entry, Measured
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.cost import PhaseCost
-from tests.analysis.entries import COST, entry
+from tests.analysis.ledger.made import COST, entry
 
 
 def shown(columns: Columns, key: str, one: Entry) -> str:

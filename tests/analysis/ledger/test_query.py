@@ -7,11 +7,11 @@ from datetime import datetime
 
 import pytest
 
-from colbert_lab.analysis.ledger_columns import Columns
-from colbert_lab.analysis.ledger_entries import Entry, Measured
-from colbert_lab.analysis.ledger_query import Query, moment, select
+from colbert_lab.analysis.ledger.columns import Columns
+from colbert_lab.analysis.ledger.entries import Entry, Measured
+from colbert_lab.analysis.ledger.query import Query, moment, select
 from colbert_lab.base.errors import InputError
-from tests.analysis.entries import entry
+from tests.analysis.ledger.made import entry
 
 DAY = 86400.0
 LR = "phases.distill.optimizer.lr"

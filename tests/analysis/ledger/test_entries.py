@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from colbert_lab.analysis import ledger
-from colbert_lab.analysis.ledger import read_ledger
-from colbert_lab.analysis.ledger_entries import Entry
+from colbert_lab.analysis.ledger import ledger
+from colbert_lab.analysis.ledger.entries import Entry
+from colbert_lab.analysis.ledger.ledger import read_ledger
 from colbert_lab.base import outside
 from tests.records.run_folders import write_run
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from colbert_lab.analysis.ledger import read_ledger
-from colbert_lab.analysis.ledger_entries import Entry
+from colbert_lab.analysis.ledger.entries import Entry
+from colbert_lab.analysis.ledger.ledger import read_ledger
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.locks import give_back, take_lock
 from colbert_lab.records.owner import LOCK_FILE

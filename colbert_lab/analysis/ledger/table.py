@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from colbert_lab.analysis.configurations import short_names
-from colbert_lab.analysis.ledger_columns import Column, Columns, shortened
-from colbert_lab.analysis.ledger_entries import FAILED, INTERRUPTED, KILLED, PRUNED, RUNNING, UNKNOWN, Entry
+from colbert_lab.analysis.ledger.columns import Column, Columns, shortened
+from colbert_lab.analysis.ledger.entries import FAILED, INTERRUPTED, KILLED, PRUNED, RUNNING, UNKNOWN, Entry
 from colbert_lab.base.layout import NONE, Table, csv_text, json_text
 from colbert_lab.records.cost import ABOVE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from colbert_lab.analysis.ledger_entries import Entry, Measured
+from colbert_lab.analysis.ledger.entries import Entry, Measured
 from colbert_lab.records.cost import PhaseCost
 
 COST = PhaseCost(10, 30.0, 5000, None, 2, 6e12, 1e12, 3 * 2**30, None)

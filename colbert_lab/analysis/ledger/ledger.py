@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from colbert_lab.analysis.ledger_entries import (
+from colbert_lab.analysis.ledger.entries import (
     FAILED,
     KILLED,
     RUNNING,
@@ -47,7 +47,7 @@ def read_ledger(folder: Path, cache_dir: Path | None = None, processes: int = 1)
 
     Args:
         folder: the runs' ``output_dir``, or a part of it.
-        cache_dir: where what was read is kept, see :class:`colbert_lab.analysis.ledger_entries.LedgerIndex`: runs whose
+        cache_dir: where what was read is kept, see :class:`colbert_lab.analysis.ledger.entries.LedgerIndex`: runs whose
             files are the same are then not read again; None reads everything and keeps nothing.
         processes: how many may read together where there are many runs. They are new ones, which import the caller's
             main module: a script needs ``if __name__ == "__main__"``.

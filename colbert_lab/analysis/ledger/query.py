@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from colbert_lab.analysis.ledger_columns import Column, Columns, Value, number
-from colbert_lab.analysis.ledger_entries import STATUSES, Entry
+from colbert_lab.analysis.ledger.columns import Column, Columns, Value, number
+from colbert_lab.analysis.ledger.entries import STATUSES, Entry
 from colbert_lab.base.errors import InputError
 
 CONDITION = re.compile(
@@ -27,7 +27,7 @@ class Query:
 
     Attributes:
         names: patterns of run names (``kd*``), one of which fits; none for all.
-        statuses: some of :data:`colbert_lab.analysis.ledger_entries.STATUSES`; none for all.
+        statuses: some of :data:`colbert_lab.analysis.ledger.entries.STATUSES`; none for all.
         where: conditions that all hold, such as ``lr=1e-4``, ``experiment!=x``, ``test/ndcg@10>0.6``.
         since: only runs started since a day or time (``2026-11-20``, ``2026-11-20T15:00``), or an age (``7d``).
         commit: first digits of the commit.
