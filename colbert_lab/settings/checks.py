@@ -68,6 +68,10 @@ def check_values(values: Mapping[str, Any], schema: type, targets: bool = True) 
         raise InputError(f"{key}={_shown(value)}: {problem}")
 
 
+NOTHING = "(nothing)"
+"""Shown for a value that is not there."""
+
+
 def _shown(value: Any) -> str:
     """A value for a message; a text that reads like a number or like several has quotes."""
     if isinstance(value, str) and re.fullmatch(r"[-+.,\d\s]+", value):
@@ -137,6 +141,9 @@ def _of_target(values: Mapping[str, Any], key: str) -> Iterator[Leaf]:
         return
     known = inspect.signature(made).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    if is_dataclass(made):  # ours: all that it needs stands in the config
+        for name in (n for n, each in known.items() if each.default is each.empty and n not in given):
+            yield Leaf(f"{key}.{name}", NOTHING, problem=f"{target} needs it; set it, or to null for none")
     hints = _hints(made)
     declared = {each.name: allowed_of(each.metadata) for each in fields(made)} if is_dataclass(made) else {}
     for name, value in given.items():

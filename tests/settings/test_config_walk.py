@@ -435,3 +435,14 @@ def test_a_cache_in_the_environment_may_begin_at_home(
     cfg = copy.deepcopy(kd)
     cfg.cache_dir = "${oc.env:NOWHERE,'~/cache'}"
     assert checked(cfg).cache_dir == f"{tmp_path}/cache"
+
+
+def test_a_key_that_was_taken_out_of_what_needs_it_is_named() -> None:
+    cfg = composed(
+        "+experiment=supervised_kd", "data@phases.supervised.data=triples", "~phases.supervised.data.path"
+    )
+    with pytest.raises(
+        InputError,
+        match=r"^phases\.supervised\.data\.path=\(nothing\): .*TripleFiles needs it; set it, or to null",
+    ):
+        checked(cfg)
