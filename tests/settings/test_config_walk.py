@@ -438,11 +438,9 @@ def test_a_cache_in_the_environment_may_begin_at_home(
 
 
 def test_a_key_that_was_taken_out_of_what_needs_it_is_named() -> None:
-    cfg = composed(
-        "+experiment=supervised_kd", "data@phases.supervised.data=triples", "~phases.supervised.data.path"
-    )
+    cfg = composed("+experiment=from_nothing", "phases.supervised.data.path=DIR", "~data.documents")
     with pytest.raises(
         InputError,
-        match=r"^phases\.supervised\.data\.path=\(nothing\): .*TripleFiles needs it; set it, or to null",
+        match=r"^data\.documents=\(nothing\): .*DocumentationLists needs it; set it, or to null for none$",
     ):
         checked(cfg)
