@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +133,17 @@ def key_of(record: Record) -> Key:
     return Key(record.system, record.phase if record.system == STUDENT else "baselines", record.variant)
 
 
+PATH_WITHIN = re.compile(r"""(?<=[:=,\[{'" ])(?:/|~/)[^,}\]'"\s]*""")
+"""A machine's path within a value, such as that of a split in braces."""
+
+
 def without_folders(value: Any) -> Any:
-    """A setting as rows keep it: of a machine's path the last part alone."""
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+    """A setting as rows keep it: of a machine's path the last part alone, also of those within a list or mapping."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("/", "~")):
+        return Path(value).name
+    return PATH_WITHIN.sub(lambda found: Path(found[0]).name, value)
 
 
 def checked_together(study: Study, runs: Sequence[StudyRun]) -> list[StudyRun]:

@@ -14,7 +14,7 @@ from colbert_lab.records.records import read_records, rewrite_records
 from colbert_lab.records.run_files import add_protocol
 from colbert_lab.studies.collecting import Check, check_table, collect
 from colbert_lab.studies.reading import read_study
-from colbert_lab.studies.study_runs import StudyRun
+from colbert_lab.studies.study_runs import StudyRun, without_folders
 from tests.records.run_folders import BASE, QUERIES, write_run
 from tests.studies.made_up import GAINS, made_run, write_study
 
@@ -93,3 +93,20 @@ def test_the_rules_are_those_of_the_measure_of_the_study(
     study = replace(read_study(write_study(tmp_path / "001_x")), measure=measure, split="test")
     cell = study.cells["one"]
     assert collect(study, cell, 1, folder).facts["rules"] == rules
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("/a/b/lists", "lists"),
+        ("~/lists", "lists"),
+        ("{type:beir,path:/a/b/scifact,split:test}", "{type:beir,path:scifact,split:test}"),
+        ("[/a/x.jsonl, '~/b/y.run']", "[x.jsonl, 'y.run']"),
+        ("a/b", "a/b"),
+        ("[exact,muvera]", "[exact,muvera]"),
+        (3, 3),
+    ],
+)
+def test_rows_keep_no_folder_of_a_machine(value: object, kept: object) -> None:
+    assert without_folders(value) == kept
+    assert without_folders(kept) == kept
