@@ -183,14 +183,16 @@ def build_evaluator(
     )
 
 
-def systems_beside(baselines: Any, data: Sequence[Any]) -> dict[str, Scorer]:
-    """The configured baselines, and the teacher when it can score any text.
+def systems_beside(settings: EvaluationSettings, data: Sequence[Any]) -> dict[str, Scorer]:
+    """The configured baselines, and the teacher when it is wanted and can score any text.
 
     Args:
-        baselines: ``evaluation.baselines``.
+        settings: of the evaluation.
         data: the configured sources of training data.
     """
-    systems: dict[str, Scorer] = dict(made(baselines) or {})
-    if teachers := [source.teacher for source in data if source.teacher is not None]:
+    systems: dict[str, Scorer] = dict(made(settings.baselines) or {})
+    if not settings.without_teacher and (
+        teachers := [source.teacher for source in data if source.teacher is not None]
+    ):
         systems["teacher"] = teachers[0]
     return systems

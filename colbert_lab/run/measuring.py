@@ -108,8 +108,8 @@ class Measuring:
 
     def baselines(self, data: Sequence[Any]) -> None:
         """Rows beside the student: the configured baselines, and the teacher when it can score this text."""
-        systems = systems_beside(self.settings.evaluation.baselines, data)
-        if data and self.splits and "teacher" not in systems:
+        systems = systems_beside(self.settings.evaluation, data)
+        if data and self.splits and not self.settings.evaluation.without_teacher and "teacher" not in systems:
             log.info(
                 "no teacher row: the training data has no teacher that can score the evaluation splits, but ready "
                 "scores or none"

@@ -64,7 +64,7 @@ def work_of(settings: Settings, inputs: Inputs) -> dict[str, float]:
     """
     longest = settings.student.document_length
     text = sum(_tokens(split, longest) for split in inputs.splits.values())
-    beside = systems_beside(settings.evaluation.baselines, list(inputs.data.values()))
+    beside = systems_beside(settings.evaluation, list(inputs.data.values()))
     own = inputs.student.model.backbone.config
     larger = sum(times_larger(model, own) for model in set(_networks(beside.values())))
     work = {BASELINES: text * larger, "before": text, "evaluate": text}

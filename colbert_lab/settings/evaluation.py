@@ -150,6 +150,7 @@ class EvaluationSettings:
     own_measures: dict[str, Any] = having(MEASURED | Role.IF_ANY, field(default_factory=dict))
     depth: int = having(MEASURED, whole(1))
     baselines: Any = having(RESULT)
+    without_teacher: bool = having(RESULT | Role.IF_ANY, False)
     mode: Any = having(MEASURED, one_of(*MODES, named="evaluation.own_modes", several=True))
     own_modes: dict[str, Any] = having(MEASURED | Role.IF_ANY, field(default_factory=dict))
     storage: Any = having(MEASURED, one_of(*STORAGES, several=True))

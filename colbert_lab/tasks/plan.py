@@ -85,7 +85,7 @@ def _plan(
     identities = phase_identities(command, inputs)
     directory = own_directory(settings.reuse, directory, inputs, identities)
     evaluator = build_evaluator(settings, inputs.splits, inputs.search, inputs.first_stage, processes)
-    beside = systems_beside(settings.evaluation.baselines, list(inputs.data.values()))
+    beside = systems_beside(settings.evaluation, list(inputs.data.values()))
     results = directory.path / RECORDS_FILE
     records = read_records(results) if results.is_file() else []
     planner = Planner(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
 from transformers import BertConfig
 
+from colbert_lab.run.evaluating import systems_beside
 from colbert_lab.run.inputs import load_inputs
 from colbert_lab.run.stages import names_of, times_larger, work_of
 from colbert_lab.settings import Command, command_of
 from colbert_lab.tasks.composing import CONF
+from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.training.precision import of_this_machine
 from tests.toy import toy_overrides, write_toy
 
@@ -60,3 +63,15 @@ def test_measuring_while_training_is_work_too(tiny_bert: Path, toy: Path, tmp_pa
         work_of(often.settings, load_inputs(often))["distill"]
         > work_of(never.settings, load_inputs(never))["distill"]
     )
+
+
+def test_a_teacher_may_be_left_out() -> None:
+    given = ["+experiment=colbert_zero_kd"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        asked_for, left_out = (
+            command_of(compose("config", overrides=[*given, f"evaluation.without_teacher={each}"])).settings
+            for each in ("false", "true")
+        )
+    source = SimpleNamespace(teacher=BM25())
+    assert list(systems_beside(asked_for.evaluation, [source])) == ["bm25", "dense", "teacher"]
+    assert list(systems_beside(left_out.evaluation, [source])) == ["bm25", "dense"]

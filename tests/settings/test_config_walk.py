@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.run.evaluating import systems_beside
-from colbert_lab.settings import Settings, checked
+from colbert_lab.settings import Command, Settings, checked
 from colbert_lab.settings.allowed import ALLOWED, FILLED, LIKE, allowed_of
 from colbert_lab.settings.checks import check_values, kinds_of, leaves, nearest
 from colbert_lab.tasks.composing import CONF
@@ -356,7 +356,8 @@ def test_null_takes_a_part_out(key: str, kd: DictConfig) -> None:
     assert name not in OmegaConf.select(config, parent)
     assert "phases" not in key or name not in OmegaConf.select(config, f"phases.distill.{parent}")
     if key == "evaluation.baselines.dense":
-        assert sorted(systems_beside(OmegaConf.to_container(config.evaluation.baselines), [])) == ["bm25"]
+        settings = Command.of(config).settings.evaluation
+        assert sorted(systems_beside(settings, [])) == ["bm25"]
 
 
 @pytest.mark.parametrize(
