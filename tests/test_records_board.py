@@ -6,6 +6,7 @@ import importlib.util
 import math
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,8 @@ def test_a_record_reaches_the_target_surely_and_is_faster_than_all_before(board:
         board.keep(row(board, "first", seed, value, 70.0 + seed))
         board.keep(row(board, "second", seed, value, 80.0))
         board.keep(row(board, "third", seed, value - 0.014, 50.0))
+    unknown = [replace(each, rate=None) if each.seed == 1 else each for each in board.read_rows()]
+    assert [each[6] for each in board.records_table(unknown, board.board()).rows] == ["-"] * 4
     rows = board.records_table(board.read_rows(), board.board()).rows
     assert [each[-1] for each in rows] == ["record", "slower", "target not reached", "-"]
     assert rows[0][2].startswith(f"{statistics.fmean(spread):.4f} ± {statistics.stdev(spread):.4f} (5)")

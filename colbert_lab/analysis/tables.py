@@ -21,7 +21,7 @@ from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS, Paired
-from colbert_lab.records.cost import ABOVE, cost_of
+from colbert_lab.records.cost import BUSY, cost_of
 from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
 from colbert_lab.records.run_files import PhaseFacts, SplitFacts, read_config, selection_told
 
@@ -176,8 +176,8 @@ def phase_table(
                 NONE if cost.peak is None else f"{cost.peak / 2**30:.2f}",
             )
         )
-        if mfu is not None and mfu > 1:
-            notes.append(f"{name}: MFU is {ABOVE}.")
+        if mfu is None and cost.flops is not None and cost.devices is not None:
+            notes.append(f"{name}: MFU is not measurable: {BUSY}.")
         if selection := done.get("selection"):
             notes.append(f"{name}: {selection_told(selection)}.")
         if done.get("prompt_mismatch"):

@@ -11,7 +11,8 @@ from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.run_files import PhaseFacts
 
-ABOVE = "above 100%: the matrix product was measured while the device was slower than in training, and bounds nothing"
+BUSY = "others computed on the machine while its matrix product was measured"
+"""Why there is no MFU."""
 """What an MFU above 1 means."""
 
 
@@ -74,8 +75,9 @@ class PhaseCost:
         share = self.mfu
         if share is not None and self.matmul_rate is not None:
             rate = self.matmul_rate / 1e12
-            above = f"; {ABOVE}" if share > 1 else ""
-            parts.append(f"{share:.1%} of the {rate:.2f} TFLOP/s of a large matrix product (MFU{above})")
+            parts.append(f"{share:.1%} of the {rate:.2f} TFLOP/s of a large matrix product (MFU)")
+        elif self.flops is not None and self.seconds:
+            parts.append(f"MFU not measurable ({BUSY})")
         if self.peak is not None:
             parts.append(
                 f"peak memory {self.peak / 2**30:.2f} GiB{' of the GPU' if self.peak_device_bytes else ''}"
@@ -92,11 +94,13 @@ def mfu(costs: Sequence[PhaseCost]) -> float | None:
     """Model FLOPs utilisation of some phases: the encoder's arithmetic as a share of what the devices could have done.
 
     Returns:
-        None where a part of that is not known, or took no time.
+        None where a part of that is not known, or took no time; or where it would be above 1: then the product was
+        measured while the device was slower than in training, and bounds nothing.
     """
     flops = total(cost.flops for cost in costs)
     possible = total(cost.possible for cost in costs)
-    return flops / possible if flops is not None and possible else None
+    share = flops / possible if flops is not None and possible else None
+    return None if share is None or share > 1 else share
 
 
 def total(values: Iterable[float | None]) -> float | None:

@@ -53,7 +53,8 @@ class Row:
         value: what it reached on the test.
         seconds: of training, all phases, with the wait for data and without evaluations.
         tokens: that training read, without padding.
-        rate: floating-point operations per second of a large matrix product, the mean over phases.
+        rate: floating-point operations per second of a large matrix product, the mean over phases; None where others
+            computed on the machine as well.
         run_id: of the run.
         commit: of the code.
         hardware: where it ran.
@@ -65,7 +66,7 @@ class Row:
     value: float
     seconds: float
     tokens: int
-    rate: float
+    rate: float | None
     run_id: str
     commit: str
     hardware: str
@@ -130,12 +131,18 @@ def read_row(entry: str, seed: int, folder: Path) -> Row:
         last.value,
         round(sum(cost["seconds"] for cost in costs), 2),
         sum(cost["tokens"] for cost in costs),
-        statistics.fmean(cost["matmul_rate"] for cost in costs),
+        mean_of([cost["matmul_rate"] for cost in costs]),
         folder.name,
         str(last.commit),
         str(last.hardware),
         round(last.time),
     )
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean; None where one is not known."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def read_rows() -> list[Row]:
@@ -183,7 +190,7 @@ def records_table(rows: Sequence[Row], content: dict[str, Any]) -> Table:
                 f"{p:.4f}" if p >= 0.0001 else "<0.0001",
                 f"{mean:.1f}" + (f" ± {statistics.stdev(seconds):.1f}" if len(seconds) > 1 else ""),
                 f"{statistics.fmean(row.tokens for row in mine):,.0f}",
-                f"{mean * statistics.fmean(row.rate for row in mine) / 1e12:.1f}",
+                "-" if (rate := mean_of([row.rate for row in mine])) is None else f"{mean * rate / 1e12:.1f}",
                 "record" if record else "slower" if reached else "target not reached",
             )
         )

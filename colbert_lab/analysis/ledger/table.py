@@ -9,7 +9,7 @@ from colbert_lab.analysis.configurations import short_names
 from colbert_lab.analysis.ledger.columns import Column, Columns, shortened
 from colbert_lab.analysis.ledger.entries import FAILED, INTERRUPTED, KILLED, PRUNED, RUNNING, UNKNOWN, Entry
 from colbert_lab.base.layout import NONE, Table, csv_text, json_text
-from colbert_lab.records.cost import ABOVE
+from colbert_lab.records.cost import BUSY
 
 FILED = (
     "run", "name", "status", "seed", "headline", "value", "change", "phase", "started", "ended", "seconds",
@@ -27,7 +27,7 @@ NAMED = 3  # runs that a note names
 MEANINGS = {
     "device_hours": "device hours: of training, the run's own phases alone, over all devices.",
     "tflop": "TFLOP: operations of the encoder in the run's own phases, without padding and recomputation.",
-    "mfu": f"MFU: of the run's own phases, as a share of a large matrix product's rate; {ABOVE}.",
+    "mfu": f"MFU: of the run's own phases, as a share of a large matrix product's rate; none where {BUSY}.",
     "memory_gib": "memory: the most that one process had in use while it trained, of the GPU where there is one.",
     "seconds": "took: wall time of the last execution (hours:minutes:seconds).",
     "seconds_train": "training: of the phases that the run finished itself.",
