@@ -102,6 +102,14 @@ def test_each_phase_has_a_run_of_its_own_grouped_and_tagged(sweep: tuple[Path, O
             assert tracked.config["phases"]["second"]["optimizer"]["lr"] == float(lr)
 
 
+def test_each_phase_has_a_table_of_its_queries(sweep: tuple[Path, Outcome]) -> None:
+    outputs, _ = sweep
+    for tracked in phases(cell(outputs, "0.001")).values():
+        (stored,) = (row["tables/by query"] for row in tracked.history if "tables/by query" in row)
+        assert stored["ncols"] == 6
+        assert stored["nrows"] >= 12
+
+
 def test_curves_are_those_on_disk_also_of_a_phase_taken_over(sweep: tuple[Path, Outcome]) -> None:
     outputs, _ = sweep
     for lr in ("0.0001", "0.001"):

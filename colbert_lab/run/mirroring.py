@@ -15,6 +15,7 @@ from typing import Any
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from colbert_lab.analysis.by_query import query_table
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table
 from colbert_lab.base.logs import process_rank
@@ -119,16 +120,18 @@ def curve_loggers(tracked: Trackers, metrics: Path, step: int) -> list[Logger]:
     ]
 
 
-def end(tracked: Trackers, measuring: Measuring, tables: Sequence[Table]) -> None:
+def end(tracked: Trackers, phase: str, measuring: Measuring, tables: Sequence[Table]) -> None:
     """Show the trackers what was measured, and let them end the phase.
 
     Args:
         tracked: the phase's trackers.
+        phase: its name, or ``evaluate``.
         measuring: what was measured until now.
         tables: of the run as of now.
     """
     tracked.records(measuring.results_file)
-    tracked.results(measuring.records, tables)
+    by_query = query_table(measuring.path, phase, measuring.records) if tracked.of(TrackedPhase) else None
+    tracked.results(measuring.records, [*tables, *([by_query] if by_query else [])])
     tracked.finish()
 
 

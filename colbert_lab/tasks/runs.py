@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from colbert_lab.analysis.by_query import query_table
 from colbert_lab.analysis.ledger.columns import Columns
 from colbert_lab.analysis.ledger.entries import RUNNING, Entry
 from colbert_lab.analysis.ledger.ledger import no_collection, read_ledger
@@ -164,6 +165,8 @@ def _phase(entry: Entry, phases: Sequence[str], number: int, tracking: Tracking)
     records = [record for record in found if record.system != "student" or record.phase not in later]
     known = {record.phase for record in records}
     with guarded(f"the tables of {phase}"):
-        tracked.results(records, run_tables(entry.path, known) if records else [])
+        tables = run_tables(entry.path, known) if records else []
+        by_query = query_table(entry.path, phase, records)
+        tracked.results(records, [*tables, *([by_query] if by_query else [])])
     tracked.finish(failed=not outcome and entry.task != "evaluate")
     return True
