@@ -36,7 +36,6 @@ from colbert_lab.text.fingerprint import overlapping_queries
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.lora import check_installed
 from colbert_lab.training.prepare import PreparedPhase, check_network, prepare_phase
-from colbert_lab.training.strategy import count_processes
 
 log = logging.getLogger(__name__)
 READING = keys(StudentSettings, has=Role.PROTOCOL)
@@ -114,13 +113,14 @@ def load_inputs(command: Command) -> Inputs:
             seed=settings.seed,
             allow_flat_teacher=settings.allow_flat_teacher,
             allow_prompt_mismatch=settings.allow_prompt_mismatch,
-            world=count_processes(trainer.arguments),
             weights=data[name].weights,
             flags=trainer.lightning,
         )
         scoring = replace(phases[name].scoring, all_pairs=all_pairs)
         lora, backend = settings.student.lora, trainer.compile
-        phases[name] = replace(phases[name], scoring=scoring, lora=lora, compile=backend)
+        phases[name] = replace(
+            phases[name], scoring=scoring, lora=lora, compile=backend, num_workers=trainer.num_workers
+        )
         check_network(phases[name], student.model)
         tokenizer = phases[name].tokenizer
     measured = measured_splits(evaluation, splits)

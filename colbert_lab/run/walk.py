@@ -144,7 +144,6 @@ class Walk:
                 student.model,
                 folder,
                 trainer=settings.trainer.arguments,
-                num_workers=settings.trainer.num_workers,
                 phase_hash=identity.hash,
                 loggers=lambda step: [
                     *curve_loggers(tracked, folder / "metrics.csv", step),

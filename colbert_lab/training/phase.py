@@ -47,7 +47,6 @@ def train_phase(
     folder: Path,
     *,
     trainer: Mapping[str, Any],
-    num_workers: int,
     phase_hash: str,
     loggers: Callable[[int], Sequence[Logger]],
     evaluate: Callable[[Student, int], Mapping[str, float]] | None,
@@ -61,7 +60,6 @@ def train_phase(
         model: what to train; changed in place, but for a backbone whose adapters are trained.
         folder: the phase's folder in the run directory.
         trainer: arguments of Lightning's Trainer (accelerator, devices, strategy, precision, deterministic).
-        num_workers: processes that tokenize ahead.
         phase_hash: identity of the phase.
         loggers: makes the loggers beside ``metrics.csv``, from the step that training goes on from.
         evaluate: called with the student and the step at the beginning, every ``evaluate_every`` steps and at the
@@ -120,7 +118,7 @@ def train_phase(
             phase.batches,
             start=step * settings.accumulation,
             total=phase.max_steps * settings.accumulation,
-            num_workers=num_workers,
+            num_workers=phase.num_workers,
         )
         fit = phase_trainer(
             phase,

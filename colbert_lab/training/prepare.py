@@ -39,7 +39,6 @@ from colbert_lab.training.objectives.term import Objective, Side
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
 from colbert_lab.training.sampler import KnownPositives
 from colbert_lab.training.schedules import spans_of
-from colbert_lab.training.strategy import check_shares
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -65,6 +64,7 @@ class PreparedPhase:
         scoring: what makes scores of embeddings.
         compile: backend of torch.compile, ``trainer.compile``; None compiles nothing.
         flags: of Lightning's Trainer, ``trainer.lightning``; ``batches`` and ``max_steps`` are what they leave.
+        num_workers: processes that tokenize ahead.
     """
 
     name: str
@@ -82,6 +82,7 @@ class PreparedPhase:
     scoring: Scoring = field(default_factory=Scoring)
     compile: str | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
+    num_workers: int = 0
 
     @property
     def data_fingerprint(self) -> str:
@@ -103,7 +104,6 @@ def prepare_phase(
     seed: int,
     allow_flat_teacher: bool,
     allow_prompt_mismatch: bool,
-    world: int = 1,
     weights: Sequence[float] | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> PreparedPhase:
@@ -117,7 +117,6 @@ def prepare_phase(
         seed: the run's seed.
         allow_flat_teacher: go on although the teacher has nothing to teach.
         allow_prompt_mismatch: go on although the phase's prompts differ from its parent's.
-        world: number of processes.
         weights: relative frequency of the sources; None for proportional to size.
         flags: of Lightning's Trainer, ``trainer.lightning``.
 
@@ -149,7 +148,6 @@ def prepare_phase(
         weights=weights,
         known=known,
     )
-    check_shares(name, settings.batch_size, world)
     batches = repeated(name, batches, flags)
     max_steps = count_steps(name, settings, batches.per_epoch, flags)
     schedule = settings.lr_schedule

@@ -25,6 +25,7 @@ from colbert_lab.training.module import StudentModule
 from colbert_lab.training.phase import process_seed, train_phase
 from colbert_lab.training.phase_files import PhaseOutcome, finished_phase, read_metrics, resume_point
 from colbert_lab.training.prepare import prepare_phase
+from colbert_lab.training.strategy import check_shares
 from tests.toy import new_student
 from tests.training.support import TRAINER, make_lists, phase_settings
 
@@ -77,7 +78,7 @@ def train(
         allow_prompt_mismatch=False,
         flags=flags,
     )
-    prepared = replace(prepared, lora=lora)
+    prepared = replace(prepared, lora=lora, num_workers=num_workers)
 
     def evaluate(student: Student, step: int) -> Mapping[str, float]:
         if step == stop_at:
@@ -92,7 +93,6 @@ def train(
         student.model,
         folder,
         trainer=trainer or TRAINER,
-        num_workers=num_workers,
         phase_hash="x",
         loggers=lambda step: [],
         evaluate=evaluate,
@@ -269,18 +269,9 @@ def test_bad_settings(student_settings: dict[str, Any], changes: dict[str, Any],
         )
 
 
-def test_processes_that_cannot_share_a_batch(student_settings: dict[str, Any]) -> None:
+def test_processes_that_cannot_share_a_batch() -> None:
     with pytest.raises(InputError, match=r"phases\.distill\.batch_size=4: 3 processes cannot share it"):
-        prepare_phase(
-            "distill",
-            phase_settings(batch_size=4),
-            [make_lists()],
-            new_student(**student_settings).tokenizer,
-            seed=0,
-            allow_flat_teacher=False,
-            allow_prompt_mismatch=False,
-            world=3,
-        )
+        check_shares("distill", 4, 3)
 
 
 def test_lists_of_one_document_have_nothing_to_distil(student_settings: dict[str, Any]) -> None:
