@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.records import read_records
 from colbert_lab.training.phase_files import read_metrics
+from colbert_lab.training.prepare import PreparedPhase
 from tests import forked
 from tests.command import command, the_run
 from tests.test_schedule import three_phases
@@ -29,8 +30,8 @@ def test_workers_that_are_asked_for_are_used(
 ) -> None:
     used: list[int] = []
 
-    def train_phase(*_: Any, num_workers: int, **__: Any) -> Any:
-        used.append(num_workers)
+    def train_phase(phase: PreparedPhase, *_: Any, **__: Any) -> Any:
+        used.append(phase.num_workers)
         raise InputError("seen")
 
     monkeypatch.setattr("colbert_lab.run.walk.train_phase", train_phase)
