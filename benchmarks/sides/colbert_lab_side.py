@@ -99,7 +99,7 @@ def ready(suite: Suite, cfg: Settings, **settings: Any) -> None:
         "commit": f"{commit}{' with changes' if dirty else ''}",
     }
     found = {"precision": cfg.trainer.precision, **settings}
-    rate = matmul_rate(device, cfg.trainer.precision, free=0.0)  # of all sides alike
+    rate = matmul_rate(device, cfg.trainer.precision)
     suite.tell(ready=True, settings=found, versions=versions, rate=rate)
 
 

@@ -176,7 +176,7 @@ def phase_table(
                 NONE if cost.peak is None else f"{cost.peak / 2**30:.2f}",
             )
         )
-        if mfu is None and cost.flops is not None and cost.devices is not None:
+        if mfu is None and cost.flops is not None and cost.possible:
             notes.append(f"{name}: MFU is not measurable: {BUSY}.")
         if selection := done.get("selection"):
             notes.append(f"{name}: {selection_told(selection)}.")

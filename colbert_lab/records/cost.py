@@ -11,7 +11,9 @@ from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.run_files import PhaseFacts
 
-BUSY = "others computed on the machine while its matrix product was measured"
+BUSY = (
+    "the device was slower while its matrix product was measured than in training, as others computed on it"
+)
 """Why there is no MFU."""
 """What an MFU above 1 means."""
 
@@ -76,7 +78,7 @@ class PhaseCost:
         if share is not None and self.matmul_rate is not None:
             rate = self.matmul_rate / 1e12
             parts.append(f"{share:.1%} of the {rate:.2f} TFLOP/s of a large matrix product (MFU)")
-        elif self.flops is not None and self.seconds:
+        elif self.flops is not None and self.possible:
             parts.append(f"MFU not measurable ({BUSY})")
         if self.peak is not None:
             parts.append(

@@ -26,7 +26,6 @@ from colbert_lab.training.optim import depths
 SIDES = {"cpu": (512, 1024, 2048), "cuda": (8192,)}  # of the square matrices whose product is timed
 SECONDS = 0.1  # that products of one side are repeated
 LONG = 0.02  # seconds of a product after which no longer one is made
-FREE = 0.9  # of its threads' time that the best product must have had
 TRIES = 2  # at least; the first one warms up
 
 
@@ -107,7 +106,7 @@ def _depths(model: ColBERT) -> dict[int, int]:
     return found | {id(parameter): layers + 2 for parameter in model.head.parameters()}
 
 
-def matmul_rate(device: torch.device, precision: str, free: float = FREE) -> float | None:
+def matmul_rate(device: torch.device, precision: str) -> float:
     """Floating-point operations per second of one device, the best of some products of square matrices.
 
     It is what MFU is a share of: a measured rate, so that it means the same on hardware without a data sheet. Short
@@ -117,30 +116,23 @@ def matmul_rate(device: torch.device, precision: str, free: float = FREE) -> flo
     Args:
         device: the device.
         precision: Lightning's name; a mixed one computes in 16 and in 32 bits, and the faster one counts.
-        free: share of the CPU time of its threads that the best product must have had.
-
-    Returns:
-        None where it cannot be measured, because others computed on the machine as well. A GPU is not looked at in
-        this way.
     """
     short = {"bf16": [torch.bfloat16], "16": [torch.float16]}.get(precision.partition("-")[0], [])
-    best, had = 0.0, 1.0
+    best = 0.0
     with torch.no_grad():
         for dtype in (torch.float32, *short):
             for side in SIDES.get(device.type, SIDES["cpu"]):
                 matrix = _uneven(side, device).to(dtype)
                 begun, tries, took = time.perf_counter(), 0, 0.0
                 while tries < TRIES or time.perf_counter() - begun < SECONDS:
-                    start, begun_cpu = time.perf_counter(), time.process_time()
+                    start = time.perf_counter()
                     product = matrix @ matrix
                     float(product[0, 0])  # waits for the device
-                    took, computed = time.perf_counter() - start, time.process_time() - begun_cpu
-                    tries += 1
-                    if (rate := 2.0 * side**3 / took) > best:
-                        best, had = rate, computed / took / torch.get_num_threads()
+                    took = time.perf_counter() - start
+                    best, tries = max(best, 2.0 * side**3 / took), tries + 1
                 if took > LONG:
                     break
-    return None if device.type == "cpu" and had < free else best
+    return best
 
 
 def _uneven(side: int, device: torch.device) -> Tensor:

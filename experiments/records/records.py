@@ -53,8 +53,8 @@ class Row:
         value: what it reached on the test.
         seconds: of training, all phases, with the wait for data and without evaluations.
         tokens: that training read, without padding.
-        rate: floating-point operations per second of a large matrix product, the mean over phases; None where others
-            computed on the machine as well.
+        rate: floating-point operations per second of a large matrix product, the mean over phases; None where a phase
+            does not say it.
         run_id: of the run.
         commit: of the code.
         hardware: where it ran.

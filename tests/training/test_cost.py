@@ -62,8 +62,7 @@ def test_local_attention_reaches_only_its_window(tmp_path: Path) -> None:
 
 
 def test_the_rate_of_a_product_is_that_of_another_shape() -> None:
-    rate = matmul_rate(torch.device("cpu"), "32-true", free=0.0)
-    assert rate is not None
+    rate = matmul_rate(torch.device("cpu"), "32-true")
     matrix = torch.ones(1024, 1024)
     seconds = []
     for _ in range(10):
@@ -71,16 +70,6 @@ def test_the_rate_of_a_product_is_that_of_another_shape() -> None:
         matrix @ matrix
         seconds.append(time.perf_counter() - start)
     assert 0.1 < rate / (2 * 1024**3 / min(seconds)) < 10  # a wrong unit or count is off by far more
-
-
-def test_a_machine_that_computes_for_others_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the time of its threads is not enough."""
-    monkeypatch.setattr(cost, "SIDES", {"cpu": (64,)})
-    real = time.perf_counter
-    threads = torch.get_num_threads()
-    for given, known in ((0.5, False), (0.95, True)):
-        monkeypatch.setattr(time, "process_time", lambda share=given: share * threads * real())
-        assert (matmul_rate(torch.device("cpu"), "32-true") is not None) == known
 
 
 def test_the_rate_is_that_of_different_numbers_and_draws_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +83,7 @@ def test_the_rate_is_that_of_different_numbers_and_draws_none(monkeypatch: pytes
 
     monkeypatch.setattr(cost, "_uneven", kept)
     before = torch.get_rng_state()
-    assert matmul_rate(torch.device("cpu"), "bf16-mixed", free=0.0)
+    assert matmul_rate(torch.device("cpu"), "bf16-mixed") > 0
     assert torch.equal(torch.get_rng_state(), before)
     assert len(seen) == 2  # float32 and bf16
     assert all(len(matrix.to(torch.bfloat16).unique()) > 50 for matrix in seen)
