@@ -6,6 +6,7 @@ import logging
 import logging.handlers
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ prefix = ""
 
 def start_logging() -> logging.handlers.MemoryHandler:
     """Log to the terminal, and keep everything for run.log, whose folder is made once the inputs are good."""
+    global said_last
+    said_last = time.monotonic()
     root = logging.getLogger()
     root.handlers.clear()
     root.setLevel(logging.INFO)
@@ -72,10 +75,18 @@ class _RunLog(logging.FileHandler):
                 raise
 
 
+said_last: float | None = None
+"""When the terminal was last shown a line, by ``time.monotonic``; None where nobody logs to it."""
+
+
 def _for_the_user(record: logging.LogRecord) -> bool:
     """The terminal shows our own lines and other libraries' warnings; Python warnings go to run.log alone."""
+    global said_last
     ours = record.name.startswith("colbert_lab")
-    return ours or (record.levelno >= logging.WARNING and record.name != "py.warnings")
+    shown = ours or (record.levelno >= logging.WARNING and record.name != "py.warnings")
+    if shown:
+        said_last = time.monotonic()
+    return shown
 
 
 def process_rank() -> int:

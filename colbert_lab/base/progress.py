@@ -12,20 +12,23 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from colbert_lab.base import stages
+from colbert_lab.base import logs, stages
 from colbert_lab.base.logs import process_rank
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0
-"""Between two lines of one piece of work, where there is no terminal."""
+"""Between two lines, whatever they are about, where there is no terminal."""
+BEGUN = ": 0 of "
+"""In a line of work of which nothing is done."""
 LINE = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left{postfix}"
 
 
 def progress_bar(*given: Any, disable: bool = False, **settings: Any) -> tqdm:
-    """tqdm, which where standard error is no terminal logs a line every :data:`SECONDS` instead of drawing a bar.
+    """tqdm, which where standard error is no terminal logs a line instead of drawing a bar.
 
-    Work that ends sooner says nothing there. ``TQDM_DISABLE=1`` (``progress=false``) shows neither, and so do other
-    processes than the first of a run.
+    There is one :data:`SECONDS` after the last line, whatever that was about; so work that ends sooner says nothing, but
+    many short pieces one after another are not silent together. ``TQDM_DISABLE=1`` (``progress=false``) shows neither
+    bars nor lines, and so do other processes than the first of a run.
 
     Args:
         given: of tqdm.
@@ -66,7 +69,8 @@ class _Lines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         line, now = text.strip(), time.monotonic()
-        if line and now - self._last >= SECONDS:
+        last = self._last if logs.said_last is None else logs.said_last
+        if line and now - last >= SECONDS and BEGUN not in line:
             self._last = now
             self._say("%s", line)
         return len(text)

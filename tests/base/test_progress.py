@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from colbert_lab.base import progress
+from colbert_lab.base import logs, progress
 from colbert_lab.base.progress import progress_bar
 
 
@@ -20,6 +20,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _info(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(logs, "said_last", None)  # nobody logs to the terminal
     monkeypatch.delenv("TQDM_DISABLE", raising=False)  # a command of another test may have set it
 
 
@@ -39,6 +40,34 @@ def test_without_a_terminal_it_is_a_line_now_and_then(
     assert " left" in caplog.records[0].getMessage()
     said = capsys.readouterr()
     assert "\r" not in said.out + said.err
+
+
+def test_many_short_pieces_are_not_silent_together(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each takes six seconds, less than the time between two lines."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(logs, "said_last", 100.0)
+    seen: list[float] = []
+
+    def heard(_: logging.LogRecord) -> bool:
+        seen.append(now[0])
+        logs.said_last = now[0]
+        return True
+
+    caplog.handler.addFilter(heard)
+    try:
+        for piece in range(10):
+            with progress_bar(total=6, desc=f"piece {piece}", mininterval=0) as bar:
+                for _ in range(6):
+                    now[0] += 1
+                    bar.update()
+                    bar.refresh()
+    finally:
+        caplog.handler.removeFilter(heard)
+    assert seen == [110.0, 120.0, 130.0, 140.0, 150.0, 160.0]
+    assert not [record for record in caplog.records if ": 0 of" in record.getMessage()]
 
 
 def test_short_work_says_nothing(
