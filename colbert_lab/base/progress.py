@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from colbert_lab.base.logs import process_rank
 log = logging.getLogger(__name__)
 SECONDS = 10.0
 """Between two lines, whatever they are about, where there is no terminal."""
-BEGUN = ": 0 of "
+BEGUN = re.compile(r": 0(?:\.0+)? of ")
 """In a line of work of which nothing is done."""
 LINE = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left{postfix}"
 
@@ -26,7 +27,7 @@ LINE = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left{postfix
 def progress_bar(*given: Any, disable: bool = False, **settings: Any) -> tqdm:
     """tqdm, which where standard error is no terminal logs a line instead of drawing a bar.
 
-    There is one :data:`SECONDS` after the last line, whatever that was about; so work that ends sooner says nothing, but
+    There is one :data:`SECONDS` after the last line, whatever that was about; so short work says nothing, but
     many short pieces one after another are not silent together. ``TQDM_DISABLE=1`` (``progress=false``) shows neither
     bars nor lines, and so do other processes than the first of a run.
 
@@ -70,7 +71,7 @@ class _Lines(io.TextIOBase):
     def write(self, text: str) -> int:
         line, now = text.strip(), time.monotonic()
         last = self._last if logs.said_last is None else logs.said_last
-        if line and now - last >= SECONDS and BEGUN not in line:
+        if line and now - last >= SECONDS and not BEGUN.search(line):
             self._last = now
             self._say("%s", line)
         return len(text)
