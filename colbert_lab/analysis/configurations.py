@@ -196,16 +196,22 @@ def pick(
     Raises:
         InputError: none or several have these values.
     """
-    found = [
-        each
-        for each in configurations
-        if all((each.overrides | each.factors).get(k, DEFAULT) == str(v) for k, v in (wanted or {}).items())  # type: ignore[operator]
-    ]
+    wanted = wanted or {}
+    told = [({**each.overrides, **each.factors}, each) for each in configurations]
+    found = [each for has, each in told if all(_alike(has.get(k, DEFAULT), v) for k, v in wanted.items())]
     if not found or (wanted and len(found) > 1):
         there = "; ".join(each.label for each in configurations)
         count = "none" if not found else f"{len(found)} of them"
-        raise InputError(f"{key} {dict(wanted or {})}: {count} fit; the configurations are: {there}")
+        raise InputError(f"{key} {dict(wanted)}: {count} fit; the configurations are: {there}")
     return found[0]
+
+
+def _alike(value: str, wanted: object) -> bool:
+    """The same text, or the same number: 1e-2 and 0.01."""
+    try:
+        return value == str(wanted) or float(value) == float(str(wanted))
+    except ValueError:
+        return False
 
 
 def compare(one: Configuration, other: Configuration, split: str, measure: str) -> Difference:

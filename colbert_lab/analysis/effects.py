@@ -165,8 +165,8 @@ def effects_by_place(comparison: Comparison) -> dict[Place, tuple[Effect, ...]]:
 
 
 HOW_TO_READ = (
-    "A factor's difference is averaged over the settings of the other factors that were run with both levels; under in "
-    "each setting stands each of them. of an interaction: how much more the first factor changes at the second one's "
+    "A factor's difference is the mean over the settings of the other factors that were run with both levels; the next "
+    "column has them one by one. A with B (an interaction): how much more the first factor changes at the second one's "
     "level than at the reference's.",
     "p, Holm: corrected over the effects of one split in one measure and search mode.",
 )

@@ -372,7 +372,7 @@ def test_search_modes_stay_apart(study: tuple[Path, Path, Path]) -> None:
 
 def test_the_baseline_may_be_named_by_its_factor_values(study: tuple[Path, Path, Path]) -> None:
     assert compare_runs(study).reference == "lr=0.1"
-    for wanted in ({"lr": "0.2"}, {LR: "0.2"}):
+    for wanted in ({"lr": "0.2"}, {LR: "0.2"}, {"lr": "2e-1"}):
         assert compare_runs(study, baseline=wanted).reference == "lr=0.2"
     with pytest.raises(
         InputError, match=r"^compare\.baseline \{'lr': '0\.3'\}: none fit; .* lr=0\.1; lr=0\.2$"
