@@ -23,15 +23,20 @@ from tests.conftest import ROOT
 FOLDER = ROOT / "experiments" / "records"
 
 
-@pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The program with entries and rows of its own."""
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("records_board", FOLDER / "records.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "records_board", module)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The program with entries and rows of its own."""
+    module = program(monkeypatch)
     entries = {
         name: {"change": f"{name} changes", "overrides": []} for name in ("first", "second", "third", "none")
     }
@@ -99,17 +104,13 @@ def test_an_unknown_entry_is_one_line(board: ModuleType) -> None:
         board.overrides("forth", 1, "outputs")
 
 
-def test_every_committed_entry_is_what_the_program_takes() -> None:
-    content = yaml.safe_load((FOLDER / "entries.yaml").read_text(encoding="utf-8"))
-    for entry in content["entries"].values():
-        given = [
-            *content["fixed"],
-            *entry["overrides"],
-            "name=records",
-            "seed=1",
-            "phases.supervised.data.path=DIR",
-        ]
+def test_every_committed_entry_is_what_the_program_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = program(monkeypatch)
+    for name, entry in module.board()["entries"].items():
+        given = module.overrides(name, 1, "elsewhere")
+        assert not [each for each in given if "{outputs}" in each]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             settings = command_of(compose("config", overrides=given), given).settings
+        assert settings.outputs == Path("elsewhere")
         assert settings.evaluation.after == [settings.schedule[-1]]
         assert entry["change"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE, Table
@@ -60,4 +59,4 @@ def _values(run_dir: Path, phase: str, split: str, measure: str) -> PerQuery | N
         found = read_per_query(ranking_path(run_dir, STUDENT, phase, split, EXACT))
     except InputError:
         return None
-    return found if measure in found.values and np.isfinite(found.values[measure]).all() else None
+    return found if measure in found.values and all(map(math.isfinite, found.values[measure])) else None

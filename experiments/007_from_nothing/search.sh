@@ -1,7 +1,9 @@
 #!/bin/sh
 # The search on dev behind the learning rates, temperatures and kinds of pairs in conf/experiment/from_nothing.yaml and in
 # study.yaml; one seed. The supervised phase had 78 steps then; 66 read as many tokens as the other phases. OUTPUTS is where
-# the runs go, BY_KIND the folder of triples that study.yaml prepares. `search.sh unsupervised distill` makes these alone. README.md has the values.
+# the runs go, BY_KIND the folder of triples that study.yaml prepares. `search.sh unsupervised distill` makes these
+# alone.
+# README.md has the values.
 set -eu
 OUTPUTS=${OUTPUTS:-outputs}
 BY_KIND=${BY_KIND:-$OUTPUTS/007_from_nothing_data/by_kind}
@@ -14,15 +16,13 @@ search() {
         '~evaluation.splits.test' '~evaluation.splits.out_of_domain' evaluation.splits.dev.queries=1000 \
         evaluation.documents=3000 evaluation.baselines.dense=null "$@"
 }
-alone() {
-    search "$1" 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' "$2" "${3:-phases.unsupervised.steps=80}"
-}
 LEARNED=phases.unsupervised.objective.contrastive
 one() {
     case $1 in
     unsupervised) search unsupervised 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' "$LEARNED.learnable=true" \
         "$LEARNED.temperature=1" phases.unsupervised.optimizer.lr=1e-3,2e-3,4e-3 ;;
-    temperature) alone temperature "$LEARNED.temperature=0.1,0.25" ;;
+    temperature) search temperature 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' \
+        "$LEARNED.temperature=0.1,0.25" ;;
     kinds) search kinds 'schedule=[unsupervised]' 'evaluation.after=[unsupervised]' "$LEARNED.learnable=true" \
         "$LEARNED.temperature=1" phases.unsupervised.data.kinds.summary=0.4,2 ;;
     supervised) search supervised 'schedule=[unsupervised,supervised]' 'evaluation.after=[supervised]' ;;

@@ -28,7 +28,7 @@ from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import Table, print_tables, to_markdown
 from colbert_lab.base.yaml_files import read_yaml
-from colbert_lab.records.records import read_records
+from colbert_lab.records.records import EXACT, read_records
 from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.run.sweeping import finished_before
 from colbert_lab.tasks.composing import CONF
@@ -88,7 +88,8 @@ def overrides(entry: str, seed: int, outputs: str) -> list[str]:
     content = board()
     if entry not in content["entries"]:
         raise InputError(f"{ENTRIES}: no entry {entry}; there are {', '.join(content['entries'])}")
-    given = [*content["fixed"], *content["entries"][entry]["overrides"], "name=records", f"seed={seed}"]
+    of_entry = [*content["fixed"], *content["entries"][entry]["overrides"]]
+    given = [*(each.replace("{outputs}", outputs) for each in of_entry), "name=records", f"seed={seed}"]
     return given if outputs == "outputs" else [*given, f"output_dir={outputs}"]
 
 
@@ -122,7 +123,8 @@ def read_row(entry: str, seed: int, folder: Path) -> Row:
     last = [
         r
         for r in records
-        if (r.system, r.phase, r.split, r.measure) == ("student", phases[-1], SPLIT, MEASURE)
+        if (r.system, r.phase, r.split, r.measure, r.variant)
+        == ("student", phases[-1], SPLIT, MEASURE, EXACT)
     ][-1]
     costs = [json.loads((folder / phase / "phase.json").read_text(encoding="utf-8")) for phase in phases]
     return Row(
