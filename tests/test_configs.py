@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -21,8 +20,7 @@ from colbert_lab.tasks.composing import CONF
 from colbert_lab.text.collections.splits import DEV_NAMES
 from tests.command import command, the_run
 from tests.conftest import ROOT
-from tests.text.packages.made import write_packages
-from tests.toy import write_toy
+from tests.smaller import smaller
 
 EXPERIMENTS = sorted(
     str(path.relative_to(CONF / "experiment").with_suffix(""))
@@ -44,15 +42,6 @@ def cache(installed_docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return Path(shutil.copytree(installed_docs, tmp_path_factory.mktemp("cache") / "cache"))
 
 
-SMALL: dict[str, Any] = {
-    "epochs": "null", "steps": 2, "batch_size": 2, "checkpoint_every": 1, "evaluate_every": 1, "log_every": 1,
-}  # fmt: skip
-
-
-NARROW = "{model_type:bert,hidden_size:32,num_hidden_layers:1,num_attention_heads:2,intermediate_size:64}"
-"""A network of the backbone's tokens that is saved and trained in no time."""
-
-
 @pytest.mark.parametrize("experiment", PAPER)
 def test_a_paper_experiment_composes(experiment: str) -> None:
     cfg = composed(f"+experiment={experiment}", "evaluation.path=DIR")
@@ -60,62 +49,12 @@ def test_a_paper_experiment_composes(experiment: str) -> None:
     checked(composed(f"+experiment={experiment}", "evaluation.path=DIR", *sorted(missing)))
 
 
-def small_text() -> list[str]:
-    """The installed documentation, cut."""
-    return [
-        "data.documents=36",
-        "data.queries=4",
-        "evaluation.documents=12",
-        "evaluation.splits.test.queries=5",
-        "evaluation.splits.dev.queries=5",
-        "evaluation.during_training.documents=8",
-        "evaluation.during_training.queries=5",
-    ]
-
-
-def stand_ins(folder: Path) -> list[str]:
-    """Toy collections under the names of the real ones."""
-    for name in ("medquad", "squad-dev", "scifact", "msmarco-dl-pool"):
-        write_toy(folder / name)
-    return [f"evaluation.path={folder}", "data.scores=lists.jsonl", "phases.distill.n_way=4"]
-
-
-def wheels(folder: Path) -> list[str]:
-    """Small packages instead of those that pip fetches, and a collection instead of what was mined from them."""
-    packages = write_packages(folder / "wheels")
-    write_toy(folder / "mined")
-    return [
-        f"data.packages={packages}", "data.documents=90", "data.queries=20", "data.top=6", "data.random=1",
-        f"phases.unsupervised.data.packages={packages}", "phases.unsupervised.data.documents=60",
-        "phases.unsupervised.data.queries=20", f"phases.supervised.data.path={folder / 'mined'}",
-        "phases.distill.n_way=4", f"evaluation.path={packages}", "evaluation.documents=20",
-        "evaluation.splits.out_of_domain.queries=5",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in PAPER])
 def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: Path) -> None:
     cfg = composed(f"+experiment={experiment}")
-    small = [f"phases.{phase}.{key}={value}" for phase in cfg.schedule for key, value in SMALL.items()]
-    if OmegaConf.is_missing(cfg.evaluation, "path"):
-        small += stand_ins(tmp_path / "collections")
-    else:
-        small += small_text()
-        for phase in cfg.schedule:
-            data = cfg.phases[phase].get("data")
-            places = [f".sources.{name}" for name in data.sources] if data and "sources" in data else [""]
-            for place in places if data is not None and {"sources", "documents"} & set(data) else ():
-                small += [
-                    f"phases.{phase}.data{place}.documents=36",
-                    f"phases.{phase}.data{place}.queries=4",
-                ]
-    if "packages" in cfg.data:
-        small += wheels(tmp_path)
-    if cfg.student.architecture is None:
-        small += [f"student.architecture={NARROW}", "student.document_length=64"]
     outcome = command(
         f"+experiment={experiment}",
-        *small,
+        *smaller(cfg, tmp_path),
         "allow_flat_teacher=true",
         "tracking=off",
         "progress=false",

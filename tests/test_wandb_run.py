@@ -66,7 +66,7 @@ def phases(run: Path) -> dict[str, WandbRun]:
 
 
 def logged_points(run: WandbRun) -> list[tuple[int, dict[str, float]]]:
-    curve = [row for row in run.history if not any(key.startswith("tables/") for key in row)]
+    curve = [row for row in run.history if not any(key.startswith(("tables/", "report/")) for key in row)]
     return [
         (row[STEP], {key: value for key, value in row.items() if not key.startswith("_") and key != STEP})
         for row in curve
@@ -108,6 +108,18 @@ def test_each_phase_has_a_table_of_its_queries(sweep: tuple[Path, Outcome]) -> N
         (stored,) = (row["tables/by query"] for row in tracked.history if "tables/by query" in row)
         assert stored["ncols"] == 6
         assert stored["nrows"] >= 12
+
+
+def test_the_last_phase_has_the_pictures_of_the_page(sweep: tuple[Path, Outcome]) -> None:
+    pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
+    outputs, _ = sweep
+    files = wandb_files(cell(outputs, "0.001"))
+    assert not any(key.startswith("report/") for row in finished_run(files["distill"]).history for key in row)
+    (row,) = (row for row in finished_run(files["second"]).history if "report/loss" in row)
+    found = {key.removeprefix("report/"): value for key, value in row.items() if key.startswith("report/")}
+    assert set(found) == {"differences", "loss", "dev", "lr", "speed", "quality_cost", "lineage"}
+    pages = [(files["second"].parent / "files" / each["path"]).read_text() for each in found.values()]
+    assert all("<svg" in page and "<figcaption>" in page for page in pages)
 
 
 def test_curves_are_those_on_disk_also_of_a_phase_taken_over(sweep: tuple[Path, Outcome]) -> None:

@@ -77,6 +77,11 @@ def leave_run(run: Path) -> None:
         give_back(handle)
 
 
+def owned(run: Path) -> bool:
+    """Whether this process executes a run."""
+    return (run.resolve() / LOCK_FILE) in {lock.parent.resolve() / LOCK_FILE for lock in _owned}
+
+
 def _taken(run: Path, who: str) -> str:
     return f"the run {run} is being executed by {who or 'another process'}; wait for it, or end it first"
 

@@ -14,7 +14,7 @@ from colbert_lab.base.outside import read_json_or
 from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.records.cost import PhaseCost, read_cost
 from colbert_lab.records.identity import SHORT
-from colbert_lab.records.owner import executing
+from colbert_lab.records.owner import executing, owned
 from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
 from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
 from colbert_lab.records.run_directory import STATUS_FILE, RunDirectory
@@ -256,7 +256,7 @@ def _chosen(paths: Iterable[Path], running: bool = False) -> FoundRuns:
 
 def _status(path: Path) -> str:
     status = RunDirectory(path, path.name).status()
-    if status.get("status") == "running" and executing(status, path) is False:
+    if status.get("status") == "running" and executing(status, path) is False and not owned(path):
         return "killed"
     return status.get("status", "unknown")
 

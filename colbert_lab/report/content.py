@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from colbert_lab.analysis.compare import Comparison
+from colbert_lab.analysis.compare import Comparison, compare_runs
 from colbert_lab.analysis.compare_table import comparison_tables
 from colbert_lab.analysis.configurations import Configuration
 from colbert_lab.analysis.figures import to_svg
@@ -133,13 +133,33 @@ def report(comparison: Comparison, folders: Sequence[Path], queries: int = 10) -
     )
 
 
+def run_pictures(folder: Path) -> list[Picture]:
+    """The pictures of a run's page, for a tracker: differences, curves, quality against cost, lineage.
+
+    Args:
+        folder: the run's directory, also while it runs. What is measured until now is drawn.
+
+    Returns:
+        None of them where nothing is measured or matplotlib is not installed.
+    """
+    try:
+        comparison = compare_runs([folder], systems=None, running=True)
+        found = headline(comparison)
+        titled = list(comparison.configurations.values())
+        cost, chain = _cost(titled, found), _lineage(comparison)
+        pictures = [differences_picture(found), *curve_pictures(titled, found.place.measure)]
+    except InputError:
+        return []
+    return [*pictures, *([cost[0]] if cost else []), *([chain] if chain else [])]
+
+
 def _most_telling(titled: list[Titled], found: Headline) -> list[Titled]:
     """The reference and the subject before the others."""
     first = [each.row.configuration for each in (found.reference, found.subject) if each is not None]
     return sorted(titled, key=lambda each: not any(each.runs == known.runs for known in first))
 
 
-def _cost(titled: list[Titled], found: Headline) -> tuple[Picture, Table] | None:
+def _cost(titled: Sequence[Configuration], found: Headline) -> tuple[Picture, Table] | None:
     try:
         points = quality_cost(titled, found.place.split, found.place.measure)
     except InputError:

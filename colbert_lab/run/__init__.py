@@ -2,5 +2,5 @@
 
 Comes in: the config. Goes out: a run directory.
 May import: ``base``, ``settings``, ``text``, ``model``, ``search``, ``teachers``, ``training``, ``evaluation``,
-``records``, ``tracking``, ``analysis``, ``tuning``.
+``records``, ``tracking``, ``analysis``, ``report``, ``tuning``.
 """

@@ -21,6 +21,7 @@ from colbert_lab.base.layout import Table
 from colbert_lab.base.logs import process_rank
 from colbert_lab.base.stopping import end_processes
 from colbert_lab.records.run_directory import RunDirectory
+from colbert_lab.report.content import run_pictures
 from colbert_lab.run.cells import Cell
 from colbert_lab.run.inputs import Inputs
 from colbert_lab.run.loggers import Following, open_loggers
@@ -120,7 +121,7 @@ def curve_loggers(tracked: Trackers, metrics: Path, step: int) -> list[Logger]:
     ]
 
 
-def end(tracked: Trackers, phase: str, measuring: Measuring, tables: Sequence[Table]) -> None:
+def end(tracked: Trackers, phase: str, measuring: Measuring, tables: Sequence[Table], *, last: bool) -> None:
     """Show the trackers what was measured, and let them end the phase.
 
     Args:
@@ -128,10 +129,15 @@ def end(tracked: Trackers, phase: str, measuring: Measuring, tables: Sequence[Ta
         phase: its name, or ``evaluate``.
         measuring: what was measured until now.
         tables: of the run as of now.
+        last: whether the run has no phase after it; its pictures are shown then.
     """
     tracked.records(measuring.results_file)
-    by_query = query_table(measuring.path, phase, measuring.records) if tracked.of(TrackedPhase) else None
+    mirrors = [each for each in tracked.of(TrackedPhase) if each.run is not None]
+    by_query = query_table(measuring.path, phase, measuring.records) if mirrors else None
     tracked.results(measuring.records, [*tables, *([by_query] if by_query else [])])
+    pictures = run_pictures(measuring.path) if mirrors and last else []
+    for each in mirrors:
+        each.pictures(pictures)
     tracked.finish()
 
 

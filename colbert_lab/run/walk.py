@@ -70,7 +70,7 @@ class Walk:
         seconds, previous = 0.0, None
         self._measure(student, "before" if training else "evaluate", None, 0, seconds)
         if settings.task == "evaluate" and measuring is not None:
-            end(self._track("evaluate"), "evaluate", measuring, measuring.write_tables())
+            end(self._track("evaluate"), "evaluate", measuring, measuring.write_tables(), last=True)
         for name, phase in self.inputs.phases.items():
             tracked = self._track(name, previous)
             try:
@@ -84,7 +84,8 @@ class Walk:
                 seconds += done.seconds
                 self._measure(student, name, self.phases[name].hash, done.kept_step, seconds)
                 if measuring is not None:
-                    end(tracked, name, measuring, measuring.write_tables())
+                    last = name == settings.schedule[-1]
+                    end(tracked, name, measuring, measuring.write_tables(), last=last)
             except BaseException as error:
                 tracked.finish(failed=not isinstance(error, Pruned))
                 raise

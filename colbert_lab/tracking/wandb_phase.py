@@ -10,12 +10,14 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.layout import Table, shown
 from colbert_lab.base.outside import read_json_or
+from colbert_lab.base.pages import Picture
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.records import RECORDS_FILE, Record
 from colbert_lab.records.run_files import PhaseFacts
@@ -150,6 +152,23 @@ class TrackedPhase:
                 content["tables/records"] = wandb.Table(columns=list(NUMBERS), data=rows)
             if content:
                 self.run.log(content)
+
+    def pictures(self, pictures: Sequence[Picture]) -> None:
+        """Show the pictures of the run's page as ``report/<name>``, each with its caption.
+
+        Args:
+            pictures: as SVG.
+        """
+        if self.run is None or not pictures:
+            return
+        with guarded(f"the pictures of {self.phase}"):
+            import wandb
+
+            pages = {
+                each.name: f"<figure>{each.svg}<figcaption>{escape(each.caption)}</figcaption></figure>"
+                for each in pictures
+            }
+            self.run.log({f"report/{name}": wandb.Html(page, inject=False) for name, page in pages.items()})
 
     def finish(self, failed: bool = False) -> None:
         """End the W&B run; uploads that do not end in ``tracking.wait_seconds`` are left to ``wandb sync``.
