@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from pytorch_lightning.trainer.connectors import callback_connector
 
 from colbert_lab.tasks.arguments import bounded_configs
+from colbert_lab.text import installed_docs
 from colbert_lab.text.installed_docs import load_installed_docs
 from colbert_lab.training import phase
 from colbert_lab.training.cost import matmul_rate
@@ -63,12 +65,25 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the installed documentation, which is read once for all test processes."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed-docs"
     load_installed_docs(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def some_docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache with some of the installed documentation, which is all that this process finds installed meanwhile."""
+    packages = {name: version(name) for name in ("hydra-core", "omegaconf")}
+    files = installed_docs.standard_library_files()[::8]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installed_docs, "required_distributions", lambda: packages)
+        patch.setattr(installed_docs, "standard_library_files", lambda: files)
+        folder = tmp_path_factory.mktemp("some-docs")
+        load_installed_docs(folder)
+        yield folder
 
 
 STUDENT: dict[str, Any] = {

@@ -12,7 +12,7 @@ from tests.text.packages.made import write_packages
 from tests.toy import write_toy
 
 STEPS: dict[str, Any] = {
-    "epochs": "null", "steps": 2, "batch_size": 2, "checkpoint_every": 1, "evaluate_every": 1, "log_every": 1,
+    "epochs": "null", "steps": 2, "batch_size": 2, "checkpoint_every": 2, "evaluate_every": 2, "log_every": 1,
 }  # fmt: skip
 NARROW = "{model_type:bert,hidden_size:32,num_hidden_layers:1,num_attention_heads:2,intermediate_size:64}"
 """A network of the backbone's tokens that is saved and trained in no time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import product
 from pathlib import Path
 
@@ -36,12 +35,6 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=list(overrides))
 
 
-@pytest.fixture(scope="session")
-def cache(installed_docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the tests here make of the installed documentation stays for the next ones."""
-    return Path(shutil.copytree(installed_docs, tmp_path_factory.mktemp("cache") / "cache"))
-
-
 @pytest.mark.parametrize("experiment", PAPER)
 def test_a_paper_experiment_composes(experiment: str) -> None:
     cfg = composed(f"+experiment={experiment}", "evaluation.path=DIR")
@@ -50,7 +43,7 @@ def test_a_paper_experiment_composes(experiment: str) -> None:
 
 
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in PAPER])
-def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: Path) -> None:
+def test_an_experiment_trains_two_steps(experiment: str, some_docs: Path, tmp_path: Path) -> None:
     cfg = composed(f"+experiment={experiment}")
     outcome = command(
         f"+experiment={experiment}",
@@ -59,7 +52,7 @@ def test_an_experiment_trains_two_steps(experiment: str, cache: Path, tmp_path: 
         "tracking=off",
         "progress=false",
         f"output_dir={tmp_path}",
-        f"cache_dir={cache}",
+        f"cache_dir={some_docs}",
     )
     assert outcome.status == 0, outcome.err
     records = read_records(the_run(tmp_path, cfg.name) / "results.jsonl")

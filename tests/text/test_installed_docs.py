@@ -196,9 +196,9 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
 
 
 @pytest.mark.slow
-def test_the_real_installation(installed_docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_installation(all_docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(subject, "build_rows")  # it is there already
-    docs = load_installed_docs(installed_docs)
+    docs = load_installed_docs(all_docs)
     assert len(docs.corpus) >= 8000
     assert set(docs.corpus.ids) == set(docs.relevant.values())
     modules = {split: set[str]() for split in SPLITS}
