@@ -12,6 +12,7 @@ from colbert_lab.base.layout import NONE, Table
 from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.studies.beside import beside_table
+from colbert_lab.studies.curves import curve_tables, curves_picture, laws
 from colbert_lab.studies.evidence import BASELINES, Finding, Value, findings, runs_of, value_of, verdict
 from colbert_lab.studies.figures import pictures
 from colbert_lab.studies.lineage import chain
@@ -253,15 +254,17 @@ def answer(study: Study) -> Answer:
     runs = read_rows(study)
     found = findings(study, runs)
     tables = [claims_table(study, found)]
+    fitted = laws(study, runs)
     if runs:
         more = [
             table for table in (beside_table(study, runs), phases_table(study, runs)) if table is not None
         ]
-        tables += [cells_table(study, runs), *more, runs_table(study, runs)]
+        tables += [*curve_tables(study, fitted), cells_table(study, runs), *more, runs_table(study, runs)]
     commands = tuple(
         CellCommands(cell, _stage(study, cell), _commands(study, cell, runs)) for cell in study.cells.values()
     )
-    drawn = pictures(study, runs, found)
+    curves = curves_picture(study, fitted)
+    drawn = [*([curves] if curves else []), *pictures(study, runs, found)]
     return Answer(study, tuple(runs), tuple(found), verdict(found), tuple(tables), tuple(drawn), commands)
 
 

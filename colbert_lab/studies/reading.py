@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.analysis.pareto import COSTS
+from colbert_lab.analysis.scaling import FEWEST
 from colbert_lab.base.errors import InputError, no_folder
 from colbert_lab.base.yaml_files import read_yaml
 from colbert_lab.evaluation.measures import parse_measure
@@ -104,6 +105,8 @@ class _Reader:
         for key in ("factors", "held_fixed", "fixed", "confirmed", "screened", "modes", "beside", "limits"):
             if key in values:
                 values[key] = tuple(self.text(key, each) for each in self.list_of(key, values[key]))
+        if "curves" in values:
+            values["curves"] = self.curves(values["curves"])
         values["seeds"] = tuple(self.list_of("seeds", values["seeds"]))
         study = Study(folder=self.path.parent, **values, **parts)
         self.check(study)
@@ -155,6 +158,15 @@ class _Reader:
             )
         return cells
 
+    def curves(self, found: Any) -> dict[str, tuple[str, ...]]:
+        if not isinstance(found, dict):
+            raise self.wrong("curves", "must be a mapping of titles to lists of cells")
+        titles = {self.text("curves", title): f"curves.{title}" for title in found}
+        return {
+            title: tuple(self.text(where, each) for each in self.list_of(where, cells))
+            for (title, where), cells in zip(titles.items(), found.values(), strict=True)
+        }
+
     def claim(self, number: int, found: Any) -> Claim:
         where = f"claims[{number}]"
         values = self.keys(where, found, Claim)
@@ -200,6 +212,13 @@ class _Reader:
                     raise self.wrong("claims", f"{term}: no confirmed cell {term.cell}")
                 if term.mode is not None and term.mode not in study.modes:
                     raise self.wrong("claims", f"{term}: {term.mode} is not in modes")
+        for title, cells in study.curves.items():
+            if unknown := [cell for cell in cells if cell not in study.cells]:
+                raise self.wrong(
+                    f"curves.{title}", f"no cell {unknown[0]}; there are {', '.join(study.cells)}"
+                )
+            if len(set(cells)) < max(FEWEST, len(cells)):
+                raise self.wrong(f"curves.{title}", f"must name {FEWEST} cells or more, each once")
         if not study.claims:
             raise self.wrong("claims", "a study needs a decision rule: one claim or more")
         if not study.modes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from colbert_lab.records.records import EXACT
@@ -116,6 +116,7 @@ class Study:
         beside: other splits, whose values are shown and tested by no claim.
         cost: of training, in a figure of quality against it, see :data:`colbert_lab.analysis.pareto.COSTS`; None for a
             study that does not ask what its cells cost.
+        curves: recipes, each with the cells that are trained with it at several amounts; their laws are fitted.
         prepare: data that is made first.
         limits: what it cannot tell, one sentence each.
         conclusion: written after the runs.
@@ -138,6 +139,7 @@ class Study:
     modes: tuple[str, ...] = (EXACT,)
     beside: tuple[str, ...] = ()
     cost: str | None = None
+    curves: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     prepare: tuple[Preparation, ...] = ()
     limits: tuple[str, ...] = ()
     conclusion: str = ""
