@@ -235,6 +235,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # what is printed is cut off, as by | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def work(given: argparse.Namespace) -> int:

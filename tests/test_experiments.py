@@ -26,8 +26,8 @@ STUDIES = sorted(path.parent for path in EXPERIMENTS.glob(f"*/{STUDY_FILE}"))
 studies = pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.name)
 
 
-def test_all_seven_are_there() -> None:
-    assert [re.match(r"\d{3}_[a-z_]+$", each.name) is not None for each in STUDIES] == [True] * 7
+def test_all_eight_are_there() -> None:
+    assert [re.match(r"\d{3}_[a-z_]+$", each.name) is not None for each in STUDIES] == [True] * 8
 
 
 @studies

@@ -97,7 +97,7 @@ def curve_tables(study: Study, found: Sequence[Law]) -> list[Table]:
             pairs.append(
                 (
                     f"{first.curve.title} − {second.curve.title}",
-                    f"{part.low:,.0f} to {part.high:,.0f}",
+                    f"{_rounded(part.low)} to {_rounded(part.high)}",
                     part.ahead or NONE,
                     f"{i.mean:+.4f} {i.bounds('+')}",
                 )
@@ -106,6 +106,10 @@ def curve_tables(study: Study, found: Sequence[Law]) -> list[Table]:
         heads = ("recipes", "training tokens", "ahead", f"difference in {title}")
         tables.append(Table("Which recipe is ahead at how many tokens", heads, tuple(pairs), (), AHEAD))
     return tables
+
+
+def _rounded(tokens: float) -> str:
+    return f"{float(f'{tokens:.3g}'):,.0f}"
 
 
 def _interval(bounds: tuple[float, float], digits: int) -> str:
@@ -122,10 +126,11 @@ def curves_picture(study: Study, found: Sequence[Law]) -> Picture | None:
     Raises:
         InputError: matplotlib is not installed.
     """
-    import numpy as np
-
     if not found:
         return None
+    import numpy as np
+    from matplotlib.ticker import EngFormatter
+
     title = measure_title(study.measure)
     figure = new_figure(7.4, 4.8)
     panel = figure.subplots()
@@ -144,11 +149,15 @@ def curves_picture(study: Study, found: Sequence[Law]) -> Picture | None:
         )
         told.append(f"{law.curve.title}: {values[0].mean:.4f} to {values[-1].mean:.4f}")
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.set_xlabel("training tokens without padding", fontsize=11)
     panel.set_ylabel(title, fontsize=11)
     panel.tick_params(labelsize=10)
     figure.legend(loc="outside upper center", ncols=min(3, len(found)), frameon=False, fontsize=10)
-    caption = f"{title} against training tokens: points with 95% intervals over queries, and the law of each recipe."
+    caption = (
+        f"{title} against training tokens: points with 95% intervals over queries, and the law of each recipe. "
+        "Differences between recipes are surer than these intervals: the same queries are behind both."
+    )
     return Picture(
         "curves", caption, f"{caption} {'; '.join(told)}.", to_svg(figure, f"{study.name}-curves"), broad=True
     )
