@@ -12,6 +12,7 @@ import pytest
 
 from tests.command import command
 from tests.conftest import ROOT
+from tests.studies.made_up import made_study
 from tests.toy import toy_overrides, write_toy
 
 nbformat = pytest.importorskip("nbformat", reason="the extra 'notebook' is not installed")
@@ -197,6 +198,19 @@ def test_audits_run_over_a_real_run(sweep: Path, tmp_path: Path) -> None:
     )
     assert len(shown(notebook, "image/png")) == 3
     assert changed_at(sweep / "toy") == before
+
+
+@pytest.mark.usefixtures("kernel_path")
+def test_a_study_is_read(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "001_x")
+    ours = {"study": f"Path({str(study.folder)!r})"}
+    notebook = executed("study.ipynb", ours | {"better, worse": "'two', 'one'"}, tmp_path)
+    text = "\n".join(shown(notebook, "text/markdown"))
+    assert text.startswith("**Does a second phase pay?**")
+    assert "| 1. Two are better than one. |" in text
+    assert "- 200 queries gain, 0 lose, 0 stay; the mean change is +0.0300." in text
+    assert len(shown(notebook, "image/svg+xml")) == 3
+    assert len(shown(notebook, "image/png")) == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

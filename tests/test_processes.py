@@ -81,7 +81,7 @@ def values(run: Path) -> dict[tuple[str, str, str], float]:
 
 
 @pytest.mark.slow
-def test_two_processes_encode_what_one_process_searches(tiny_bert: Path, tmp_path: Path) -> None:
+def test_two_processes_encode_and_search_what_one_process_does(tiny_bert: Path, tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy")
     found = {}
     for name, extra in (("two", ["trainer=ddp", "trainer.devices=2"]), ("one", [])):
@@ -101,11 +101,14 @@ def test_two_processes_encode_what_one_process_searches(tiny_bert: Path, tmp_pat
         run = the_run(tmp_path / "outputs", name)
         found[name] = values(run)
         told = re.findall(
-            r"2 processes encoded (\d+) documents, this one (\d+)", (run / "run.log").read_text()
+            r"(encoding|searching): 2 processes, (\d+) documents, this one (\d+)",
+            (run / "run.log").read_text(),
         )
         documents = len((toy / "corpus.jsonl").read_text().splitlines())
-        # Before and after the phase, the corpus that dev and test share.
-        assert told == ([(str(documents), str((documents + 1) // 2))] * 2 if name == "two" else [])
+        half = (documents + 1) // 2
+        # Before and after the phase, the corpus that dev and test share, which both search.
+        work = [("encoding", documents, half), ("searching", 2 * documents, 2 * half)] * 2
+        assert told == ([(what, str(whole), str(own)) for what, whole, own in work] if name == "two" else [])
         assert not list((tmp_path / "cache" / name / "embeddings").iterdir())
     assert {phase for phase, _, _ in found["one"]} == {"before", "supervised"}
     assert found["two"] == pytest.approx(found["one"], abs=1e-6)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.evaluation.significance import Interval, resampled_means
+from colbert_lab.evaluation.significance import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,7 +139,7 @@ def fit_together(curves: Sequence[Curve]) -> list[Law]:
             raise InputError(f"{curve.title}: amounts of training must rise from above 0")
         if curve.per_query_PQ.shape != (len(curve.costs), curves[0].per_query_PQ.shape[1]):
             raise InputError(f"{curve.title}: needs one value for each amount and query of {curves[0].title}")
-    means_SP = resampled_means(np.concatenate([curve.per_query_PQ for curve in curves]), RESAMPLES)
+    means_SP = _resampled(np.concatenate([curve.per_query_PQ for curve in curves]))
     laws, first = [], 0
     for curve in curves:
         last = first + len(curve.costs)
@@ -184,6 +184,16 @@ def stretches(first: Law, second: Law) -> list[Stretch]:
         ahead = titles[int(sign_B[part[0]])]
         found.append(Stretch(float(budgets_B[part[0]]), float(budgets_B[part[-1]]), ahead, interval))
     return found
+
+
+def _resampled(values_PQ: np.ndarray) -> np.ndarray:
+    """Means over the same resampled queries, [resamples, points]."""
+    import numpy as np
+
+    generator, queries = np.random.default_rng(0), values_PQ.shape[1]
+    return np.stack(
+        [values_PQ[:, generator.integers(0, queries, queries)].mean(axis=1) for _ in range(RESAMPLES)]
+    )
 
 
 def _shares(costs: Sequence[float] | np.ndarray, curve: Curve) -> np.ndarray:

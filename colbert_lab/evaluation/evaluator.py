@@ -18,11 +18,11 @@ from colbert_lab.base.types import Ranking, Split, Variant
 from colbert_lab.evaluation.measure import Measure
 from colbert_lab.evaluation.measures import PerQuery, evaluate, parse_measure
 from colbert_lab.evaluation.protocol import log_prompts, search_protocol, student_for, student_protocol
-from colbert_lab.model.encode import encode
+from colbert_lab.evaluation.shared_corpus import SharedCorpus
 from colbert_lab.model.maxsim import found_ranking
 from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import CorpusEncoding, Keeping, document_side, release
-from colbert_lab.search.exact import excluded_rows, list_rows, search_depth, tie_ranks, without_excluded
+from colbert_lab.search.exact import excluded_rows, list_rows, tie_ranks, without_excluded
 from colbert_lab.search.mode import SearchSettings
 from colbert_lab.search.modes import Indexes, Searched
 from colbert_lab.text.contents import identity
@@ -60,21 +60,6 @@ class Result:
     index_bytes: int | None = None
     seconds_index: float | None = None
     seconds_search: float | None = None
-
-
-@dataclass(frozen=True)
-class SharedCorpus:
-    """Splits of one corpus, whose documents the student reads in one way.
-
-    Attributes:
-        encoding: the corpus to embed.
-        students: by split, the student with the split's own lengths and prompts.
-        wanted: by split, the ways to search.
-    """
-
-    encoding: CorpusEncoding
-    students: Mapping[str, Student]
-    wanted: Mapping[str, Sequence[Variant]]
 
 
 class Evaluator:
@@ -183,8 +168,11 @@ class Evaluator:
         )
         return SharedCorpus(
             encoding,
+            {key: self.splits[key] for key in splits},
             {key: asked for key, (asked, _) in splits.items()},
             {key: variants for key, (_, variants) in splits.items()},
+            self.depth,
+            self.keeping.processes,
         )
 
     def _one_corpus(self, shared: SharedCorpus, title: str, progress: bool) -> Iterator[Result]:
@@ -208,19 +196,12 @@ class Evaluator:
             )
             for key, variants in shared.wanted.items():
                 split = self.splits[key]
-                queries = encode(
-                    asked[key],
-                    list(split.queries.values()),
-                    "query",
-                    token_budget=self.token_budget,
-                    precision=self.precision,
-                    ids=list(split.queries),
-                )
+                queries = shared.queries(key)
                 for variant in variants:
-                    found = indexes.search(
+                    found = shared.found(key, variant, indexes.ties_C, store.nbytes) or indexes.search(
                         variant,
                         queries,
-                        search_depth(split, self.depth),
+                        shared.depth_of(key),
                         partial(self._candidates, key),
                         list_rows(split) if split.candidates else None,
                         excluded_rows(split),

@@ -1,4 +1,4 @@
-"""From the ``evaluation`` config to what the evaluator searches with, and corpora encoded by all processes of a run."""
+"""From the ``evaluation`` config to what the evaluator searches with."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from torch.utils.data import DataLoader
-
 from colbert_lab.base.errors import InputError, some_ids
-from colbert_lab.base.types import Ranking, Split, Variant
-from colbert_lab.evaluation.evaluator import Evaluator, FirstStage
-from colbert_lab.model.student import Student
+from colbert_lab.base.types import Ranking, Split
+from colbert_lab.evaluation.evaluator import FirstStage
 from colbert_lab.search.corpus import Keeping
 from colbert_lab.search.exact import search_depth
 from colbert_lab.search.mode import STORED, SearchMode, SearchSettings, encoding_of, variants_of
@@ -25,7 +21,6 @@ from colbert_lab.teachers.scorer import Scorer, rank_split
 from colbert_lab.text.collections.text_files import read_run
 from colbert_lab.text.file_hashes import file_hash
 from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.training.strategy import bare_trainer, stops_as_interrupts
 
 log = logging.getLogger(__name__)
 USERS = {"rerank": ("rerank",), "muvera": ("muvera", "muvera_rerank"), "plaid": ("plaid",), "xtr": ("xtr",)}
@@ -214,80 +209,3 @@ def _first_stage_identity(settings: EvaluationSettings) -> Any:
 
 def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
-
-
-Wanted = Mapping[str, Sequence[Variant]]
-
-
-class CorpusEncoder(pl.LightningModule):
-    """Writes the shards of corpora that are not on disk, each process its share.
-
-    The first process knows what is measured already and tells the others.
-
-    Args:
-        student: the model to evaluate.
-        evaluator: the same in all processes.
-        wanted: split name to the variants to search with; read in the first process alone.
-        progress: whether to show progress bars.
-    """
-
-    def __init__(self, student: Student, evaluator: Evaluator, wanted: Wanted, progress: bool) -> None:
-        super().__init__()
-        self.model = student.model
-        self.student = student
-        self.evaluator = evaluator
-        self.wanted = wanted
-        self.progress = progress
-        self.documents = 0
-
-    def setup(self, stage: str) -> None:
-        """Agree on the shards that are missing and on who makes which."""
-        mine = self.evaluator.corpora(self.student, self.wanted)
-        missing = [(c, rows) for c, shared in enumerate(mine) for rows in shared.encoding.missing()]
-        self.wanted, self.todo = self.trainer.strategy.broadcast((self.wanted, missing))
-        self.encodings = [s.encoding for s in self.evaluator.corpora(self.student, self.wanted)]
-        share = self.todo[self.trainer.global_rank :: self.trainer.world_size]
-        self.share: list[tuple[int, range]] = share
-
-    def predict_dataloader(self) -> DataLoader[int]:
-        """The numbers of this process' shards."""
-        return DataLoader(range(len(self.share)), batch_size=None)  # type: ignore[arg-type]
-
-    def predict_step(self, batch: int) -> None:
-        """Encode and write one shard."""
-        corpus, rows = self.share[batch]
-        title = f"encoding {batch + 1}/{len(self.share)}, process 1 of {self.trainer.world_size}"
-        self.encodings[corpus].write(rows, title if self.progress and self.trainer.is_global_zero else None)
-        self.documents += len(rows)
-
-
-def encode_together(
-    trainer: Mapping[str, Any],
-    student: Student,
-    evaluator: Evaluator,
-    wanted: Wanted,
-    progress: bool,
-) -> None:
-    """Have all processes write the token embeddings that an evaluation in the first one will then find in files.
-
-    All processes have to call this at the same points of a run. The student is on the CPU afterwards.
-
-    Args:
-        trainer: arguments of Lightning's Trainer (accelerator, devices, num_nodes, strategy).
-        student: the model to evaluate.
-        evaluator: what it will be evaluated with.
-        wanted: split name to the variants to search with; read in the first process alone.
-        progress: whether to show progress bars.
-    """
-    encoder = CorpusEncoder(student, evaluator, wanted, progress)
-    lightning = bare_trainer(trainer)
-    with stops_as_interrupts():
-        lightning.predict(encoder, return_predictions=False)
-    lightning.strategy.barrier("corpora encoded")
-    if encoder.todo:
-        log.info(
-            "%d processes encoded %s documents, this one %s of them",
-            lightning.world_size,
-            f"{sum(len(rows) for _, rows in encoder.todo):,}",
-            f"{encoder.documents:,}",
-        )

@@ -104,26 +104,6 @@ def bootstrap_interval(
     return Interval(float(x.mean()), float(low), float(high), len(x))
 
 
-def resampled_means(values_MQ: np.ndarray, resamples: int = 10_000, seed: int = 0) -> np.ndarray:
-    """Means of several systems over the same resampled queries: what functions of many means get intervals from.
-
-    Args:
-        values_MQ: one number a system and query, [systems, queries].
-        resamples: number of bootstrap samples.
-        seed: of the draws.
-
-    Returns:
-        The means, [resamples, systems].
-    """
-    import numpy as np
-
-    parts = [
-        np.stack([row_Q[picks_SQ].mean(axis=1) for row_Q in values_MQ], axis=1)
-        for picks_SQ in _picks(values_MQ.shape[1], resamples, seed)
-    ]
-    return np.concatenate(parts)
-
-
 def _picks(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """The queries in each sample, [samples, n], in blocks."""
     import numpy as np

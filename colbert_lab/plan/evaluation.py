@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from colbert_lab.base.types import Corpus, Ranking, Role, Split, Variant
-from colbert_lab.evaluation.evaluator import EXACT, Evaluator, SharedCorpus
+from colbert_lab.evaluation.evaluator import EXACT, Evaluator
+from colbert_lab.evaluation.shared_corpus import SharedCorpus
 from colbert_lab.model.encode import encode
 from colbert_lab.model.student import Student
 from colbert_lab.plan.counting import evenly

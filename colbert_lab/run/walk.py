@@ -9,7 +9,7 @@ from pathlib import Path
 
 from colbert_lab.base.stages import Stages
 from colbert_lab.evaluation.evaluator import Evaluator
-from colbert_lab.evaluation.searching import encode_together
+from colbert_lab.evaluation.together import search_together
 from colbert_lab.model.colbert import count_parameters
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.model.student import Student, pick_device
@@ -95,7 +95,7 @@ class Walk:
         return track(self.tracking, self.command.config, self.directory, phase, previous)
 
     def _measure(self, student: Student, phase: str, identity: str | None, step: int, seconds: float) -> None:
-        """Measure a student after a phase; with several processes, all encode what the first one will search."""
+        """Measure a student after a phase; with several processes, all encode and search for the first one."""
         settings, evaluator, measuring = self.command.settings, self.evaluator, self.measuring
         if not is_measured(settings.evaluation, phase):
             return
@@ -104,7 +104,7 @@ class Walk:
                 measuring.adopt_student(student, phase, seconds_train=seconds)
             if evaluator.keeping.processes > 1 and evaluator.splits:
                 wanted = {} if measuring is None else measuring.missing(phase)
-                encode_together(settings.trainer.arguments, student, evaluator, wanted, settings.progress)
+                search_together(settings.trainer.arguments, student, evaluator, wanted, settings.progress)
             if measuring is not None:
                 student.model.to(pick_device(settings.trainer.accelerator))
                 measuring.student(student, phase, step=step, seconds_train=seconds, phase_identity=identity)

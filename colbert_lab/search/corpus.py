@@ -117,14 +117,21 @@ class CorpusEncoding:
         )  # fmt: skip
         return Shard(rows.start + order_C, embeddings.lengths_N, self.codec.encode(embeddings.emb_TD))
 
+    def ranges(self) -> list[range]:
+        """The rows of each shard."""
+        return shard_ranges(len(self.corpus), self.size)
+
+    def path(self, rows: range) -> Path:
+        """The folder of one shard's files."""
+        return shard_path(self.folder, rows, self.size)
+
     def missing(self) -> list[range]:
         """The rows of shards whose files are not there."""
-        ranges = shard_ranges(len(self.corpus), self.size)
-        return [rows for rows in ranges if not (shard_path(self.folder, rows, self.size) / META).is_file()]
+        return [rows for rows in self.ranges() if not (self.path(rows) / META).is_file()]
 
     def write(self, rows: range, progress: str | None) -> None:
         """Embed one shard into its file."""
-        write_shard(self.make(rows, progress), self.codec, shard_path(self.folder, rows, self.size))
+        write_shard(self.make(rows, progress), self.codec, self.path(rows))
 
     def run(self, progress: str | None = None) -> TokenStore:
         """Embed what is missing.

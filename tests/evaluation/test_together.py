@@ -1,0 +1,122 @@
+"""What several processes encode and search together is what one of them finds alone, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from colbert_lab.base.types import Split, Variant
+from colbert_lab.evaluation.evaluator import Evaluator
+from colbert_lab.evaluation.together import search_together
+from colbert_lab.model.student import Student
+from colbert_lab.model.tokenizer import StudentTokenizer
+from colbert_lab.search import modes
+from colbert_lab.search.corpus import Keeping
+from colbert_lab.search.mode import STORED, SearchSettings, variants_of
+from colbert_lab.search.shares import Part, merged, read_parts, slowest, write_part
+from tests.evaluation.test_evaluator import make_evaluator, make_split
+from tests.toy import new_student
+
+TRAINER = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+
+
+@pytest.fixture
+def student(student_settings: dict[str, Any]) -> Student:
+    torch.manual_seed(0)
+    return new_student(**student_settings)
+
+
+def splits() -> dict[str, Split]:
+    first = make_split("dev", 6)
+    own = replace(make_split("test", 4), excluded={"test0": {"d3", "d4"}})
+    return {"dev": first, "test": own}
+
+
+def evaluator_of(
+    folder: Path, processes: int, modes_: Sequence[str] = ("exact",), storage: str = "float32"
+) -> Evaluator:
+    variants = variants_of(list(modes_), [storage], [1], list(STORED), [None])
+    keeping = Keeping(2**30, folder, keep=False, processes=processes, own=True)
+    return make_evaluator(splits(), search=SearchSettings(variants), keeping=keeping)
+
+
+def rankings(evaluator: Evaluator, student: Student) -> dict[tuple[str, Variant], Any]:
+    found = evaluator.evaluate_student(student, "test", progress=False)
+    return {(each.key, each.variant): each.ranking for each in found}
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_what_all_found_is_what_one_finds(
+    student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    alone = rankings(evaluator_of(tmp_path / "alone", 3, storage=storage), student)
+    evaluator = evaluator_of(tmp_path / "together", 3, storage=storage)
+    wanted = dict.fromkeys(evaluator.splits, evaluator.search.variants)
+    search_together(TRAINER, student, evaluator, wanted, progress=False)
+    parts = list((tmp_path / "together").rglob("found_*.npz"))
+    assert len(parts) == 2 * 3  # splits and shards
+    monkeypatch.delattr(modes, "search")  # nothing is searched again
+    assert rankings(evaluator, student) == alone
+    assert not (tmp_path / "together").exists()
+
+
+def test_other_ways_to_search_are_the_first_process_own(student: Student, tmp_path: Path) -> None:
+    alone = rankings(evaluator_of(tmp_path / "alone", 2, ("exact", "muvera")), student)
+    evaluator = evaluator_of(tmp_path / "together", 2, ("exact", "muvera"))
+    wanted = dict.fromkeys(evaluator.splits, evaluator.search.variants)
+    search_together(TRAINER, student, evaluator, wanted, progress=False)
+    assert rankings(evaluator, student) == alone
+    only_muvera = {key: [v for v in variants if v.mode == "muvera"] for key, variants in wanted.items()}
+    search_together(TRAINER, student, evaluator, only_muvera, progress=False)
+    assert not list((tmp_path / "together").rglob("found_*.npz"))
+
+
+def test_what_a_process_did_not_write_is_searched_again(student: Student, tmp_path: Path) -> None:
+    alone = rankings(evaluator_of(tmp_path / "alone", 2), student)
+    evaluator = evaluator_of(tmp_path / "together", 2)
+    wanted = dict.fromkeys(evaluator.splits, evaluator.search.variants)
+    search_together(TRAINER, student, evaluator, wanted, progress=False)
+    first, second, *_ = sorted((tmp_path / "together").rglob("found_*.npz"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:40])
+    assert rankings(evaluator, student) == alone
+
+
+def test_a_name_says_all_that_decides_what_is_found(student: Student, tmp_path: Path) -> None:
+    (shared,) = evaluator_of(tmp_path, 2).corpora(student)
+    name = shared.search_name("dev")
+    assert shared.search_name("test") != name
+    assert replace(shared, depth=shared.depth + 1).search_name("dev") != name
+    longer = replace(
+        student,
+        tokenizer=StudentTokenizer(
+            student.tokenizer.tokenizer, replace(student.tokenizer.rules, query_length=13)
+        ),
+    )
+    assert replace(shared, students={**shared.students, "dev": longer}).search_name("dev") != name
+    assert not replace(shared, processes=1).is_searched_together("dev")
+
+
+def test_equal_scores_are_ordered_as_in_one_search(tmp_path: Path) -> None:
+    ties = torch.tensor([2, 0, 3, 1])
+    parts = [
+        Part(torch.tensor([[1.0, 0.5]]), torch.tensor([[0, 1]]), 0.25, 0),
+        Part(torch.tensor([[1.0, 0.5]]), torch.tensor([[2, 3]]), 0.5, 1),
+        Part(torch.tensor([[0.75]]), torch.tensor([[0]]), 0.5, 0),
+    ]
+    scores, rows = merged(parts[:2], ties, 3)
+    assert scores.tolist() == [[1.0, 1.0, 0.5]]
+    assert rows.tolist() == [[2, 0, 3]]
+    assert merged(parts[:1], ties, 9)[1].tolist() == [[0, 1]]
+    assert slowest(parts) == 0.75
+    write_part(tmp_path / "a.npz", parts[0])
+    again = read_parts([tmp_path / "a.npz"])
+    assert again is not None
+    assert torch.equal(again[0].scores_BK, parts[0].scores_BK)
+    assert (again[0].seconds, again[0].process) == (0.25, 0)
+    assert read_parts([tmp_path / "a.npz", tmp_path / "b.npz"]) is None
