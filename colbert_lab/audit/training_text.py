@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from colbert_lab.text.fingerprint import normalised, text_hash
+from colbert_lab.text.rows.checking import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY
 from colbert_lab.text.rows.examples import Examples, ScoredLists
-from colbert_lab.text.rows.triples import BLOCK, DOCUMENT, ID, NEGATIVE, QUERY, Triples
+from colbert_lab.text.rows.triples import Triples
 
 
 @dataclass(frozen=True)

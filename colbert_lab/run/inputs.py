@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from colbert_lab.base.errors import InputError, some_ids
+from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.evaluation.evaluator import FirstStage
 from colbert_lab.evaluation.protocol import check_splits_read
@@ -22,18 +22,17 @@ from colbert_lab.model.formats.known import load_checkpoint
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.student import NewStudent, Student, build_student, pick_device
 from colbert_lab.model.tokenizer import TokenRules
+from colbert_lab.run.contamination import kept_apart
 from colbert_lab.run.dev import check_dev
 from colbert_lab.run.evaluating import check_kinds, check_measures, measured_splits
 from colbert_lab.search.mode import SearchSettings
-from colbert_lab.settings import Command, Settings
+from colbert_lab.settings import Command
 from colbert_lab.settings.evaluation import LayoutSettings, SplitSettings, TableSettings
 from colbert_lab.settings.groups import PromptSettings, StudentSettings
 from colbert_lab.settings.roles import Role, keys
 from colbert_lab.settings.typed import made
 from colbert_lab.text.collections.hub_splits import Layout, Table
 from colbert_lab.text.collections.splits import SplitRequest, load_splits
-from colbert_lab.text.fingerprint import overlapping_queries
-from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.lora import check_installed
 from colbert_lab.training.prepare import PreparedPhase, check_network, prepare_phase
 
@@ -104,7 +103,9 @@ def load_inputs(command: Command) -> Inputs:
     for name in settings.trained:
         phase = settings.phases[name]
         data[name] = made(phase.data)
-        sources = [_clean(settings, source, splits, requests) for source in data[name].load(settings.cache)]
+        sources = [
+            kept_apart(settings, source, splits, requests) for source in data[name].load(settings.cache)
+        ]
         phases[name] = prepare_phase(
             name,
             phase,
@@ -263,37 +264,3 @@ def check_brought_along(overrides: Collection[str], output: str | None = None, n
         raise InputError(
             f"{idle[0]} has no effect with student.checkpoint, which brings its own; leave it out"
         )
-
-
-def _clean(
-    settings: Settings, source: Examples, splits: dict[str, Split], requests: Mapping[str, SplitRequest]
-) -> Examples:
-    """The rows that may be trained on beside these evaluation splits; drops a split that cannot be kept apart."""
-    for key, found in overlapping_queries(source.training_queries(), splits).items():
-        if not found:
-            continue
-        split = splits[key]
-        if split.name == "heldout":
-            source = source.without(set(found))
-            log.info("evaluation.splits.%s: %d held-out queries left out of training", key, len(found))
-        elif key in requests and requests[key].split == "auto":
-            del splits[key]
-            log.warning(
-                "evaluation.splits.%s: its queries are trained on (%s), so selection is off",
-                key,
-                some_ids(found),
-            )
-        elif settings.drop_contamination:
-            source = source.without(set(found))
-            log.warning(
-                "evaluation.splits.%s: %s training queries of %s are in it and are left out",
-                key, some_ids(found), source.name,
-            )  # fmt: skip
-        elif settings.allow_contamination:
-            log.warning("evaluation.splits.%s: %s training queries are in it", key, some_ids(found))
-        else:
-            raise InputError(
-                f"evaluation.splits.{key}: {some_ids(found)} training queries of {source.name} are in it; choose "
-                "another split or data, leave them out with drop_contamination=true, or set allow_contamination=true"
-            )
-    return source

@@ -22,8 +22,8 @@ from colbert_lab.run.sweeping import current_sweep
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.tasks import search_settings_of
 from colbert_lab.text.collections.splits import DEV_NAMES
-from colbert_lab.text.file_hashes import remember_in
 from colbert_lab.text.fingerprint import fingerprint
+from colbert_lab.text.passes import remember_below
 from colbert_lab.tuning.search import Search, Space, read_space, trials_in
 
 log = logging.getLogger("colbert_lab")
@@ -97,7 +97,7 @@ def search(launching: Launching, arguments: Sequence[str]) -> None:
 
 def _identity(command: Command, space: Space, direction: str) -> str:
     """Searches of one space on the same things are one, whatever their samplers, pruners and numbers of trials."""
-    remember_in(command.settings.cache / "contents")
+    remember_below(command.settings.cache)
     of_trial = config_hash(command.config, contents_of(command.config))
     ranges = {key: str(each) for key, each in space.searched.items()}
     parts = [of_trial, command.settings.seed, ranges, direction, command.settings.evaluation.headline]

@@ -245,11 +245,11 @@ def finished_before(cfg: DictConfig) -> Path | None:
     if cfg.task not in ("train", "evaluate") or not cfg.reuse:
         return None
     from colbert_lab.records.contents import contents_of  # takes half a second, which --help would wait for
-    from colbert_lab.text.file_hashes import remember_in
+    from colbert_lab.text.passes import remember_below
 
     command = command_of(cfg, targets=False)
     config, settings = command.config, command.settings
-    remember_in(settings.cache / "contents")
+    remember_below(settings.cache)
     asked = asked_hash(config, contents_of(config), asked_where(config))
     return find_finished(settings.outputs, settings.name, settings.seed, asked)
 

@@ -14,7 +14,7 @@ from colbert_lab.base.atomic import atomic_folder
 from colbert_lab.base.errors import InputError, given_texts, named, named_texts, told
 from colbert_lab.text.collections.beir import CORPUS, QUERIES
 from colbert_lab.text.fingerprint import fingerprint
-from colbert_lab.text.rows.triples import BLOCK, NEGATIVE, QUERY
+from colbert_lab.text.rows.checking import BLOCK, NEGATIVE, QUERY
 
 if TYPE_CHECKING:
     import datasets

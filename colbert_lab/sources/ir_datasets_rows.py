@@ -20,8 +20,9 @@ from colbert_lab.text.collections.ir_datasets_splits import (
     pairs_of_documents,
     queries_of,
 )
+from colbert_lab.text.rows.checking import DOCUMENT, ID, NEGATIVE, QUERY
 from colbert_lab.text.rows.examples import Examples
-from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY, make_triples
+from colbert_lab.text.rows.triples import make_triples
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from colbert_lab.sources.mining import Miner
 from colbert_lab.text.collections.collection import build_corpus
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.list_store import write_scored_lists
+from colbert_lab.text.rows.checking import DOCUMENT, ID, NEGATIVE, QUERY
 from colbert_lab.text.rows.examples import ScoredLists
-from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY
 
 GROUP = 1000  # rows of a row group
 COLUMNS = {

@@ -20,7 +20,8 @@ from colbert_lab.sources.list_candidates import query_generator
 from colbert_lab.teachers.scorer import Scorer, hits, indexed, queries_at_once, rank, told_of, top_hits
 from colbert_lab.text.collections.collection import own_documents
 from colbert_lab.text.fingerprint import normalised
-from colbert_lab.text.rows.triples import DOCUMENT, ID, NEGATIVE, QUERY, Triples, make_triples
+from colbert_lab.text.rows.checking import DOCUMENT, ID, NEGATIVE, QUERY
+from colbert_lab.text.rows.triples import Triples, make_triples
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,9 @@ from colbert_lab.text.collections.collection import build_corpus, build_split
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.installed_docs import training_split
 from colbert_lab.text.list_store import write_scored_lists
+from colbert_lab.text.rows.checking import DOCUMENT, QUERY
 from colbert_lab.text.rows.examples import Examples, ScoredLists
-from colbert_lab.text.rows.triples import DOCUMENT, QUERY, Triples
+from colbert_lab.text.rows.triples import Triples
 from colbert_lab.text.scored_lists import read_scored_lists
 
 

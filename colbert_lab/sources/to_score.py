@@ -20,9 +20,10 @@ from colbert_lab.teachers.scorer import Scorer, queries_at_once
 from colbert_lab.text.collections.beir import load_beir_corpus, load_beir_queries
 from colbert_lab.text.collections.collection import build_corpus
 from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
+from colbert_lab.text.rows.checking import DOCUMENT, NEGATIVE, QUERY
 from colbert_lab.text.rows.examples import ScoredLists
 from colbert_lab.text.rows.id_triples import IdTriples
-from colbert_lab.text.rows.triples import DOCUMENT, NEGATIVE, QUERY, Triples
+from colbert_lab.text.rows.triples import Triples
 
 
 @dataclass(frozen=True, eq=False)

@@ -138,13 +138,13 @@ def _prepare_cache(folder: Path) -> None:
     Raises:
         InputError: files cannot be kept in that folder.
     """
-    from colbert_lab.text.file_hashes import remember_in
+    from colbert_lab.text.passes import remember_below
 
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "cannot be written to" if there.is_dir() else "is a file"
         raise InputError(f"cache_dir={folder}: {there} {why}; choose another folder with cache_dir=DIR")
-    remember_in(folder / "contents")
+    remember_below(folder)
 
 
 def composed(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:

@@ -25,7 +25,7 @@ from colbert_lab.text.rows.triples import Triples, make_triples
 from colbert_lab.training.module import reciprocal_ranks
 from colbert_lab.training.objectives.contrastive import Contrastive, among, ignored
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
-from colbert_lab.training.sampler import KnownPositives
+from colbert_lab.training.sampler import KnownPositives, SourceSampler
 from colbert_lab.training.trainer import training_module
 from tests.tiny import sentences
 from tests.toy import new_student
@@ -230,3 +230,10 @@ def test_the_rank_of_the_positive_in_its_list() -> None:
     scores = torch.tensor([[-1.0, -2.0, -3.0], [0.5, 0.7, 0.9], [0.0, 0.0, -1.0], [1.0, 3.0, 2.0]])
     negative = torch.tensor([[False, True, True]] * 3 + [[False, False, True]])
     assert reciprocal_ranks(scores, negative).tolist() == pytest.approx([1, 1 / 3, 1 / 2, 1 / 2])
+
+
+def test_rows_are_in_the_order_of_numpys_permutation() -> None:
+    sampler = SourceSampler([1000], 10, None, entropy=7)
+    found = np.concatenate([sampler.rows(k)[1] for k in range(100)])
+    assert found.dtype == np.int64
+    assert found.tolist() == np.random.default_rng([7, 1, 0, 0, 0]).permutation(1000).tolist()

@@ -17,7 +17,8 @@ from colbert_lab.text.contents import data_id
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.lines import as_id, ending, read_lines, reading, stem
 from colbert_lab.text.row_files import Row, Stream, read_streams
-from colbert_lab.text.rows.triples import BLOCK, DOCUMENT, ID, LABEL, NEGATIVE, QUERY, Triples, make_triples
+from colbert_lab.text.rows.checking import BLOCK, DOCUMENT, ID, LABEL, NEGATIVE, QUERY
+from colbert_lab.text.rows.triples import Triples, make_triples
 from colbert_lab.text.tables import Rows, find_rows
 
 SOURCE = "dataset"
@@ -61,8 +62,7 @@ def load_triples(
 
     Raises:
         InputError: it cannot be loaded, ``columns`` names a column that is not there, two columns have names for one of
-            ours, or see
-            :func:`colbert_lab.text.rows.triples.make_triples`.
+            ours, or see :func:`colbert_lab.text.rows.triples.make_triples`.
     """
     local = Path(path).exists()
     if stream_to is not None and rows is None:
@@ -115,16 +115,18 @@ def load_triples(
                 tables = {name: makers[name].renamed(table) for name, table in tables.items()}
     if rows is not None and stream_to is None:
         tables = {name: _drawn(table, rows) for name, table in tables.items()}
+    content = None if stream_to is not None else data_id(path, revision)
     sources = []
     for name, table in tables.items():
         parts = _rows_by_source(table) if SOURCE in table.column_names and len(tables) == 1 else {}
         named = {value: table.select(parts[value]) for value in sorted(parts)}
-        if len(named) < 2:
-            named = {name: table}
-        sources += [
-            make_triples(f"{base}/{value}", part, negatives, "data.path", skip_empty=skip_empty)
-            for value, part in named.items()
-        ]
+        named = named if len(named) > 1 else {name: table}
+        for value, part in named.items():
+            mark = content and fingerprint([content, name, value, str(rows), str(sorted(columns.items()))])
+            called = f"{base}/{value}"
+            sources.append(
+                make_triples(called, part, negatives, "data.path", skip_empty=skip_empty, content=mark)
+            )
     return sources
 
 

@@ -22,7 +22,8 @@ from colbert_lab.base.progress import progress_bar
 from colbert_lab.text.lines import as_id, as_text, reading
 from colbert_lab.text.list_rows import renamed
 from colbert_lab.text.row_files import kept_rows
-from colbert_lab.text.rows.triples import DOCUMENT, NEGATIVE, QUERY, Triples, make_triples
+from colbert_lab.text.rows.checking import DOCUMENT, NEGATIVE, QUERY
+from colbert_lab.text.rows.triples import Triples, make_triples
 from colbert_lab.text.tables import TRAIN, find_rows
 
 log = logging.getLogger(__name__)
