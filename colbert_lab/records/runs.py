@@ -57,9 +57,12 @@ class Run:
 
     @property
     def logged(self) -> tuple[str, ...]:
-        """The phases that have curves: the measured ones, and one that is being trained."""
-        others = sorted(file.parent.name for file in self.path.glob("*/metrics.csv"))
-        return tuple(dict.fromkeys([*self.phases, *others]))
+        """The phases that have curves, as scheduled: the measured ones, others, and one that is being trained."""
+        there = sorted(file.parent.name for file in self.path.glob("*/metrics.csv"))
+        known = set(self.phases) | set(there)
+        about: Mapping[str, Any] = RunDirectory(self.path, self.run_id).status().get("run") or {}
+        planned = [phase for phase in about.get("schedule") or () if phase in known]
+        return tuple(dict.fromkeys([*planned, *self.phases, *there]))
 
     @cached_property
     def splits(self) -> dict[str, str]:

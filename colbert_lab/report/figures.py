@@ -64,7 +64,7 @@ def differences_picture(found: Headline) -> Picture:
         )  # fmt: skip
         panel.annotate(
             _short(each.row.label, 60), (0, y + 0.26), xycoords=("axes fraction", "data"), fontsize=TEXT,
-            fontweight="bold" if own else "normal",
+            fontweight="bold" if own else "normal", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip
         told.append(f"{each.row.label}: {mean:+.4f} [{low:+.4f}, {high:+.4f}]")
     if any(each.tested for each in found.rows):

@@ -198,3 +198,9 @@ def test_other_systems_are_read_too(tmp_path: Path) -> None:
     (run.path / "next").mkdir()
     (run.path / "next" / "metrics.csv").touch()
     assert list(run.logged) == ["supervised", "distill", "next"]
+    (run.path / "first").mkdir()
+    (run.path / "first" / "metrics.csv").touch()
+    status = json.loads((run.path / "status.json").read_text())
+    status["run"] = {**status.get("run", {}), "schedule": ["first", "supervised", "distill", "next"]}
+    (run.path / "status.json").write_text(json.dumps(status))
+    assert list(run.logged) == ["first", "supervised", "distill", "next"]

@@ -188,6 +188,8 @@ def test_it_reads_well(page_file: Path, browser: Any, width: int, media: str, sc
     assert problems == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.evaluate(OVERFLOW) == []
+    page.evaluate("document.querySelector('.notes li').textContent = '/one_folder_in_another'.repeat(20)")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(18, 21, 25)" if (scheme, media) == ("dark", "screen") else "rgb(255, 255, 255)")
     letters = page.evaluate("getComputedStyle(document.querySelector('figure svg text')).fill")
