@@ -60,7 +60,7 @@ class Run:
         """The phases that have curves, as scheduled: the measured ones, others, and one that is being trained."""
         there = sorted(file.parent.name for file in self.path.glob("*/metrics.csv"))
         known = set(self.phases) | set(there)
-        about: Mapping[str, Any] = RunDirectory(self.path, self.run_id).status().get("run") or {}
+        about = RunDirectory(self.path, self.run_id).status().get("run") or {}
         planned = [phase for phase in about.get("schedule") or () if phase in known]
         return tuple(dict.fromkeys([*planned, *self.phases, *there]))
 

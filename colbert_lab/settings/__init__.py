@@ -5,7 +5,8 @@ typed, frozen object, every value checked, or one line that says what is wrong.
 May import: ``base``.
 """
 
+from colbert_lab.settings.merging import check_name, checked
 from colbert_lab.settings.typed import Command, command_of
-from colbert_lab.settings.whole import Settings, check_name, checked
+from colbert_lab.settings.whole import Settings
 
 __all__ = ["Command", "Settings", "check_name", "checked", "command_of"]

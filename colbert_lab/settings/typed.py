@@ -15,8 +15,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.settings.checks import kinds_of
+from colbert_lab.settings.merging import checked, merged
 from colbert_lab.settings.roles import texts
-from colbert_lab.settings.whole import APART, Settings, checked
+from colbert_lab.settings.whole import APART, Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -216,7 +217,7 @@ class Command:
         """The command of a checked config.
 
         Args:
-            config: what :func:`colbert_lab.settings.whole.checked` returned.
+            config: what :func:`colbert_lab.settings.merging.checked` returned.
             overrides: what the user gave on the command line.
             given: texts by key, which take the place of its values.
             asked: see :class:`Command`; None where that is the same.
@@ -240,23 +241,24 @@ def command_of(
     Args:
         cfg: what Hydra composed; it stays as it is.
         overrides: what the user gave on the command line.
-        targets: see :func:`colbert_lab.settings.whole.checked`.
+        targets: see :func:`colbert_lab.settings.merging.checked`.
         here: tells what ``auto`` is on this machine, by key; None leaves it as it is.
         importing: see there.
 
     Raises:
-        InputError: see :func:`colbert_lab.settings.whole.checked`.
+        InputError: see :func:`colbert_lab.settings.merging.checked`.
     """
     given = {key: str(cfg[key]) for key in texts(Settings) if "." not in key and cfg[key] is not None}
     if given:
         cfg = copy.deepcopy(cfg)
     for key in given:
         cfg[key] = None  # "${" in a text is no interpolation
-    asked = Command.of(checked(cfg, targets, importing), overrides, given)
+    config = merged(cfg)
+    again = config if here is None else copy.deepcopy(config)
+    asked = Command.of(checked(cfg, targets, importing, config), overrides, given)
     found = {} if here is None else here(asked.settings)
     if not found:
         return asked
-    cfg = copy.deepcopy(cfg)
     for key, value in found.items():
-        OmegaConf.update(cfg, key, value)
-    return Command.of(checked(cfg, targets=False), overrides, given, asked.config)
+        OmegaConf.update(again, key, value)
+    return Command.of(checked(cfg, targets=False, config=again), overrides, given, asked.config)
