@@ -1,7 +1,7 @@
 """Means over queries with their intervals, paired differences with their tests, and macro averages over splits.
 
-Every interval of a table, figure or sentence comes from :func:`interval_of` or :func:`paired`, of one split or of a
-macro average, such as the mean of NanoBEIR's 13 sets; these may be nested (CQADupStack in BEIR).
+Every interval of runs in a table, figure or sentence comes from :func:`interval_of` or :func:`paired`, of one split or
+of a macro average, such as the mean of NanoBEIR's 13 sets; these may be nested (CQADupStack in BEIR).
 """
 
 from __future__ import annotations
