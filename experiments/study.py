@@ -237,7 +237,7 @@ def main() -> int:
         return 130
     except BrokenPipeError:  # what is printed is cut off, as by | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0 if given.action == "commands" else 141
 
 
 def work(given: argparse.Namespace) -> int:

@@ -198,7 +198,8 @@ class Evaluator:
                 split = self.splits[key]
                 queries = shared.queries(key)
                 for variant in variants:
-                    found = shared.found(key, variant, indexes.ties_C, store.nbytes) or indexes.search(
+                    together = shared.found(key, variant, indexes.ties_C, store.nbytes)
+                    found = together or indexes.search(
                         variant,
                         queries,
                         shared.depth_of(key),
@@ -207,7 +208,8 @@ class Evaluator:
                         excluded_rows(split),
                     )
                     protocol = self._of_student(asked[key], key, variant)
-                    done = self._searched(key, found, protocol, time.perf_counter() - begun)
+                    before = together.seconds_search if together else 0.0
+                    done = self._searched(key, found, protocol, before + time.perf_counter() - begun)
                     score = asked[key].tokenizer.rules.score
                     yield replace(done, ranking=found_ranking(done.ranking, queries.lengths_N, score))
                     begun = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from colbert_lab.model.student import Student
 from colbert_lab.search.corpus import CorpusEncoding
 from colbert_lab.search.exact import search_depth
 from colbert_lab.search.modes import Searched
-from colbert_lab.search.shares import merged, part_path, read_parts, slowest
+from colbert_lab.search.shares import merged, part_path, read_parts
 from colbert_lab.text.fingerprint import fingerprint
 
 
@@ -66,15 +67,24 @@ class SharedCorpus:
             and any(map(self._is_plain, self.wanted[key]))
         )
 
-    def search_name(self, key: str) -> str:
-        """A hash of all that decides what a split's queries find in a shard, but the shard."""
+    def parts_of(self, key: str) -> list[Path]:
+        """The files with what each process that has shards finds for a split."""
         texts, encoding = self.splits[key].queries, self.encoding
+        shards = encoding.ranges()
         rules = json.dumps(self.students[key].tokenizer.rules.to_dict(), sort_keys=True)
         decides = [encoding.precision, str(encoding.token_budget), str(self.depth_of(key)), rules]
-        return fingerprint(decides, list(texts), list(texts.values()))
+        decides += [str(encoding.size), str(self.processes)]
+        name = fingerprint(decides, list(texts), list(texts.values()))
+        return [part_path(encoding.folder, name, each) for each in range(min(self.processes, len(shards)))]
+
+    def shards_of(self, process: int) -> list[range]:
+        """The rows of the shards that a process searches."""
+        return self.encoding.ranges()[process :: self.processes]
 
     def found(self, key: str, variant: Variant, ties_C: Tensor, nbytes: int) -> Searched | None:
-        """What all processes found together, whose files are removed; None where they did not search.
+        """What all processes found together; None where they did not search, or what they found is not there.
+
+        Its seconds are those of all processes together, so that ways to search can be compared.
 
         Args:
             key: the split's name.
@@ -84,15 +94,11 @@ class SharedCorpus:
         """
         if not (self.is_searched_together(key) and self._is_plain(variant)):
             return None
-        name = self.search_name(key)
-        paths = [part_path(self.encoding.path(rows), name) for rows in self.encoding.ranges()]
-        parts = read_parts(paths)
+        parts = read_parts(self.parts_of(key))
         if parts is None:
             return None
-        for path in paths:
-            path.unlink()
         scores, rows = merged(parts, ties_C, self.depth_of(key))
-        return Searched(variant, list(scores), list(rows), nbytes, 0.0, slowest(parts))
+        return Searched(variant, list(scores), list(rows), nbytes, 0.0, sum(part.seconds for part in parts))
 
     def _is_plain(self, variant: Variant) -> bool:
         return variant == Variant(storage=self.encoding.codec.name)

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from colbert_lab.base.types import PackedEmbeddings, Variant
+from colbert_lab.base.types import Variant
 from colbert_lab.evaluation.evaluator import Evaluator
 from colbert_lab.evaluation.shared_corpus import SharedCorpus
 from colbert_lab.model.student import Student
 from colbert_lab.search.exact import search, tie_ranks
-from colbert_lab.search.shares import Part, part_path, write_part
+from colbert_lab.search.shares import Part, write_part
 from colbert_lab.search.store import TokenStore, open_shard
 from colbert_lab.training.strategy import bare_trainer, stops_as_interrupts
 
@@ -44,7 +44,7 @@ class _Shared(pl.LightningModule):
         self.evaluator = evaluator
         self.wanted = wanted
         self.progress = progress
-        self.documents = 0
+        self.documents = self.whole = 0
         self.todo: list[Any] = []
         self.share: list[Any] = []
 
@@ -54,9 +54,14 @@ class _Shared(pl.LightningModule):
         self.wanted, self.todo = self.trainer.strategy.broadcast((self.wanted, self.missing(mine)))
         self.corpora = self.evaluator.corpora(self.student, self.wanted)
         self.share = self.todo[self.trainer.global_rank :: self.trainer.world_size]
+        self.whole = sum(map(self.size, self.todo))
 
     def missing(self, corpora: Sequence[SharedCorpus]) -> list[Any]:
         """All parts that are to be done, the same in every process."""
+        raise NotImplementedError
+
+    def size(self, part: Any) -> int:
+        """Documents of a part."""
         raise NotImplementedError
 
     def predict_dataloader(self) -> DataLoader[int]:
@@ -79,6 +84,10 @@ class CorpusEncoder(_Shared):
         """The number of a corpus and rows of a shard, for each that is not on disk."""
         return [(c, rows) for c, shared in enumerate(corpora) for rows in shared.encoding.missing()]
 
+    def size(self, part: tuple[int, range]) -> int:
+        """Documents of a shard."""
+        return len(part[1])
+
     def predict_step(self, batch: int) -> None:
         """Encode and write one shard."""
         corpus, rows = self.share[batch]
@@ -87,15 +96,15 @@ class CorpusEncoder(_Shared):
 
 
 class _Search(NamedTuple):
-    """A shard that is to be searched with a split's queries."""
+    """The shards of a process that are to be searched with a split's queries."""
 
     corpus: int
     split: str
-    rows: range
+    process: int
 
 
 class CorpusSearcher(_Shared):
-    """Searches the shards of corpora exactly, and writes what it finds beside them.
+    """Searches the shards of corpora exactly, each process its own, and writes what it finds beside them.
 
     Other ways to search build an index of the whole corpus; the first process does that alone.
     """
@@ -103,51 +112,39 @@ class CorpusSearcher(_Shared):
     what = "searching"
 
     def missing(self, corpora: Sequence[SharedCorpus]) -> list[_Search]:
-        """Each shard with each split whose queries search it exactly."""
+        """Each split whose queries search exactly, for each process that has shards and has not searched them."""
         return [
-            _Search(c, key, rows)
+            _Search(c, key, process)
             for c, shared in enumerate(corpora)
             for key in shared.wanted
             if shared.is_searched_together(key)
-            for rows in shared.encoding.ranges()
+            for process, path in enumerate(shared.parts_of(key))
+            if not path.is_file()
         ]
 
+    def size(self, part: _Search) -> int:
+        """Documents of a process' shards, counted once for each split."""
+        return sum(map(len, self.corpora[part.corpus].shards_of(part.process)))
+
     def predict_step(self, batch: int) -> None:
-        """Search one shard."""
-        part = self.share[batch]
-        shared = self.corpora[part.corpus]
-        name, queries = self._queries(part.corpus, part.split)
-        folder = shared.encoding.path(part.rows)
-        shard, codec = open_shard(folder)
+        """Search a process' shards."""
+        asked = self.share[batch]
+        shared = self.corpora[asked.corpus]
+        rows = shared.shards_of(asked.process)
+        opened = [open_shard(shared.encoding.path(each)) for each in rows]
+        queries, ties_C = shared.queries(asked.split), tie_ranks(list(shared.encoding.corpus.ids))
         begun = time.perf_counter()
         scores_BK, rows_BK = search(
             queries,
-            TokenStore(codec, [shard]),
-            self._ties(part.corpus),
-            shared.depth_of(part.split),
+            TokenStore(opened[0][1], [shard for shard, _ in opened]),
+            ties_C,
+            shared.depth_of(asked.split),
             device=self.device,
             progress=self.title(batch),
         )
-        found = Part(scores_BK, rows_BK, time.perf_counter() - begun, self.trainer.global_rank)
-        write_part(part_path(folder, name), found)
-        self.documents += len(part.rows)
-
-    def on_predict_start(self) -> None:
-        """Nothing is embedded or ordered yet."""
-        self._known: dict[tuple[int, str], tuple[str, PackedEmbeddings]] = {}
-        self._ranks: dict[int, Any] = {}
-
-    def _queries(self, corpus: int, key: str) -> tuple[str, PackedEmbeddings]:
-        """The name of a search and its queries, embedded once."""
-        if (corpus, key) not in self._known:
-            shared = self.corpora[corpus]
-            self._known[corpus, key] = shared.search_name(key), shared.queries(key)
-        return self._known[corpus, key]
-
-    def _ties(self, corpus: int) -> Any:
-        if corpus not in self._ranks:
-            self._ranks[corpus] = tie_ranks(list(self.corpora[corpus].encoding.corpus.ids))
-        return self._ranks[corpus]
+        path = shared.parts_of(asked.split)[asked.process]
+        write_part(path, Part(scores_BK, rows_BK, time.perf_counter() - begun))
+        self.documents += sum(map(len, rows))
 
 
 def search_together(
@@ -179,6 +176,6 @@ def search_together(
                 "%s: %d processes, %s documents, this one %s of them",
                 work.what,
                 lightning.world_size,
-                f"{sum(len(each[-1]) for each in work.todo):,}",
+                f"{work.whole:,}",
                 f"{work.documents:,}",
             )

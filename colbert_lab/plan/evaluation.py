@@ -28,8 +28,6 @@ from colbert_lab.search.exact import search_depth, tie_ranks, top_k
 from colbert_lab.teachers.scorer import Index, Scorer, queries_at_once
 from colbert_lab.text.collections.collection import build_corpus
 
-Wanted = Mapping[str, Sequence[Variant]]
-
 
 @dataclass(frozen=True)
 class EvaluationCost:
@@ -116,7 +114,7 @@ class EvaluationCosts:
     def cost(
         self,
         student: Student,
-        wanted: Wanted | None = None,
+        wanted: Mapping[str, Sequence[Variant]] | None = None,
         evaluator: Evaluator | None = None,
         *,
         on_disk: bool = False,

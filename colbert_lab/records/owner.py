@@ -29,6 +29,8 @@ OLD = 3600.0  # seconds after which a name that is taken for a moment is a lefto
 EMPTY = 7  # bytes of the header of W&B's files
 _owned: dict[Path, int] = {}
 """The locks of runs that this process executes."""
+_executed: set[Path] = set()
+"""Their folders, also where nothing can be locked."""
 
 
 def take_run(run: Path, status: Callable[[], Mapping[str, Any]]) -> None:
@@ -67,10 +69,12 @@ def take_run(run: Path, status: Callable[[], Mapping[str, Any]]) -> None:
         os.write(handle, f"process {os.getpid()} of {socket.gethostname()}".encode())
         _owned[lock] = handle
         _tidy(run)
+    _executed.add(run.resolve())
 
 
 def leave_run(run: Path) -> None:
     """Let other processes take a run."""
+    _executed.discard(run.resolve())
     lock = run / LOCK_FILE
     if (handle := _owned.pop(lock, None)) is not None:
         lock.unlink(missing_ok=True)
@@ -79,7 +83,7 @@ def leave_run(run: Path) -> None:
 
 def owned(run: Path) -> bool:
     """Whether this process executes a run."""
-    return (run.resolve() / LOCK_FILE) in {lock.parent.resolve() / LOCK_FILE for lock in _owned}
+    return run.resolve() in _executed
 
 
 def _taken(run: Path, who: str) -> str:

@@ -1,8 +1,9 @@
 """The folder of one run: who owns it, whether it is finished, and which is the newest.
 
-``status.json`` says ``running``, ``finished``, ``failed``, ``interrupted`` (by Ctrl-C, SIGTERM or SIGUSR1) or ``pruned`` (by the
-search that it is a trial of), since when and by which process, and what run it is; a run whose process has died while
-``running`` was killed. The same command goes on with an interrupted or killed run. Only a finished run counts as one.
+``status.json`` says ``running``, ``finished``, ``failed``, ``interrupted`` (by Ctrl-C, SIGTERM or SIGUSR1) or
+``pruned`` (by the search that it is a trial of), since when and by which process, and what run it is; a run whose
+process has died while ``running`` was killed. The same command goes on with an interrupted or killed run. Only a
+finished run counts as one.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from colbert_lab.text.collections.splits import SplitRequest
 from colbert_lab.text.fingerprint import fingerprint, overlapping_queries
 from colbert_lab.text.passes import MANY, kept_pass
 from colbert_lab.text.rows.examples import Examples
+from colbert_lab.text.rows.triples import Triples
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,10 @@ def overlaps(source: Examples, splits: Mapping[str, Split]) -> dict[str, list[st
     asked = [fingerprint(sorted(split.queries.values())) for split in splits.values()]
 
     def find() -> dict[str, np.ndarray]:
+        total = len(source) if isinstance(source, Triples) else None  # others tell a query once
         bar = progress_bar(
             source.training_queries(),
-            total=len(source),
+            total=total,
             desc=f"comparing {source.name}",
             unit="row",
             unit_scale=True,
@@ -40,7 +42,8 @@ def overlaps(source: Examples, splits: Mapping[str, Split]) -> dict[str, list[st
         found = overlapping_queries(bar, splits)
         return {str(number): np.array(found[key], dtype=str) for number, key in enumerate(keys)}
 
-    decides = [source.fingerprint, *asked] if len(source) >= MANY else None
+    ids = getattr(source, "ids_fingerprint", None)  # ids are what is found
+    decides = None if ids is None or len(source) < MANY else [source.fingerprint, ids, *asked]
     kept = kept_pass("overlaps", decides, find)
     return {key: kept[str(number)].tolist() for number, key in enumerate(keys)}
 

@@ -135,9 +135,10 @@ def end(tracked: Trackers, phase: str, measuring: Measuring, tables: Sequence[Ta
     mirrors = [each for each in tracked.of(TrackedPhase) if each.run is not None]
     by_query = query_table(measuring.path, phase, measuring.records) if mirrors else None
     tracked.results(measuring.records, [*tables, *([by_query] if by_query else [])])
-    pictures = run_pictures(measuring.path) if mirrors and last else []
-    for each in mirrors:
-        each.pictures(pictures)
+    with guarded("the pictures of the run"):
+        pictures = run_pictures(measuring.path) if mirrors and last else []
+        for each in mirrors:
+            each.pictures(pictures)
     tracked.finish()
 
 

@@ -7,13 +7,15 @@ import statistics
 from collections.abc import Sequence
 
 from colbert_lab.analysis.figures import COLOURS, new_figure, plain, to_svg
-from colbert_lab.analysis.scaling import FEWEST, Curve, Law, fit_together, stretches
+from colbert_lab.analysis.scaling import FEWEST, RATES, Curve, Law, fit_together, stretches
+from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import bootstrap_interval
 from colbert_lab.studies.evidence import runs_of, value_of
 from colbert_lab.studies.lineage import chain
+from colbert_lab.studies.reading import STUDY_FILE
 from colbert_lab.studies.study import Study, Term
 from colbert_lab.studies.study_runs import StudyRun
 
@@ -23,8 +25,9 @@ LAW = (
     "limit: what the law tends to. A law says little far beyond its points.",
 )
 AHEAD = (
-    "ahead: the recipe whose law is higher in 95% of the resamples, pointwise along the amounts at which both were "
-    "measured or between; difference: of the two laws in the middle of the stretch, the first less the second.",
+    "ahead: the recipe whose law is higher, where the 95% interval of the difference does not hold 0, at each amount "
+    "by itself; from the largest of the fewest tokens to the smallest of the most.",
+    "difference: of the two laws in the middle of the stretch, the first less the second.",
 )
 
 
@@ -41,6 +44,12 @@ def laws(study: Study, runs: Sequence[StudyRun]) -> list[Law]:
     curves = []
     for title, cells in study.curves.items():
         points = sorted(point for cell in cells if (point := _point(study, runs, cell)) is not None)
+        for (cost, cell), (other, another) in itertools.pairwise(points):
+            if cost == other:
+                raise InputError(
+                    f"{study.folder / STUDY_FILE}: curves.{title}: {cell} and {another} have the same "
+                    f"{cost:,.0f} tokens of training; take one of them out"
+                )
         if len(points) >= FEWEST:
             curves.append(_curve(study, runs, title, points))
     return fit_together(curves) if curves else []
@@ -86,7 +95,8 @@ def curve_tables(study: Study, found: Sequence[Law]) -> list[Table]:
             if not law.at_an_end
             else "not told by the points"
         )
-        limit = f"{law.limit:.4f} {_interval(law.interval(0), 4)}"
+        straight = law.rate <= RATES[0]
+        limit = "not told by the points" if straight else f"{law.limit:.4f} {_interval(law.interval(0), 4)}"
         rows.append((law.curve.title, points, limit, rate, f"{law.error:.4f}"))
     columns = ("recipe", f"{title} by training tokens", "limit", "rate", "distance of the points")
     tables = [Table("Quality against training tokens", columns, tuple(rows), (), LAW)]

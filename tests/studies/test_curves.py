@@ -130,5 +130,7 @@ def test_two_cells_of_one_amount_are_refused(tmp_path: Path) -> None:
         else run
         for run in runs
     ]
-    with pytest.raises(InputError, match="the early one: amounts of training must rise"):
+    with pytest.raises(
+        InputError, match=r"study.yaml: curves.the early one: early0 and early1 have the same 100,000 tokens"
+    ):
         laws(study, same)

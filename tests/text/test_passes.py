@@ -115,6 +115,24 @@ def test_a_second_start_reads_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
         start()
 
 
+def test_other_ids_of_the_same_texts_are_other_overlaps(tmp_path: Path) -> None:
+    asked = build_split(
+        "toy", "test", build_corpus(["d"], ["a bird"]), {"q": "What flies?"}, {"q": {"d": 1}}, {}
+    )
+    marks = []
+    for ids in (None, ["a", "b", "c", "d"], ["e", "f", "g", "h"]):
+        folder = tmp_path / f"pairs-{ids and ids[0]}"
+        write_pairs(folder)
+        if ids:
+            file = next(folder.glob("*.parquet"))
+            pq.write_table(pq.read_table(file).append_column("query_id", pa.array(ids)), file)
+        (source,) = load_triples(str(folder), negatives=None, columns={})
+        marks.append((source.fingerprint, source.ids_fingerprint))
+        assert overlaps(source, {"test": asked})["test"] == (ids or list("0123"))[1:3]
+    assert len({mark for mark, _ in marks}) == 1
+    assert len({mark for _, mark in marks}) == 3
+
+
 def test_rows_that_are_left_out_are_told_each_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_pairs(tmp_path / "pairs", last=" ")
     for _ in range(2):

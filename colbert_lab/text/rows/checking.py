@@ -22,8 +22,8 @@ QUERY, DOCUMENT, NEGATIVE, ID = "query", "document", "negative", "query_id"
 LABEL = "label"
 """A number that says whether a row's document is relevant: above 0 it is."""
 BLOCK = 10_000
-NONE, COUNT, DIGEST = "none", "count", "digest"
-"""What :func:`checked_rows` finds beside rows with a bad text: rows without negatives, negatives a row, the hash."""
+NONE, COUNT, DIGEST, IDS = "none", "count", "digest", "ids"
+"""What :func:`checked_rows` finds beside rows with a bad text: rows without negatives, negatives a row, two hashes."""
 
 
 def checked_rows(
@@ -39,13 +39,14 @@ def checked_rows(
 
     Returns:
         For each of ``wanted``, for ``label`` and ``none`` the numbers of rows that are empty, not relevant or without
-        negatives; ``count`` with ``negative``: negatives of each row; ``digest``: a SHA-256 of all texts as bytes.
+        negatives; ``count`` with ``negative``: negatives of each row; ``digest`` and ``ids``: SHA-256 of
+        all texts and of all ids, as bytes.
 
     Raises:
         InputError: a column holds something else, or a row of ``query_id`` is null.
     """
     bad: dict[str, list[np.ndarray]] = {column: [] for column in [*wanted, NONE, LABEL]}
-    digest = hashlib.sha256()
+    digest, ids = hashlib.sha256(), hashlib.sha256()
     counts: list[np.ndarray] = []
     start = 0
     named_rows = [ID] if ID in table.column_names else []
@@ -55,6 +56,7 @@ def checked_rows(
         for block in rows.iter(batch_size=BLOCK):
             for column in named_rows:
                 _check_ids(place, _combined(block[column]), start)
+                _digest(ids, pc.cast(_combined(block[column]), pa.string()))
             for column in labels:
                 bad[column].append(start + np.flatnonzero(_irrelevant(_combined(block[column]))))
             for column in wanted:
@@ -77,7 +79,8 @@ def checked_rows(
             start += len(block)
             bar.update(len(block))
     arrays = {column: np.concatenate(found) for column, found in bad.items() if found}
-    arrays[DIGEST] = np.frombuffer(digest.digest(), dtype=np.uint8)
+    for name, each in ((DIGEST, digest), (IDS, ids)):
+        arrays[name] = np.frombuffer(each.digest(), dtype=np.uint8)
     return arrays | ({COUNT: np.concatenate(counts)} if counts else {})
 
 

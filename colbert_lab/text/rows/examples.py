@@ -151,6 +151,11 @@ class ScoredLists:
             return [positive, *others[: n_way - 1]]
         return [positive, *generator.choice(others, size=n_way - 1, replace=False).tolist()]
 
+    @property
+    def ids_fingerprint(self) -> str:
+        """Ids are a part of the content."""
+        return self.fingerprint
+
     def training_queries(self) -> Iterator[tuple[str, str]]:
         """Id and text of every query."""
         return iter(zip(self.query_ids, self.queries, strict=True))

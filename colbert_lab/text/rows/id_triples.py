@@ -79,6 +79,11 @@ class IdTriples:
         ids, texts = [self.corpus.ids[n] for n in rows], [self.corpus.texts[n] for n in rows]
         return Example(self.query_ids[row], self.queries[row], ids, texts, None)
 
+    @property
+    def ids_fingerprint(self) -> str:
+        """Ids are a part of the content."""
+        return self.fingerprint
+
     def training_queries(self) -> Iterator[tuple[str, str]]:
         """Id and text of every query, once."""
         for row in np.unique(self.query_ids.rows).tolist():

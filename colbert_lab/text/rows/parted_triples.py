@@ -19,6 +19,7 @@ import datasets
 
 from colbert_lab.base.errors import InputError, named
 from colbert_lab.base.progress import progress_bar
+from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.lines import as_id, as_text, reading
 from colbert_lab.text.list_rows import renamed
 from colbert_lab.text.row_files import kept_rows
@@ -106,7 +107,7 @@ def load_parted(wanted: PartedTriples) -> Triples:
     name = "/".join(part for part in (wanted.path.rstrip("/").rsplit("/", 1)[-1], wanted.config) if part)
     if len(flattened) == 0:
         raise InputError(f"data.path: {wanted.path}: no row gives a triple (data.shortest={wanted.shortest})")
-    return make_triples(name, flattened, 1, "data.path")
+    return make_triples(name, flattened, 1, "data.path", content=fingerprint(mark))
 
 
 def _triples(

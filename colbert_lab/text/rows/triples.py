@@ -19,6 +19,7 @@ from colbert_lab.text.rows.checking import (
     DIGEST,
     DOCUMENT,
     ID,
+    IDS,
     LABEL,
     NEGATIVE,
     NONE,
@@ -43,6 +44,7 @@ class Triples:
             are not used. 0 for pairs.
         fingerprint: hash of the content.
         dropped: sorted numbers of rows of ``table`` that are not used.
+        ids_fingerprint: hash of the ids of queries, which ``fingerprint`` does not tell; None where it was not taken.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Triples:
     negatives: int
     fingerprint: str
     dropped: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    ids_fingerprint: str | None = None
 
     @property
     def fewest(self) -> int:
@@ -189,7 +192,8 @@ def make_triples(
     if len(dropped):
         mark = fingerprint([mark, fingerprint_arrays([dropped])])
     labels = [LABEL] if LABEL in table.column_names else []
-    return Triples(name, table.remove_columns(labels), fewest, mark, dropped)
+    ids = fingerprint(found[IDS].tobytes().hex())
+    return Triples(name, table.remove_columns(labels), fewest, mark, dropped, ids)
 
 
 def column_of(table: datasets.Dataset, column: str) -> Iterator[Any]:
