@@ -16,7 +16,7 @@ from colbert_lab.evaluation.shared_corpus import SharedCorpus
 from colbert_lab.model.student import Student
 from colbert_lab.search.exact import search, tie_ranks
 from colbert_lab.search.shares import Part, write_part
-from colbert_lab.search.store import TokenStore, open_shard
+from colbert_lab.search.store import META, TokenStore, open_shard
 from colbert_lab.training.strategy import bare_trainer, stops_as_interrupts
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,13 @@ class CorpusSearcher(_Shared):
         asked = self.share[batch]
         shared = self.corpora[asked.corpus]
         rows = shared.shards_of(asked.process)
+        if not all((shared.encoding.path(each) / META).is_file() for each in rows):
+            log.warning(
+                "%s: shards that another machine wrote are not here; the first process searches alone. Have all "
+                "machines see the same cache_dir",
+                shared.encoding.folder,
+            )
+            return
         opened = [open_shard(shared.encoding.path(each)) for each in rows]
         queries, ties_C = shared.queries(asked.split), tie_ranks(list(shared.encoding.corpus.ids))
         begun = time.perf_counter()

@@ -40,7 +40,7 @@ from colbert_lab.run.walk import Walk
 from colbert_lab.settings import Command, Settings
 from colbert_lab.tracking.tracking import Tracking, resolve_mode
 from colbert_lab.training.precision import prepare_torch
-from colbert_lab.training.strategy import count_processes
+from colbert_lab.training.strategy import choose_gpu, count_processes
 from colbert_lab.tuning.trial import Pruned
 
 log = logging.getLogger("colbert_lab")
@@ -73,6 +73,7 @@ def _run(command: Command, stages: Stages) -> float | None:
     processes = count_processes(settings.trainer.arguments)
     trainer = settings.trainer
     prepare_torch(trainer.threads, processes // trainer.num_nodes, trainer.float32_matmul)
+    choose_gpu(trainer.accelerator, trainer.devices)
     identity = run_identity(command)
     directory = directory_of(settings, identity)
     note_run(directory.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -221,4 +222,8 @@ def open_shard(folder: Path) -> tuple[Shard, Codec]:
         shard = Shard(torch.from_numpy(rows), torch.from_numpy(lengths), load("token", True))
         return shard, codec_of(name, load("codec", False))
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise InputError(
+                f"{folder}: too many open files; allow more (ulimit -n), or raise evaluation.memory for fewer shards"
+            ) from error
         raise InputError(f"{folder}: is damaged ({error}); delete it, and it is encoded anew") from error

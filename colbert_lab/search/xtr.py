@@ -19,13 +19,13 @@ from torch import Tensor
 
 from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import PackedEmbeddings
-from colbert_lab.model.devices import upload
+from colbert_lab.model.devices import room_for, upload
 from colbert_lab.search.exact import BLOCKS, document_blocks, search
 from colbert_lab.search.store import TokenStore
 
 HELD_VALUES = 2**25
 """Float32 similarities of retrieved tokens that are held at once, 128 MiB, and as many again while they are sorted:
-together no more than the least ``evaluation.memory``."""
+together no more than the least ``evaluation.memory``. On a GPU it is a sixteenth of its memory."""
 
 
 def search_retrieved(
@@ -87,7 +87,8 @@ def nearest_similarities(
     """
     values, query_tokens = BLOCKS["cpu" if device.type == "cpu" else "cuda"]
     wide = values // query_tokens
-    groups = upload(query_TD, device).split(max(1, HELD_VALUES // (2 * k + wide)))
+    held = room_for(device, HELD_VALUES, 1 / 16, size=4)
+    groups = upload(query_TD, device).split(max(1, held // (2 * k + wide)))
     found = []
     total = len(groups) * len(store)
     with progress_bar(total=total, desc=progress, unit="doc", unit_scale=True, disable=not progress) as bar:

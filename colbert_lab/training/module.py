@@ -97,8 +97,9 @@ class StudentModule(pl.LightningModule):
             losses.append(loss)
             if self.model.matryoshka is not None:
                 self._add(f"{BY_DIM}{dim}", loss)
-        own_BK = by_dim[max(by_dim)].own_BK.detach()
-        if own_BK.shape[1] > 1:
+        if batch.rows_BK.shape[1] > 1:
+            with torch.no_grad():  # where no term has asked for these scores
+                own_BK = by_dim[max(by_dim)].own_BK.detach()
             self._add("list_mrr", reciprocal_ranks(own_BK, batch.negative_BK))
         # A mean, so that learning rate and clipping are of the same scale however many there are.
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
@@ -148,10 +149,15 @@ class StudentModule(pl.LightningModule):
         return cast(MeanMetric, self.means[name])
 
     def _add(self, name: str, values: Tensor) -> None:
-        """Take values into a mean; what is not a number has no weight, and is not waited for, as torchmetrics would."""
-        values = values.detach()
+        """Take values into a mean; what is not a number has no weight, and is not waited for, as torchmetrics would.
+
+        torchmetrics 1.9 takes given weights for ones where it does not look for what is no number.
+        """
+        values, mean = values.detach(), self._mean(name)
         known = ~values.isnan()
-        self._mean(name).update(values.masked_fill(~known, 0), known.to(values.dtype))
+        mean.update(values.new_empty(0))  # so that it counts as updated
+        mean.mean_value += values.masked_fill(~known, 0).sum().to(mean.mean_value)
+        mean.weight += known.sum().to(mean.weight)
 
     def sums(self) -> dict[str, list[Tensor]]:
         """What this process has summed since the last point: of each mean, the values and their number."""
@@ -174,13 +180,20 @@ class StudentModule(pl.LightningModule):
             ``train/contrastive_temperature``, and ``train/lr``.
         """
         weights = torch.stack([self._mean(name).weight for name in self.means]).tolist()
-        some = [name for name, weight in zip(self.means, weights, strict=True) if weight > 0]
+        # Processes sum up together: what is updated is the same in all, where some may have seen no number.
+        some = [
+            name
+            for name, weight in zip(self.means, weights, strict=True)
+            if weight > 0 or self._mean(name).update_called
+        ]
         found = {name: self._mean(name).compute() for name in some}
         found |= {name: logarithm.detach().exp() for name, logarithm in self.learned.items()}
         for name in some:
             self._mean(name).reset()
         numbers = torch.stack(list(found.values())).tolist()
-        values = {f"train/{name}": value for name, value in zip(found, numbers, strict=True)}
+        values = {
+            f"train/{name}": value for name, value in zip(found, numbers, strict=True) if value == value
+        }
         return values | {"train/lr": float(self.trainer.optimizers[0].param_groups[0]["lr"])}
 
     def configure_gradient_clipping(

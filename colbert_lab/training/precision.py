@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -115,7 +117,9 @@ def of_this_machine(settings: Settings) -> dict[str, Any]:
 
 
 def prepare_torch(threads: int | None, beside: int = 1, float32_matmul: str = "highest") -> None:
-    """Process-wide settings: threads, denormal numbers flushed to zero, small caches of oneDNN, deterministic cuBLAS.
+    """Process-wide settings: threads, denormal numbers, small caches of oneDNN, deterministic cuBLAS, open files.
+
+    Shards of large corpora, and micro-batches from workers, hold a file open each; so as many are allowed as may be.
 
     Products of float32 matrices are those of MaxSim and of exact search in any precision of the encoder, and with
     ``32-true`` the encoder's too.
@@ -156,3 +160,7 @@ def prepare_torch(threads: int | None, beside: int = 1, float32_matmul: str = "h
     torch.set_float32_matmul_precision(float32_matmul)
     for name, value in (PRIMITIVE_CACHES | CUBLAS).items():
         os.environ.setdefault(name, value)
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= allowed < most:
+        with suppress(OSError, ValueError):  # a system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

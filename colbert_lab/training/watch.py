@@ -12,6 +12,7 @@ from torch import Tensor
 
 from colbert_lab.base.errors import Diverged, some_ids
 from colbert_lab.model.backbone import check_finite
+from colbert_lab.model.batches import gather_states
 
 
 class Watch:
@@ -59,7 +60,7 @@ class Watch:
             self._bad_losses = 0
             return True
         bad = [n for n, loss in enumerate(losses) if not bool(loss.isfinite())]
-        self._bad_losses += bool(bad)
+        self._bad_losses += any(gather_states(bool(bad)))  # all processes go on, or none
         if scale is not None and scale() >= 1 and self._bad_losses < 2:
             return False
         what = "loss" if bad else "gradient"

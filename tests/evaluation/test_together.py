@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,8 +104,27 @@ def test_what_a_process_did_not_write_is_searched_again_with_a_warning(
     first, *_, last = sorted((tmp_path / "together").rglob("found_*.npz"))
     first.unlink()
     last.write_bytes(last.read_bytes()[:40])
+    caplog.clear()
     assert rankings(evaluator, student) == alone
     assert caplog.text.count("this one searches all of the corpus") == 2
+
+
+def test_shards_of_a_machine_that_shares_no_folder_are_searched_by_the_first_process(
+    student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = rankings(evaluator_of(tmp_path / "alone", 2), student)
+    evaluator = evaluator_of(tmp_path / "together", 2)
+    search_together(TRAINER, student, evaluator, all_of(evaluator), progress=False)
+    for path in (tmp_path / "together").rglob("found_*.npz"):
+        path.unlink()
+    (shard, *_) = sorted((tmp_path / "together").glob("*/*-*"))
+    shutil.rmtree(shard)
+    monkeypatch.setattr(
+        together.CorpusEncoder, "missing", lambda *_: []
+    )  # another machine has written it there
+    search_together(TRAINER, student, evaluator, all_of(evaluator), progress=False)
+    assert "the first process searches alone" in caplog.text
+    assert rankings(evaluator, student) == alone
 
 
 def test_kept_parts_are_not_searched_again(

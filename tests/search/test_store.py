@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from colbert_lab.base.errors import InputError
 from colbert_lab.search.exact import rerank, search
 from colbert_lab.search.storage import Float, Int8
-from colbert_lab.search.store import TokenStore, convert, make_shard, open_shard, write_shard
+from colbert_lab.search.store import META, TokenStore, convert, make_shard, open_shard, write_shard
 from tests.search.test_exact import naive, packed, stored
 
 
@@ -93,3 +96,13 @@ def test_a_shard_keeps_its_documents_in_order_of_length(storage: str) -> None:
     assert torch.equal(documents.lengths_N[shard.rows_C - 100], shard.lengths_C)
     first = shard.part(0, 3)["values"]
     assert len(first) == int(shard.lengths_C[:3].sum())
+
+
+def test_too_many_open_files_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    (tmp_path / META).write_text('{"codec": "float32"}')
+    monkeypatch.setattr(np, "load", full)
+    with pytest.raises(InputError, match=r"too many open files; allow more \(ulimit -n\)"):
+        open_shard(tmp_path)

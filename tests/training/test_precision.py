@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -168,3 +169,13 @@ def test_what_auto_is_here_takes_its_place_and_what_is_given_stays(monkeypatch: 
         composed("+experiment=colbert_zero", "evaluation=none", *spelled), here=of_this_machine
     )
     assert config_hash(given.config) == config_hash(command.config)
+
+
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, limits[1]), limits[1]))
+        prepare_torch(None)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
