@@ -22,7 +22,6 @@ from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.records import RECORDS_FILE, read_records
 from colbert_lab.records.run_directory import STATUS_FILE, output_file
 from colbert_lab.records.run_files import About, PhaseFacts, Status, phases_of
-from colbert_lab.report.content import run_pictures
 from colbert_lab.settings import Command, Settings
 from colbert_lab.tracking.tracking import Tracking, check_tags, connected_mode, guarded, short_tag
 from colbert_lab.tracking.wandb_phase import open_phase
@@ -170,6 +169,8 @@ def _phase(entry: Entry, phases: Sequence[str], number: int, tracking: Tracking)
         by_query = query_table(entry.path, phase, records)
         tracked.results(records, [*tables, *([by_query] if by_query else [])])
         if not later:
+            from colbert_lab.report.content import run_pictures  # imports pyarrow
+
             tracked.pictures(run_pictures(entry.path))
     tracked.finish(failed=not outcome and entry.task != "evaluate")
     return True
