@@ -71,7 +71,8 @@ def served(server: WandbServer, run: Path) -> ServedRun:
 
 def assert_whole(found: ServedRun, run: Path) -> None:
     """The server has the curve once, point by point, the records as they are on disk, and the measures."""
-    curve = [row for _, row in sorted(found.history.items()) if not any("tables/" in key for key in row)]
+    rows = [row for _, row in sorted(found.history.items())]
+    curve = [row for row in rows if not any(key.startswith(("tables/", "report/")) for key in row)]
     points = list(read_points(run / "distill" / "metrics.csv"))
     assert [row[STEP] for row in curve] == [step for step, _, _ in points]
     for row, (_, _, values) in zip(curve, points, strict=True):
