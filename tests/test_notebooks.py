@@ -216,6 +216,13 @@ def test_a_study_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_reads_the_first_run_of_the_readme(path: Path) -> None:
+    (parameters,) = (c for c in read(path).cells if "parameters" in c.metadata.get("tags", ()))
+    named = re.findall(r"^names? = (.*?)(?:  #|$)", parameters.source, flags=re.MULTILINE)
+    assert named in (['"colbert_zero_kd"'], ['["colbert_zero_kd"]']) or path.stem == "study"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_committed_notebook_has_its_outputs_and_no_machine_paths(path: Path) -> None:
     notebook = read(path)
     nbformat.validate(notebook)
