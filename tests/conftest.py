@@ -22,6 +22,7 @@ from pytorch_lightning.trainer.connectors import callback_connector
 from colbert_lab.tasks.arguments import bounded_configs
 from colbert_lab.text import installed_docs
 from colbert_lab.text.installed_docs import load_installed_docs
+from colbert_lab.text.source_files import standard_library_files
 from colbert_lab.training import phase
 from colbert_lab.training.cost import matmul_rate
 from tests.browsing import started_browser
@@ -77,7 +78,7 @@ def all_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def some_docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache with some of the installed documentation, which is all that this process finds installed meanwhile."""
     packages = {name: version(name) for name in ("hydra-core", "omegaconf")}
-    files = installed_docs.standard_library_files()[::8]
+    files = standard_library_files()[::8]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(installed_docs, "required_distributions", lambda: packages)
         patch.setattr(installed_docs, "standard_library_files", lambda: files)

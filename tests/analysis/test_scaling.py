@@ -14,7 +14,8 @@ COSTS = (1e5, 3e5, 1e6, 3e6, 1e7)
 
 
 def law(costs: np.ndarray, limit: float, gap: float, rate: float) -> np.ndarray:
-    return limit - gap * (costs / costs[0]) ** -rate
+    values: np.ndarray = limit - gap * (costs / costs[0]) ** -rate
+    return values
 
 
 def curve(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from colbert_lab.base.errors import Diverged
 from colbert_lab.training import watch
 from colbert_lab.training.checks import objective_from
 from colbert_lab.training.module import StudentModule
@@ -68,6 +69,6 @@ def test_all_processes_take_a_loss_of_one_for_their_own(monkeypatch: pytest.Monk
     own.loss(torch.tensor(1.0))
     assert not own.gradient(nan, 0, 1, lambda: 1024.0)
     own.loss(torch.tensor(1.0))
-    with pytest.raises(watch.Diverged, match="the gradient of step 2 is not a finite number"):
+    with pytest.raises(Diverged, match="the gradient of step 2 is not a finite number"):
         own.gradient(nan, 1, 1, lambda: 1024.0)
     assert asked == [False, False]
