@@ -1,6 +1,6 @@
 """How long a phase's data takes to be ready, the first time and again, and what memory that takes.
 
-    python benchmarks/start_at_scale.py --rows 20000000 --folder /tmp/pairs
+    python benchmarks/start_at_scale.py --rows 20000000 --folder DIR
 
 It writes pairs of made-up words in Parquet shards, opens them in a process of its own for each start, as a contrastive
 phase does (rows checked and hashed, compared with evaluation queries, known positives, the order of an epoch), and

@@ -36,7 +36,7 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
     "+experiment=paper/": ("tests/test_paper_runs.py", "+experiment=paper/"),
     "hydra/launcher=": ("tests/run/test_sweeping.py", "hydra/launcher={launcher}"),
     "trainer.devices=": ("tests/test_processes.py", '"trainer.devices=2"'),
-    "repo=OWNER/NAME": ("tests/publish/test_upload.py", "def test_"),
+    "repo=OWNER/NAME": ("tests/tasks/test_push.py", "repo={REPO}"),
     "report.live=true": ("tests/tasks/test_report.py", "report.live=true"),
     "to=wandb": ("tests/test_wandb_run.py", '"to=wandb"'),
     "compare.published": ("tests/tasks/test_compare.py", "compare.published="),

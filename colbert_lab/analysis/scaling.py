@@ -106,19 +106,6 @@ class Stretch:
     difference: Interval
 
 
-def fit(curve: Curve) -> Law:
-    """Fit the law to a curve.
-
-    Args:
-        curve: what was measured.
-
-    Raises:
-        InputError: it has fewer than ``FEWEST`` amounts, or they do not rise.
-    """
-    (law,) = fit_together([curve])
-    return law
-
-
 def fit_together(curves: Sequence[Curve]) -> list[Law]:
     """Fit the laws of several curves over the same resampled queries, so that they can be compared.
 

@@ -39,8 +39,8 @@ from colbert_lab.run.sweeping import current_cell, note_run
 from colbert_lab.run.walk import Walk
 from colbert_lab.settings import Command, Settings
 from colbert_lab.tracking.tracking import Tracking, resolve_mode
-from colbert_lab.training.precision import prepare_torch
-from colbert_lab.training.strategy import choose_gpu, count_processes
+from colbert_lab.training.precision import choose_gpu, prepare_torch
+from colbert_lab.training.strategy import count_processes
 from colbert_lab.tuning.trial import Pruned
 
 log = logging.getLogger("colbert_lab")

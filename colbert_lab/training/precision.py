@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -164,3 +165,21 @@ def prepare_torch(threads: int | None, beside: int = 1, float32_matmul: str = "h
     if 0 <= allowed < most:
         with suppress(OSError, ValueError):  # a system may allow less than it says
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def choose_gpu(accelerator: str, devices: Any) -> None:
+    """Have everything that a run computes outside of Lightning's Trainer on the GPU that ``trainer.devices`` names.
+
+    Baselines, teachers and evaluations come before training, which is when Lightning chooses the GPU.
+
+    Args:
+        accelerator: ``trainer.accelerator``.
+        devices: ``trainer.devices``; a number or ``auto`` begins with the first GPU.
+    """
+    if (
+        isinstance(devices, Sequence)
+        and not isinstance(devices, str)
+        and pick_device(accelerator).type == "cuda"
+    ):
+        local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
+        torch.cuda.set_device(devices[local % len(devices)])

@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.interruptions import Interrupted
 from colbert_lab.base.stopping import PARENT, end_processes, signals_handled, watch
-from colbert_lab.model.student import pick_device
 
 WAIT = timedelta(days=2)  # torch's own limit of 30 minutes is less than evaluations of large collections take
 T = TypeVar("T")
@@ -34,24 +33,6 @@ SILENT: dict[str, Any] = {
     "enable_model_summary": False,
     "use_distributed_sampler": False,
 }
-
-
-def choose_gpu(accelerator: str, devices: Any) -> None:
-    """Have everything that a run computes outside of Lightning's Trainer on the GPU that ``trainer.devices`` names.
-
-    Baselines, teachers and evaluations come before training, which is when Lightning chooses the GPU.
-
-    Args:
-        accelerator: ``trainer.accelerator``.
-        devices: ``trainer.devices``; a number or ``auto`` begins with the first GPU.
-    """
-    if (
-        isinstance(devices, Sequence)
-        and not isinstance(devices, str)
-        and pick_device(accelerator).type == "cuda"
-    ):
-        local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
-        torch.cuda.set_device(devices[local % len(devices)])
 
 
 def placement(trainer: Mapping[str, Any], unused: bool = False) -> dict[str, Any]:

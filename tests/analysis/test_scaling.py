@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import curve_fit
 
 from colbert_lab.analysis import scaling
-from colbert_lab.analysis.scaling import Curve, fit, fit_together, stretches
+from colbert_lab.analysis.scaling import Curve, Law, fit_together, stretches
 from colbert_lab.base.errors import InputError
 
 COSTS = (1e5, 3e5, 1e6, 3e6, 1e7)
@@ -34,6 +34,11 @@ def curve(
     own_Q = generator.normal(0, spread, queries)
     values_PQ = means_P[:, None] + own_Q + generator.normal(0, spread / 3, (len(COSTS), queries))
     return Curve(title, COSTS, values_PQ)
+
+
+def fit(one: Curve) -> Law:
+    (found,) = fit_together([one])
+    return found
 
 
 @pytest.mark.parametrize(("limit", "gap", "rate"), [(0.6, 0.5, 0.4), (0.5, 0.2, 1.5), (0.7, 0.3, 0.15)])

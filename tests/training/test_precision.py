@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -179,3 +180,30 @@ def test_as_many_files_may_be_open_as_the_system_allows() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limits[1], limits[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize(
+    ("devices", "rank", "chosen"),
+    [
+        ([1], {}, 1),
+        ([2, 3], {"LOCAL_RANK": "1"}, 3),
+        ([2, 3], {"SLURM_LOCALID": "1"}, 3),
+        (2, {}, None),
+        ("auto", {}, None),
+    ],
+)
+def test_all_of_a_run_computes_on_the_gpu_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, devices: Any, rank: dict[str, str], chosen: int | None
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(precision, "pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in rank.items():
+        monkeypatch.setenv(name, value)
+    precision.choose_gpu("auto", devices)
+    assert used == ([] if chosen is None else [chosen])
+    monkeypatch.setattr(precision, "pick_device", lambda _: torch.device("cpu"))
+    precision.choose_gpu("cpu", devices)
+    assert len(used) <= 1

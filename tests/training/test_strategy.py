@@ -20,7 +20,6 @@ from colbert_lab.run.cells import needs_process
 from colbert_lab.run.scheduling import PhaseIdentity, check_schedule
 from colbert_lab.settings import Settings
 from colbert_lab.settings.groups import PhaseSettings, TrainerSettings
-from colbert_lab.training import strategy
 from colbert_lab.training.strategy import WAIT, count_processes, placement
 from tests import forked
 
@@ -191,30 +190,3 @@ def test_a_process_that_would_train_another_phase_is_refused(monkeypatch: pytest
     assert resuming.agreed_phase(settings, Path("distill"), same) is None
     with pytest.raises(InputError, match="distill: process 1 reads other data"):
         resuming.agreed_phase(settings, Path("distill"), other)
-
-
-@pytest.mark.parametrize(
-    ("devices", "rank", "chosen"),
-    [
-        ([1], {}, 1),
-        ([2, 3], {"LOCAL_RANK": "1"}, 3),
-        ([2, 3], {"SLURM_LOCALID": "1"}, 3),
-        (2, {}, None),
-        ("auto", {}, None),
-    ],
-)
-def test_all_of_a_run_computes_on_the_gpu_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, devices: Any, rank: dict[str, str], chosen: int | None
-) -> None:
-    used: list[int] = []
-    monkeypatch.setattr(strategy, "pick_device", lambda _: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "set_device", used.append)
-    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in rank.items():
-        monkeypatch.setenv(name, value)
-    strategy.choose_gpu("auto", devices)
-    assert used == ([] if chosen is None else [chosen])
-    monkeypatch.setattr(strategy, "pick_device", lambda _: torch.device("cpu"))
-    strategy.choose_gpu("cpu", devices)
-    assert len(used) <= 1
