@@ -26,6 +26,7 @@ from colbert_lab.base.stopping import (
     end_processes,
     exit_status,
     started,
+    stop_asked,
     stopped_by_signals,
 )
 from colbert_lab.run.cells import run_alone
@@ -103,6 +104,7 @@ def test_a_run_that_a_signal_ends(
     assert "Traceback" not in outcome.err
     assert "SystemExit" not in outcome.err
     assert signal.getsignal(signal.SIGTERM) is before
+    assert stop_asked() == 0, "what this process trains next would end after a step"
     if place == "loading":
         assert not list(tmp_path.rglob("status.json"))
         return

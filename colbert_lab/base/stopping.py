@@ -138,9 +138,9 @@ def stopped_by_signals(first: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        _command.handled = False
         if _command.later is not None:
             _command.later.cancel()
+        vars(_command).update(vars(_Command(answered=_command.answered)))  # the next one is asked nothing
         for number, earlier in before.items():
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
