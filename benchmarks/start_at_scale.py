@@ -73,7 +73,8 @@ def start(folder: Path, cache: Path) -> None:
     from colbert_lab.text.collections.collection import build_corpus, build_split
     from colbert_lab.text.passes import remember_below
     from colbert_lab.text.rows.hub_triples import load_triples
-    from colbert_lab.training.sampler import KnownPositives, SourceSampler
+    from colbert_lab.training.positives import KnownPositives
+    from colbert_lab.training.sampler import SourceSampler
 
     remember_below(cache)
     queries = {f"q{n}": f"which w{n:x} is meant" for n in range(1000)}

@@ -23,7 +23,8 @@ from colbert_lab.model.batches import length_sorted_batches
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.fingerprint import fingerprint, text_key
 from colbert_lab.text.rows.examples import Example, Examples
-from colbert_lab.training.sampler import Drawn, FromMicroBatch, KnownPositives, SourceSampler, positive_keys
+from colbert_lab.training.positives import DocumentKeys, KnownPositives, positive_keys
+from colbert_lab.training.sampler import Drawn, FromMicroBatch, SourceSampler
 from colbert_lab.training.strategy import check_shares
 
 
@@ -38,8 +39,7 @@ class Batch:
             teacher's best).
         teacher_BK: raw teacher scores, float32; None without a teacher.
         keys_N: a hash of each document's text, int64: equal documents of other processes have equal keys.
-        positives_BP: such hashes of each query's known positives, none of which is its negative: its own, repeated
-            where other queries have more.
+        positives: such hashes of each query's known positives, none of which is its negative.
         lengths: tokens of each query, then of each document, without padding.
         n_padded: tokens with padding, what the encoder computes.
     """
@@ -49,7 +49,7 @@ class Batch:
     rows_BK: Tensor
     teacher_BK: Tensor | None
     keys_N: Tensor
-    positives_BP: Tensor
+    positives: DocumentKeys
     lengths: tuple[int, ...]
     n_padded: int
 
@@ -61,8 +61,7 @@ class Batch:
     @property
     def negative_BK(self) -> Tensor:  # noqa: N802
         """True for those of each query's own documents that are no known positives of it [B, K]."""
-        keys_BK = self.keys_N[self.rows_BK]
-        return (keys_BK[:, :, None] != self.positives_BP[:, None, :]).all(dim=2)
+        return ~self.positives.among(self.keys_N).gather(1, self.rows_BK)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The same batch on another device; ``non_blocking`` as in ``Tensor.to``."""
@@ -74,9 +73,7 @@ class Batch:
 
     def _each(self, change: Callable[[Any], Any]) -> Batch:
         teacher_BK = None if self.teacher_BK is None else change(self.teacher_BK)
-        others = {
-            name: change(getattr(self, name)) for name in ("queries", "rows_BK", "keys_N", "positives_BP")
-        }
+        others = {name: change(getattr(self, name)) for name in ("queries", "rows_BK", "keys_N", "positives")}
         return replace(self, documents=tuple(map(change, self.documents)), teacher_BK=teacher_BK, **others)
 
 

@@ -37,7 +37,7 @@ from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalis
 from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.objectives.term import Objective, Side
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
-from colbert_lab.training.sampler import KnownPositives
+from colbert_lab.training.positives import KnownPositives
 from colbert_lab.training.schedules import spans_of
 
 log = logging.getLogger(__name__)

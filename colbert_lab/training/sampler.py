@@ -1,6 +1,6 @@
-"""Which rows of which source a global batch holds, and which documents it may not take for negatives.
+"""Which rows of which source a global batch holds.
 
-The rows are a pure function of (sizes, weights, seed, phase, k).
+They are a pure function of (sizes, weights, seed, phase, k).
 """
 
 from __future__ import annotations
@@ -11,13 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import Sampler
-
-from colbert_lab.text.fingerprint import text_key, text_keys
-from colbert_lab.text.passes import MANY, kept_pass
-from colbert_lab.text.rows.examples import Example, Examples
 
 
 @dataclass(frozen=True)
@@ -113,59 +107,3 @@ class FromMicroBatch(Sampler[Drawn]):
 
     def __len__(self) -> int:
         return self.total
-
-
-class KnownPositives:
-    """The positives of queries that have several, over all rows of the training data.
-
-    Queries and documents are told apart by their texts, so rows of one query in several sources count together. Texts
-    of positives are read for queries that occur more than once alone.
-
-    Args:
-        sources: the training data.
-
-    Attributes:
-        queries: how many queries have several positives.
-        pairs: how many positives these have together.
-    """
-
-    def __init__(self, sources: Sequence[Examples]) -> None:
-        decides = [source.fingerprint for source in sources] if sum(map(len, sources)) >= MANY else None
-        kept = kept_pass("positives", decides, lambda: _positives(sources))
-        self._queries, self._positives = kept["queries"], kept["positives"]
-        self.queries, self.pairs = int(kept["count"][0]), len(self._queries)
-
-    def of(self, query: str) -> list[int]:
-        """Keys (see :func:`colbert_lab.text.fingerprint.text_key`) of its positives; none where it has one alone."""
-        key = text_key(query)
-        start, end = np.searchsorted(self._queries, key, "left"), np.searchsorted(self._queries, key, "right")
-        keys: list[int] = self._positives[start:end].tolist()
-        return keys
-
-
-def _positives(sources: Sequence[Examples]) -> dict[str, np.ndarray]:
-    """Keys of the queries that have several positives, sorted, each with a positive; and how many queries these are."""
-    keys = [source.query_keys() for source in sources]
-    values, counts = np.unique(np.concatenate(keys), return_counts=True)
-    repeated = values[counts > 1]
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for source, own in zip(sources, keys, strict=True):
-        pairs = np.flatnonzero(np.isin(own, repeated))
-        found.append(np.stack([own[pairs], text_keys(source.positive_texts(pairs))], axis=1))
-    unique = np.unique(np.concatenate(found), axis=0)
-    values, inverse, counts = np.unique(unique[:, 0], return_inverse=True, return_counts=True)
-    several = unique[(counts > 1)[inverse]]
-    return {
-        "queries": np.ascontiguousarray(several[:, 0]),
-        "positives": np.ascontiguousarray(several[:, 1]),
-        "count": np.array([(counts > 1).sum()]),
-    }
-
-
-def positive_keys(examples: Sequence[Example], known: KnownPositives | None) -> Tensor:
-    """Keys of each query's known positives, int64 [B, P]: its own first, and again where other queries have more."""
-    own = [text_key(example.documents[0]) for example in examples]
-    others = [known.of(example.query) if known else [] for example in examples]
-    longest = max(map(len, others))
-    rows = zip(own, others, strict=True)
-    return torch.tensor([[key, *keys, *[key] * (longest - len(keys))] for key, keys in rows])

@@ -19,6 +19,7 @@ from colbert_lab.training.objectives.distillation import Distillation
 from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.objectives.term import Objective, Side
 from colbert_lab.training.optim import Optimization
+from colbert_lab.training.positives import DocumentKeys
 from tests.parity.make_golden import Inputs, outcome
 
 CHUNKS = 3  # of documents, sorted by length as in training
@@ -64,7 +65,7 @@ def as_batch(inputs: Inputs) -> Batch:
         rows_BK=place.view_as(inputs.teacher_BK),
         teacher_BK=inputs.teacher_BK,
         keys_N=order,
-        positives_BP=torch.arange(n).view_as(inputs.teacher_BK)[:, :1],
+        positives=DocumentKeys.of_lists(torch.arange(n).view_as(inputs.teacher_BK)[:, :1]),
         lengths=(),
         n_padded=0,
     )

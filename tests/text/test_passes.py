@@ -20,7 +20,7 @@ from colbert_lab.text.passes import keep_passes_in, kept_pass
 from colbert_lab.text.rows import triples
 from colbert_lab.text.rows.hub_triples import load_triples
 from colbert_lab.training import sampler
-from colbert_lab.training.sampler import KnownPositives
+from colbert_lab.training.positives import KnownPositives
 
 ARRAYS = {"a": np.arange(5), "texts": np.array(["x", "yy"])}
 

@@ -15,6 +15,7 @@ from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.data import Batch
 from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares
+from colbert_lab.training.positives import DocumentKeys
 
 Scores = TypeVar("Scores", float, Tensor)
 
@@ -89,7 +90,7 @@ class Contrastive(Term):
             self.false_negative_ratio,
             self.own_negatives,
             self.batch_negatives,
-            batch.positives_BP,
+            batch.positives,
         )
 
     def learned(self) -> Mapping[str, float]:
@@ -161,7 +162,7 @@ def ignored(
     false_negative_ratio: float | None,
     own_negatives: bool = True,
     batch_negatives: bool = True,
-    positives_BP: Tensor | None = None,
+    positives: DocumentKeys | None = None,
 ) -> Tensor:
     """Documents that must not count as negatives of a query.
 
@@ -177,13 +178,13 @@ def ignored(
         false_negative_ratio: see :class:`Contrastive`.
         own_negatives: see there.
         batch_negatives: see there.
-        positives_BP: keys of each query's known positives; None where its own is the only one.
+        positives: keys of each query's known positives; None where its own is the only one.
 
     Returns:
         True where ignored [B, N]; may be True for a positive, which the loss keeps.
     """
     keys_BK = keys_N[rows_BK]
-    ignore_BN = among(keys_N, keys_BK[:, :1] if positives_BP is None else positives_BP)
+    ignore_BN = (DocumentKeys.of_lists(keys_BK[:, :1]) if positives is None else positives).among(keys_N)
     ignore_BN |= repeated(keys_N)
     out_BK = torch.full_like(rows_BK, not own_negatives, dtype=torch.bool)
     if false_negative_ratio is not None and teacher_BK is not None:
@@ -194,17 +195,6 @@ def ignored(
         own_BN |= copies_BN
         ignore_BN |= copies_BN & out_BK[:, k : k + 1]
     return ignore_BN if batch_negatives else ignore_BN | ~own_BN
-
-
-def among(keys_N: Tensor, keys_BP: Tensor) -> Tensor:
-    """True where a document is among a query's [B, N], by their keys."""
-    ordered_N = keys_N.sort().values
-    # Equal keys share the place of the first of them. What is not there goes to a place of its own, behind all.
-    at_BP = torch.searchsorted(ordered_N, keys_BP.contiguous())
-    there_BP = ordered_N[at_BP.clamp(max=len(ordered_N) - 1)] == keys_BP
-    found_BN = torch.zeros(len(keys_BP), len(ordered_N) + 1, dtype=torch.bool, device=keys_N.device)
-    found_BN.scatter_(1, torch.where(there_BP, at_BP, len(ordered_N)), True)
-    return found_BN[:, torch.searchsorted(ordered_N, keys_N)]
 
 
 def repeated(keys_N: Tensor) -> Tensor:

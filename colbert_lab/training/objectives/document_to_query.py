@@ -14,7 +14,6 @@ from colbert_lab.model.batches import gather_rows, process_number
 from colbert_lab.settings.allowed import NO_DEFAULT, number
 from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Examples
-from colbert_lab.training.objectives.contrastive import among
 from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares, wide
 
 
@@ -61,7 +60,7 @@ class DocumentToQuery(Term):
         positive_B = rows_BK[:, 0]
         positive_Q = gather_rows(positive_B)
         scores_QQ = gather_rows(scores_BN[:, positive_Q])
-        known_QQ = gather_rows(among(keys_N[positive_Q], scored.batch.positives_BP))
+        known_QQ = gather_rows(scored.batch.positives.among(keys_N[positive_Q]))
         own_B = process_number() * len(positive_B) + torch.arange(len(positive_B), device=keys_N.device)
         return self(scores_QQ[:, own_B].T, own_B, known_QQ[:, own_B].T, learned.get("temperature"))
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.text.rows.examples import Examples
-from colbert_lab.training.objectives.contrastive import Contrastive, among, repeated
+from colbert_lab.training.objectives.contrastive import Contrastive, repeated
 from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, log_shares, wide
-from colbert_lab.training.sampler import KnownPositives
+from colbert_lab.training.positives import DocumentKeys, KnownPositives
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class MultiPositive(Contrastive):
         """See :meth:`several`, over the documents of all processes; each different document counts once."""
         scores_BN, keys_N, rows_BK = scored.pairs
         own_B1 = rows_BK[:, :1]
-        positive_BN = among(keys_N, scored.batch.positives_BP) & ~repeated(keys_N)
+        positive_BN = scored.batch.positives.among(keys_N) & ~repeated(keys_N)
         if not self.batch_negatives:
-            positive_BN &= among(keys_N, keys_N[rows_BK])
+            positive_BN &= DocumentKeys.of_lists(keys_N[rows_BK]).among(keys_N)
         # Of the copies of its own positive it is the query's own that counts.
         positive_BN &= keys_N != keys_N[own_B1]
         positive_BN.scatter_(1, own_B1, True)

@@ -78,7 +78,7 @@ def test_the_reference_is_the_loss(changes: dict[str, Any], student_settings: di
 def test_other_positives_change_the_loss(student_settings: dict[str, Any]) -> None:
     phase = phase_with({"term": {"_target_": TARGET, "temperature": 0.7}}, student_settings)
     batch = phase.batches[0]
-    found = (batch.keys_N[:, None, None] == batch.positives_BP).any(dim=2).sum(dim=0)
+    found = batch.positives.among(batch.keys_N).sum(dim=1)
     assert int((found == 2).sum()) >= 4, "queries have two positives in the batch"
 
 
