@@ -115,7 +115,10 @@ def test_two_processes_encode_and_search_what_one_process_does(tiny_bert: Path, 
 
 
 @pytest.mark.slow
-def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+def test_two_killed_processes_go_on_with_the_dropout_of_each(
+    trainer: str, tiny_bert: Path, tmp_path: Path
+) -> None:
     """They keep the same student, and end together at the third value on dev that is no improvement by more than 1."""
     toy = write_toy(tmp_path / "toy")
     found, curves, counts = {}, {}, {}
@@ -132,7 +135,7 @@ def test_two_killed_processes_go_on_with_the_dropout_of_each(tiny_bert: Path, tm
             "phases.supervised.evaluate_every=6",
             "phases.supervised.keep=best",
             "phases.supervised.early_stopping={patience: 3, min_delta: 1}",
-            "trainer=ddp",
+            f"trainer={trainer}",
             "trainer.devices=2",
             "trainer.accelerator=cpu",
             "trainer.precision=32-true",

@@ -35,6 +35,7 @@ from colbert_lab.text.collections.hub_splits import Layout, Table
 from colbert_lab.text.collections.splits import SplitRequest, load_splits
 from colbert_lab.training.lora import check_installed
 from colbert_lab.training.prepare import PreparedPhase, check_network, prepare_phase
+from colbert_lab.training.sharding import check_sharding
 
 log = logging.getLogger(__name__)
 READING = keys(StudentSettings, has=Role.PROTOCOL)
@@ -76,6 +77,7 @@ def load_inputs(command: Command) -> Inputs:
     if settings.allow_contamination and settings.drop_contamination:
         raise InputError("allow_contamination: has no effect with drop_contamination=true; set one of them")
     check_installed(settings.student.lora)
+    check_sharding(settings)
     own_modes(evaluation)  # refused before anything is loaded, as are measures
     check_kinds(evaluation, overrides, settings.schedule if settings.task != "evaluate" else ())
     pl.seed_everything(settings.seed, verbose=False)

@@ -200,7 +200,7 @@ class TrainerSettings:
     accelerator: str = having(PLACED, one_of(*ACCELERATORS))
     devices: Any = having(PLACED, whole(1, words=("auto", -1), several=Allowed(True, True, 0, MOST)))
     num_nodes: int = having(PLACED, whole(1))
-    strategy: str = having(RESULT | Role.LIGHTNING, one_of("auto", "ddp"))
+    strategy: str = having(RESULT | Role.LIGHTNING, one_of("auto", "ddp", "fsdp"))
     precision: str = having(TRAINED | Role.LIGHTNING, one_of(*PRECISIONS))
     num_workers: Any = having(HOW, whole(0, MOST_PROCESSES, words=("auto",)))
     threads: int | None = having(TRAINED, whole(1, MOST_PROCESSES))

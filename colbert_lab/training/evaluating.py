@@ -138,6 +138,7 @@ class EvaluateWhileTraining(Callback):
         points: does not count the time that it takes.
         model: the network that is evaluated.
         selection: decides by the values; None where nothing does.
+        gather: called in all processes before each evaluation, where the student has to be put together.
     """
 
     def __init__(
@@ -147,7 +148,9 @@ class EvaluateWhileTraining(Callback):
         points: Points,
         model: ColBERT,
         selection: Selection | None = None,
+        gather: Callable[[], None] | None = None,
     ) -> None:
+        self.gather = gather
         self.every = every
         self.evaluate = evaluate
         self.points = points
@@ -185,6 +188,8 @@ class EvaluateWhileTraining(Callback):
     def _evaluate(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._done = step = trainer.global_step
         self.points.stop(pl_module.device)
+        if self.gather is not None:
+            self.gather()
         values = None if self.evaluate is None else dict(self.evaluate(step))
         self.points.dev = values or {}
         for logger in trainer.loggers:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from colbert_lab.base.types import Embeddings
+from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.batches import Embed, concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.matryoshka import prefix
@@ -83,10 +83,10 @@ class StudentModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch."""
-        parts, embed = split_rows(batch.queries, self.token_budget), self.compiled or self.model
-        queries = concatenate(embed_chunks(embed, parts, self.recompute))
-        chunks = self.scoring.documents(embed_chunks(embed, batch.documents, self.recompute))
-        by_dim = self.scored(queries, chunks, batch)
+        parts = split_rows(batch.queries, self.token_budget)
+        chunks = self.embedded([*parts, *batch.documents])
+        queries, documents = concatenate(chunks[: len(parts)]), self.scoring.documents(chunks[len(parts) :])
+        by_dim = self.scored(queries, documents, batch)
         losses = []
         for dim, scored in by_dim.items():
             loss = queries.emb_NLD.new_zeros(())
@@ -105,6 +105,10 @@ class StudentModule(pl.LightningModule):
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         self._add("loss", loss)
         return self.watch.loss(loss)
+
+    def embedded(self, chunks: Sequence[Tokens]) -> list[Embeddings]:
+        """Embeddings of a micro-batch, chunk by chunk."""
+        return embed_chunks(self.compiled or self.model, chunks, self.recompute)
 
     def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> dict[int, Scored]:
         """A micro-batch, its documents pooled, at every number of dimensions that the student is trained at, rising.
@@ -214,12 +218,16 @@ class StudentModule(pl.LightningModule):
             scaler.unscale_(inner)
         by_value = gradient_clip_algorithm == "value"
         limit = float("inf") if gradient_clip_val is None or by_value else gradient_clip_val
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        norm = self.gradient_norm(limit)
         if by_value and gradient_clip_val is not None:
             torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         scale, step = None if scaler is None else scaler.get_scale, self.trainer.global_step
         if self.watch.gradient(norm, step, self.trainer.accumulate_grad_batches, scale):
             self._add("gradient_norm", norm)
+
+    def gradient_norm(self, limit: float) -> Tensor:
+        """The norm of the gradient, which is then scaled down to ``limit``."""
+        return torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its per-step schedule."""

@@ -33,6 +33,7 @@ from colbert_lab.training.limits import time_limit
 from colbert_lab.training.lora import plain, save_adapter
 from colbert_lab.training.phase_files import MetricsFile, PhaseOutcome, checkpoint_callback, resume_point
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.sharding import STRATEGY, Whole
 from colbert_lab.training.strategy import StopAtOnce, of_first, process_rank, stops_as_interrupts
 from colbert_lab.training.trainer import phase_trainer, profiler_of, training_module
 from colbert_lab.training.watch import FiniteWeights
@@ -75,7 +76,9 @@ def train_phase(
     settings, name = phase.settings, phase.name
     with phase.adapted(model):
         averaging = None if settings.ema is None else Averaging(model, settings.ema)
-        student = Student(model if averaging is None else averaging.model, phase.tokenizer)
+        whole = Whole(model) if trainer["strategy"] == STRATEGY else None
+        measured = whole or averaging
+        student = Student(model if measured is None else measured.model, phase.tokenizer)
         rank = process_rank()
         resume = of_first(trainer, lambda: resume_point(folder / "checkpoints"))
         pl.seed_everything(process_seed(phase.seed, rank), verbose=False)
@@ -100,10 +103,15 @@ def train_phase(
         selection = Selection.of(settings)
         watching: EvaluateWhileTraining | None = None
         assert selection is None or (settings.evaluate_every and (evaluate or rank)), "nothing to select by"
-        if settings.evaluate_every and (evaluate is not None or selection is not None):
-            measured = None if evaluate is None else partial(evaluate, student)
+        if settings.evaluate_every and not (evaluate is None and selection is None and whole is None):
+            on_dev = None if evaluate is None else partial(evaluate, student)
             watching = EvaluateWhileTraining(
-                settings.evaluate_every, measured, points, student.model, selection
+                settings.evaluate_every,
+                on_dev,
+                points,
+                student.model,
+                selection,
+                None if whole is None else whole.gather,
             )
             callbacks.append(watching)
         if settings.head_only_steps:
@@ -113,7 +121,7 @@ def train_phase(
         callbacks += own
         limit = time_limit(name, phase.flags)
         callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every, limit))
-        module = training_module(phase, model, recompute=False)  # Recomputation decides
+        module = training_module(phase, model, False, trainer["strategy"])  # Recomputation decides
         data = PhaseData(
             phase.batches,
             start=step * settings.accumulation,
@@ -160,7 +168,10 @@ def train_phase(
             truncation={role: asdict(audit) for role, audit in phase.truncation.items()},
             selection=None if selection is None else selection.told(phase.max_steps),
         )
-        model.cpu()
+        if whole is None:
+            model.cpu()
+        else:
+            whole.gather()
         student.model.cpu()
         check_finite(student.model, f"phases.{name}, step {fit.global_step}")
         if selection is not None and watching is not None:

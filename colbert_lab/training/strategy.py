@@ -47,7 +47,7 @@ def placement(trainer: Mapping[str, Any], unused: bool = False) -> dict[str, Any
     Raises:
         InputError: Lightning cannot place a run so.
     """
-    several = trainer["strategy"] == "ddp" or count_processes(trainer) > 1
+    several = trainer["strategy"] != "auto" or count_processes(trainer) > 1
     together = _Together(timeout=WAIT, find_unused_parameters=unused)
     return _asked(trainer) | {"strategy": together if several else "auto"}
 
@@ -67,7 +67,7 @@ def count_processes(trainer: Mapping[str, Any]) -> int:
     asked = _asked(trainer)
     named = " ".join(f"trainer.{key}={value}" for key, value in asked.items())
     try:
-        placed = pl.Trainer(**asked, strategy=trainer["strategy"], **SILENT)
+        placed = pl.Trainer(**asked, strategy="auto" if trainer["strategy"] == "auto" else "ddp", **SILENT)
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{named}: {' '.join(str(error).split())}") from error
     wanted = placed.num_devices * placed.num_nodes
@@ -167,7 +167,7 @@ def _asked(trainer: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class _Launcher(_SubprocessScriptLauncher):
+class Launcher(_SubprocessScriptLauncher):
     """Starts the other processes, and watches over them as the command line does.
 
     Lightning's own watch kills the first process when another one ends, which then says nothing.
@@ -191,7 +191,7 @@ class _Together(DDPStrategy):
         super()._configure_launcher()
         if isinstance(self._launcher, _SubprocessScriptLauncher):
             assert self.cluster_environment is not None
-            self._launcher = _Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
+            self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
 
 
 class StopAtOnce(pl.Callback):

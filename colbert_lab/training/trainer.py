@@ -15,6 +15,7 @@ from colbert_lab.training.limits import LIMIT, REPEAT, TIME
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import Optimization
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.sharding import STRATEGY, Sharded, ShardedModule
 from colbert_lab.training.strategy import placement
 from colbert_lab.training.watch import Watch
 
@@ -38,16 +39,19 @@ def profiler_of(flags: Mapping[str, Any], folder: Path) -> Profiler | None:
     return None if asked is None else PROFILERS[asked.lower()](dirpath=folder, filename="profile")
 
 
-def training_module(phase: PreparedPhase, model: ColBERT, recompute: bool) -> StudentModule:
+def training_module(
+    phase: PreparedPhase, model: ColBERT, recompute: bool, strategy: str = "auto"
+) -> StudentModule:
     """What trains a student as a phase wants it.
 
     Args:
         phase: how to train.
         model: what to train.
         recompute: what :func:`needs_gradcache` said.
+        strategy: ``trainer.strategy``.
     """
     settings = phase.settings
-    module = StudentModule(
+    module = (ShardedModule if strategy == STRATEGY else StudentModule)(
         model,
         phase.objective,
         Optimization(
@@ -86,6 +90,7 @@ def phase_trainer(
         **{
             **trainer,
             **placement(trainer, bool(settings.head_only_steps)),
+            **({"strategy": Sharded(trainer)} if trainer["strategy"] == STRATEGY else {}),
             "accumulate_grad_batches": settings.accumulation,
             "gradient_clip_val": settings.gradient_clip,
             "log_every_n_steps": settings.log_every,

@@ -1,0 +1,130 @@
+"""Students spread over processes by FSDP2: they learn what one process learns."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from colbert_lab.base.errors import InputError
+from colbert_lab.settings import command_of
+from colbert_lab.settings.optimizer import MUON
+from colbert_lab.training.sharding import check_sharding
+from tests import forked
+from tests.command import command, the_run
+from tests.test_configs import composed
+from tests.test_processes import values
+from tests.test_schedule import three_phases
+from tests.toy import toy_overrides, write_toy
+
+TWO = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.threads=1"]
+
+
+def given(tiny_bert: Path, toy: Path, outputs: Path, name: str, *more: str) -> list[str]:
+    return [
+        *three_phases(tiny_bert, toy, outputs),
+        "schedule=[supervised]",
+        f"name={name}",
+        "student.dropout=0",
+        "phases.supervised.accumulation=2",
+        "phases.supervised.objective.contrastive.learnable=true",
+        "phases.supervised.token_budget=60",  # many chunks, in one process more than in the other
+        "+phases.supervised.optimizer.eps=1e-4",  # AdamW's first step makes of rounding what it makes of gradients
+        *TWO,
+        *more,
+    ]
+
+
+def weights(run: Path, phase: str = "supervised") -> dict[str, torch.Tensor]:
+    return load_file(run / phase / "student" / "model.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", ["false", "true"])
+def test_spread_students_learn_what_one_process_teaches(
+    recompute: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    toy = write_toy(tmp_path / "toy")
+    found: dict[str, Any] = {}
+    for name, extra in (("fsdp", ["trainer=fsdp"]), ("one", ["trainer.devices=1", "reuse=false"])):
+        arguments = given(
+            tiny_bert, toy, tmp_path / "outputs", name, f"phases.supervised.recompute={recompute}"
+        )
+        done = forked.run(["-m", "colbert_lab", extra[0], *arguments, *extra[1:]])
+        assert done.returncode == 0, done.stderr
+        found[name] = weights(the_run(tmp_path / "outputs", name))
+    told = re.search(
+        r"trainer.strategy=fsdp: 2 processes; ([\d,]+) of ([\d,]+) parameters are in this one",
+        (the_run(tmp_path / "outputs", "fsdp") / "run.log").read_text(),
+    )
+    assert told is not None
+    here, whole = (int(number.replace(",", "")) for number in told.groups())
+    assert whole == sum(value.numel() for value in found["one"].values())
+    assert abs(here - whole / 2) < whole / 100
+    for weight in found["one"]:
+        torch.testing.assert_close(found["fsdp"][weight], found["one"][weight], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_phases_follow_one_another_with_other_optimizers_and_frozen_parts(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    toy = write_toy(tmp_path / "toy")
+    found: dict[str, Any] = {}
+    for name, extra in (("fsdp", ["trainer=fsdp"]), ("one", ["trainer.devices=1", "reuse=false"])):
+        arguments = given(
+            tiny_bert,
+            toy,
+            tmp_path / "outputs",
+            name,
+            "schedule=[supervised,distill]",
+            f"phases.supervised.optimizer._target_={MUON}",
+            "phases.supervised.freeze=[embeddings]",
+            "phases.distill.token_budget=60",
+            "phases.distill.layer_decay=0.8",
+            "phases.distill.head_lr=1e-3",
+            "phases.distill.freeze=[layers.0]",
+            "phases.distill.gradient_clip=0.1",
+            "+phases.distill.optimizer.eps=1e-4",
+        )
+        arguments.remove("+phases.supervised.optimizer.eps=1e-4")
+        done = forked.run(["-m", "colbert_lab", extra[0], *arguments, *extra[1:]])
+        assert done.returncode == 0, done.stderr
+        run = the_run(tmp_path / "outputs", name)
+        found[name] = weights(run), weights(run, "distill"), values(run)
+    for fsdp, one in zip(found["fsdp"][:2], found["one"][:2], strict=True):
+        # Muon computes in bfloat16, which makes more of rounding in a few elements; a step moves them by about 1e-3.
+        off = torch.cat([(fsdp[weight] - one[weight]).abs().flatten() for weight in one])
+        assert float(off.mean()) < 2e-5
+        assert float(off.max()) < 1e-3
+    assert found["fsdp"][2] == pytest.approx(found["one"][2], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "key"),
+    [
+        ("phases.distill.ema=0.9", "phases.distill.ema"),
+        ("phases.distill.head_only_steps=1", "phases.distill.head_only_steps"),
+        ("trainer.compile=eager", "trainer.compile"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed"),
+        ("lora=all_linear", "student.lora"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(asked: str, key: str) -> None:
+    given = ["+experiment=colbert_zero_kd", asked]
+    check_sharding(command_of(composed(*given, "trainer=ddp")).settings)
+    with pytest.raises(InputError) as refused:
+        check_sharding(command_of(composed(*given, "trainer=fsdp")).settings)
+    said = f"{key}: is not possible with trainer.strategy=fsdp; leave it out, or choose trainer=ddp"
+    assert str(refused.value) == said
+
+
+def test_it_is_refused_before_anything_is_loaded(tiny_bert: Path, tmp_path: Path) -> None:
+    given = toy_overrides(tiny_bert, tmp_path / "nowhere", tmp_path)
+    outcome = command(*given, "trainer=fsdp", "phases.distill.ema=0.9")
+    assert outcome.status == 2
+    assert outcome.err.strip().splitlines()[-1].startswith("error: phases.distill.ema: is not possible with")
