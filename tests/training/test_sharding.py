@@ -44,15 +44,21 @@ def weights(run: Path, phase: str = "supervised") -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recompute", ["false", "true"])
+@pytest.mark.parametrize(("recompute", "clip"), [("false", "norm"), ("true", "value")])
 def test_spread_students_learn_what_one_process_teaches(
-    recompute: str, tiny_bert: Path, tmp_path: Path
+    recompute: str, clip: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
     toy = write_toy(tmp_path / "toy")
     found: dict[str, Any] = {}
     for name, extra in (("fsdp", ["trainer=fsdp"]), ("one", ["trainer.devices=1", "reuse=false"])):
         arguments = given(
-            tiny_bert, toy, tmp_path / "outputs", name, f"phases.supervised.recompute={recompute}"
+            tiny_bert,
+            toy,
+            tmp_path / "outputs",
+            name,
+            f"phases.supervised.recompute={recompute}",
+            "phases.supervised.gradient_clip=0.01",
+            f"+trainer.lightning.gradient_clip_algorithm={clip}",
         )
         done = forked.run(["-m", "colbert_lab", extra[0], *arguments, *extra[1:]])
         assert done.returncode == 0, done.stderr

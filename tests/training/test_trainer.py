@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,8 +68,11 @@ def test_a_clipped_gradient_is_torchs_own(algorithm: str | None, expected: list[
     module: Any = SimpleNamespace(
         trainer=SimpleNamespace(precision_plugin=None, global_step=0, accumulate_grad_batches=1),
         parameters=lambda: [weight],
+        model=torch.nn.ParameterList([weight]),
+        learned=torch.nn.ParameterDict(),
         watch=SimpleNamespace(gradient=lambda norm, *_: norms.append(float(norm))),
     )
+    module.gradient_norm = partial(StudentModule.gradient_norm, module)
     StudentModule.configure_gradient_clipping(module, None, 0.5, algorithm)
     torch.testing.assert_close(
         weight.grad, whole if expected is None else torch.tensor(expected), rtol=1e-5, atol=0
