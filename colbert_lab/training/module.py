@@ -220,11 +220,9 @@ class StudentModule(pl.LightningModule):
         limit = float("inf") if gradient_clip_val is None or by_value else gradient_clip_val
         norm = self.gradient_norm(limit)
         if by_value and gradient_clip_val is not None:
-            for part in (
-                self.model,
-                self.learned,
-            ):  # of which one may be spread over processes, and the other not
-                torch.nn.utils.clip_grad_value_(part.parameters(), gradient_clip_val)
+            for each in self.parameters():  # one by one: some may be spread over processes, and others not
+                if each.grad is not None:
+                    torch.nn.utils.clip_grad_value_(each, gradient_clip_val)
         scale, step = None if scaler is None else scaler.get_scale, self.trainer.global_step
         if self.watch.gradient(norm, step, self.trainer.accumulate_grad_batches, scale):
             self._add("gradient_norm", norm)

@@ -68,8 +68,6 @@ def test_a_clipped_gradient_is_torchs_own(algorithm: str | None, expected: list[
     module: Any = SimpleNamespace(
         trainer=SimpleNamespace(precision_plugin=None, global_step=0, accumulate_grad_batches=1),
         parameters=lambda: [weight],
-        model=torch.nn.ParameterList([weight]),
-        learned=torch.nn.ParameterDict(),
         watch=SimpleNamespace(gradient=lambda norm, *_: norms.append(float(norm))),
     )
     module.gradient_norm = partial(StudentModule.gradient_norm, module)
