@@ -197,7 +197,7 @@ def gather_documents(chunks: Sequence[Embeddings], keys_N: Tensor) -> tuple[list
     mask_RNL = _all_gather(F.pad(local.mask_NL, (0, widest - width, 0, most - n)).to(torch.uint8)).bool()
     keys_RN = _all_gather(F.pad(keys_N, (0, most - n)))
     gathered = [
-        Embeddings(emb_RNLD[rank, :rows, :columns], mask_RNL[rank, :rows, :columns])
+        Embeddings(emb_RNLD[rank, :rows, :columns].contiguous(), mask_RNL[rank, :rows, :columns])
         for rank, (rows, columns) in enumerate(sizes)
     ]
     keys = torch.cat([keys_RN[rank, :rows] for rank, (rows, _) in enumerate(sizes)])

@@ -9,17 +9,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from colbert_lab.base.errors import InputError, NoScoringTokenError
 from colbert_lab.base.types import Role, Tokens
 from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.model.sending import Sent
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.fingerprint import fingerprint, text_key
 from colbert_lab.text.rows.examples import Example, Examples
@@ -225,8 +226,8 @@ class MicroBatches(Dataset[Batch]):
             raise NoScoringTokenError(error.role, error.rows, names) from None
 
 
-class Tokenized(Dataset[Batch | InputError]):
-    """Micro-batches from their rows. A worker gives bad input back, for the training process to raise.
+class Tokenized(Dataset[Batch | Sent | InputError]):
+    """Micro-batches from their rows, from a worker as one tensor. It gives bad input back, for training to raise.
 
     An error that a worker raises becomes another one on its way: a text with the worker's traceback.
     """
@@ -234,9 +235,10 @@ class Tokenized(Dataset[Batch | InputError]):
     def __init__(self, batches: MicroBatches) -> None:
         self.batches = batches
 
-    def __getitem__(self, drawn: Drawn) -> Batch | InputError:
+    def __getitem__(self, drawn: Drawn) -> Batch | Sent | InputError:
         try:
-            return self.batches[drawn]
+            batch = self.batches[drawn]
+            return batch if get_worker_info() is None else Sent.of(batch)
         except InputError as error:
             return InputError(str(error))
 
@@ -260,7 +262,7 @@ class PhaseData(pl.LightningDataModule):
         self.total = total
         self.num_workers = num_workers
 
-    def train_dataloader(self) -> DataLoader[Batch | InputError]:
+    def train_dataloader(self) -> DataLoader[Batch | Sent | InputError]:
         """One micro-batch an item, in order; in pinned memory where a GPU takes it."""
         batches, on_gpu = self.batches, False
         if self.trainer is not None:
@@ -276,7 +278,7 @@ class PhaseData(pl.LightningDataModule):
         )
 
     def transfer_batch_to_device(
-        self, batch: Batch | InputError, device: torch.device, dataloader_idx: int
+        self, batch: Batch | Sent | InputError, device: torch.device, dataloader_idx: int
     ) -> Batch:
         """Move a batch; a GPU goes on with what it computes meanwhile.
 
@@ -285,4 +287,6 @@ class PhaseData(pl.LightningDataModule):
         """
         if isinstance(batch, InputError):
             raise batch
+        if isinstance(batch, Sent):
+            batch = cast(Batch, batch.opened())
         return batch.to(device, non_blocking=device.type != "cpu")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.model.sending import Sent
 from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.training.data import MicroBatches, PhaseData
@@ -215,3 +216,20 @@ def test_bad_input_that_a_worker_meets_is_told_as_such(student_settings: dict[st
     with pytest.raises(InputError, match="no scoring token") as error:
         data.transfer_batch_to_device(found, torch.device("cpu"), 0)
     assert "Traceback" not in str(error.value)
+
+
+def test_a_worker_sends_a_micro_batch_as_one_tensor(student: Student) -> None:
+    batches = make(student)
+    data = PhaseData(batches, start=0, total=2, num_workers=1)
+    sent, plain = next(iter(data.train_dataloader())), batches[0]
+    assert isinstance(sent, Sent)
+    found = data.transfer_batch_to_device(sent, torch.device("cpu"), 0)
+    assert len(found.documents) == len(plain.documents) > 1
+    for mine, theirs in zip(
+        (found.queries, *found.documents), (plain.queries, *plain.documents), strict=True
+    ):
+        assert torch.equal(mine.input_ids_NL, theirs.input_ids_NL)
+        assert torch.equal(mine.score_mask_NL, theirs.score_mask_NL)
+    assert torch.equal(found.rows_BK, plain.rows_BK)
+    assert torch.equal(found.positives.keys, plain.positives.keys)
+    assert found.lengths == plain.lengths
