@@ -214,16 +214,16 @@ def steps(check: Check) -> Iterator[Line]:
             said = shown(found, rate, "queries", size) + f", attention {settings['attention']}"
             said += ", activations computed twice" if settings["recompute"] else ""
             yield line(what, said, rounds=answers, rate=rate, settings=settings, **found)
-    yield impossible("packing", "the product has no such option")
 
 
 def options(check: Check) -> Iterator[Line]:
-    """Steps with what is off by default, at the largest token budget: torch.compile, and TF32."""
+    """Steps with what is off by default, at the largest token budget: torch.compile, TF32, no padding."""
     rate, sizes = matrix_rate(check, torch.bfloat16), check.sizes
     backend = "inductor" if check.device == "cuda" else "eager"
     cases = {
         f"trainer.compile={backend}": ("distillation", sizes.distill),
         "trainer.float32_matmul=high": ("contrastive", sizes.contrastive),
+        "student.attention=packed": ("distillation", sizes.distill),
     }
     for override, (kind, (size, ways)) in cases.items():
         texts = texts_of(check, kind, sizes.rounds + 2, size, ways)

@@ -42,10 +42,13 @@ def test_workers_that_are_asked_for_are_used(
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention", ["auto", "packed"])
+def test_two_processes_train_what_one_trains(attention: str, tiny_bert: Path, tmp_path: Path) -> None:
+    """Two that encode without padding, too, what one trains on padded texts."""
     toy = write_toy(tmp_path / "toy")
     found, counted = {}, {}
-    for name, extra in (("two", ["trainer=ddp", "trainer.devices=2"]), ("one", ["reuse=false"])):
+    two = ["trainer=ddp", "trainer.devices=2", f"student.attention={attention}"]
+    for name, extra in (("two", two), ("one", ["reuse=false"])):
         arguments = [
             *three_phases(tiny_bert, toy, tmp_path / "outputs"),
             "schedule=[supervised]",
@@ -66,7 +69,9 @@ def test_two_processes_train_what_one_trains(tiny_bert: Path, tmp_path: Path) ->
         done = forked.run(["-m", "colbert_lab", *arguments])
         assert done.returncode == 0, done.stderr
         run = the_run(tmp_path / "outputs", name)
-        counted[name] = json.loads((run / "supervised" / "phase.json").read_text())["queries"]
+        phase = json.loads((run / "supervised" / "phase.json").read_text())
+        counted[name] = phase["queries"]
+        assert (phase["padded_tokens"] == phase["tokens"]) == (name == "two" and attention == "packed")
         found[name] = load_file(
             the_run(tmp_path / "outputs", name) / "supervised" / "student" / "model.safetensors"
         )

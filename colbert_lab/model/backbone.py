@@ -25,6 +25,7 @@ from colbert_lab.model.model_files import (
     read_json,
     weight_files,
 )
+from colbert_lab.model.packing import NAME as PACKED
 from colbert_lab.model.unread import TOKENIZER_ADVICE, check_vocabulary
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def load_backbone(
         model: as for :func:`locate`.
         dropout: every dropout rate of the backbone; None keeps the backbone's own.
         attention: the attention implementation of transformers (``sdpa``, ``eager``, ``flash_attention_2``),
-            ``matmul`` (:mod:`colbert_lab.model.attention`), or ``auto``: ``sdpa`` with a GPU, ``matmul`` without (or
-            ``eager`` for backbones that have only their own).
+            ``matmul`` (:mod:`colbert_lab.model.attention`), ``packed`` (:mod:`colbert_lab.model.packing`), or
+            ``auto``: ``sdpa`` with a GPU, ``matmul`` without (or ``eager`` for backbones that have only their own).
         layers: number of first layers to keep, see :func:`keep_first_layers`; None keeps all.
         trust_remote_code: run Python code that comes with the model; off unless asked for.
         key: the config key to name in errors.
@@ -216,12 +217,12 @@ def _ready(backbone: PreTrainedModel, attention: str) -> PreTrainedModel:
     """The backbone without pooler and, for ``auto`` without a GPU, with the attention that is fast there.
 
     Raises:
-        InputError: ``matmul`` for a backbone that has only its own attention.
+        InputError: ``matmul`` or ``packed`` for a backbone that has only its own attention.
     """
     if not can_be_chosen(backbone):
-        if attention == NAME:
+        if attention in (NAME, PACKED):
             raise InputError(
-                f"student.attention={NAME}: {type(backbone).__name__} has only its own; set it to auto or eager"
+                f"student.attention={attention}: {type(backbone).__name__} has only its own; set it to auto or eager"
             )
     elif attention == "auto" and pick_attention(attention) == "eager":
         backbone.set_attn_implementation(NAME)

@@ -13,6 +13,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Variant
 from colbert_lab.evaluation.evaluator import EXACT, Evaluator
+from colbert_lab.model.packing import packs
 from colbert_lab.model.student import Student
 from colbert_lab.plan.counting import Size, count
 from colbert_lab.plan.evaluation import BaselineCosts, EvaluationCost, EvaluationCosts, members_of
@@ -244,7 +245,8 @@ class Planner:
             micro_batches=counted.total,
             queries=counted.sum("queries") * self.processes,
             tokens=counted.sum("tokens") * self.processes,
-            padded_tokens=counted.sum("padded") * self.processes,
+            padded_tokens=counted.sum("tokens" if packs(student.model.backbone) else "padded")
+            * self.processes,
             counted=len(counted.numbers),
             measured_steps=len(measured.steps),
             measured_queries=tried,

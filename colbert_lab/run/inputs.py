@@ -19,6 +19,7 @@ from colbert_lab.model.backends import maxsim_blocked, pick_maxsim
 from colbert_lab.model.batches import check_compiler
 from colbert_lab.model.changing import trained_at, widened, with_output
 from colbert_lab.model.formats.known import load_checkpoint
+from colbert_lab.model.packing import check_packing, packs
 from colbert_lab.model.projection import TARGET, ProjectionHead, projection_of
 from colbert_lab.model.student import NewStudent, Student, build_student, pick_device
 from colbert_lab.model.tokenizer import TokenRules
@@ -101,6 +102,11 @@ def load_inputs(command: Command) -> Inputs:
     tokenizer = student.tokenizer
     device = pick_device(trainer.accelerator)
     check_compiler(trainer.compile, device)
+    if trainer.compile is not None and packs(student.model.backbone):
+        raise InputError(
+            f"trainer.compile={trainer.compile}: is not possible with student.attention=packed; set one of them to "
+            "null or auto"
+        )
     all_pairs = pick_maxsim(trainer.maxsim, device, trainer.deterministic)
     for name in settings.trained:
         phase = settings.phases[name]
@@ -171,6 +177,8 @@ def configured_student(
 ) -> Student:
     """The student of a config, on the CPU: its checkpoint, or an untrained head on its backbone.
 
+    With ``student.attention=packed`` the backbone is asked whether it can encode without padding.
+
     Args:
         chosen: its settings.
         prompts: what is put before its texts, where it has no checkpoint.
@@ -179,6 +187,12 @@ def configured_student(
     Raises:
         InputError: something the user can mend.
     """
+    student = _configured(chosen, prompts, overrides)
+    check_packing(student.model.backbone)
+    return student
+
+
+def _configured(chosen: StudentSettings, prompts: PromptSettings, overrides: Collection[str]) -> Student:
     settings = asdict(chosen)
     del settings["lora"]  # of the phases
     checkpoint, output, dim, dims = map(settings.pop, ("checkpoint", "output", "widen", "matryoshka"))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from colbert_lab.base.progress import progress_bar
 from colbert_lab.model.batches import gather_states, process_number
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.packing import packs
 from colbert_lab.training.cost import GIB, EncoderFlops, peak_bytes, peak_device_bytes, reset_peak
 from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
@@ -97,7 +98,7 @@ class Points(Callback):
         self._count()
         self.queries += len(batch.rows_BK)
         self.tokens += batch.n_tokens
-        self.padded += batch.n_padded
+        self.padded += batch.n_tokens if packs(pl_module.model.backbone) else batch.n_padded
         assert self._operations is not None
         self.flops += self._operations.training(batch.lengths)
         step = trainer.global_step

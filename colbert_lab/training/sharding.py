@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from colbert_lab.base.errors import InputError
@@ -51,7 +51,9 @@ class Sharded(ModelParallelStrategy):
 class ShardedModule(StudentModule):
     """Trains a student whose parameters are spread over processes.
 
-    A layer's weights are whole while it computes; those outside of layers are whole for a step. What the objective
+    A layer's weights are whole while it computes; those outside of layers are whole for a step. In bf16-mixed they are
+    then bfloat16, and so is what processes send of them, while each keeps, updates and adds up gradients of its part in
+    float32. What the objective
     learns is a number each, and every process holds it.
 
     Processes put a layer together at the same time, as often as any of them has chunks. One that has fewer, because its
@@ -63,10 +65,14 @@ class ShardedModule(StudentModule):
         if any(isinstance(parameter, DTensor) for parameter in self.parameters()):
             return
         mesh = self.device_mesh["data_parallel"]  # type: ignore[index]
+        low = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None
+        policy = MixedPrecisionPolicy(
+            param_dtype=low, reduce_dtype=low and torch.float32, cast_forward_inputs=False
+        )
         name = layer_list(self.model.backbone, KEY, "choose trainer=ddp")
         for layer in self.model.backbone.get_submodule(name).children():
-            fully_shard(layer, mesh=mesh)
-        fully_shard(self, mesh=mesh, ignored_params=set(self.learned.parameters()))
+            fully_shard(layer, mesh=mesh, mp_policy=policy)
+        fully_shard(self, mesh=mesh, mp_policy=policy, ignored_params=set(self.learned.parameters()))
         register_fsdp_forward_method(self, "training_step")
         spread = [each for each in self.parameters() if isinstance(each, DTensor)]
         here, whole = sum(each.to_local().numel() for each in spread), sum(each.numel() for each in spread)

@@ -50,7 +50,9 @@ def test_spread_students_learn_what_one_process_teaches(
 ) -> None:
     toy = write_toy(tmp_path / "toy")
     found: dict[str, Any] = {}
-    for name, extra in (("fsdp", ["trainer=fsdp"]), ("one", ["trainer.devices=1", "reuse=false"])):
+    attention = "packed" if recompute == "true" else "auto"
+    spread = ["trainer=fsdp", f"student.attention={attention}"]
+    for name, extra in (("fsdp", spread), ("one", ["trainer.devices=1", "reuse=false"])):
         arguments = given(
             tiny_bert,
             toy,
@@ -108,6 +110,35 @@ def test_phases_follow_one_another_with_other_optimizers_and_frozen_parts(
         assert float(off.mean()) < 2e-5
         assert float(off.max()) < 1e-3
     assert found["fsdp"][2] == pytest.approx(found["one"][2], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_in_bfloat16_each_process_updates_its_part_in_float32(tiny_bert: Path, tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy")
+    found: dict[str, Any] = {}
+    cases = {
+        "fsdp": ["trainer=fsdp", "trainer.precision=bf16-mixed"],
+        "one": ["trainer.devices=1", "trainer.precision=bf16-mixed"],
+        "exact": ["trainer.devices=1"],
+    }
+    for name, extra in cases.items():
+        arguments = given(
+            tiny_bert, toy, tmp_path / "outputs", name, "evaluation.precision=32-true", "reuse=false"
+        )
+        group = extra[:1] if name == "fsdp" else []
+        done = forked.run(["-m", "colbert_lab", *group, *arguments, *extra[len(group) :]])
+        assert done.returncode == 0, done.stderr
+        found[name] = weights(the_run(tmp_path / "outputs", name))
+
+    def apart(name: str) -> float:
+        """How far the weights are from those of float32, to the root of their mean square."""
+        off = torch.cat([(found[name][key] - value).flatten() for key, value in found["exact"].items()])
+        return float(off.square().mean().sqrt())
+
+    assert apart("fsdp") < 2 * apart("one")
+    matrix = next(value for key, value in found["fsdp"].items() if key.endswith("query.weight"))
+    assert matrix.dtype == torch.float32
+    assert not torch.equal(matrix, matrix.bfloat16().float())
 
 
 @pytest.mark.parametrize(
