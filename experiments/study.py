@@ -31,7 +31,7 @@ from colbert_lab.records.run_directory import RunDirectory
 from colbert_lab.run.sweeping import finished_before
 from colbert_lab.studies.answer import answer
 from colbert_lab.studies.collecting import Check, check_table, collect
-from colbert_lab.studies.pages import OVERVIEW, write_overview, write_readme
+from colbert_lab.studies.pages import OVERVIEW, README, write_front, write_overview, write_readme
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.rows import read_rows, whole_rows, with_run, write_rows
 from colbert_lab.studies.study import (
@@ -260,7 +260,9 @@ def work(given: argparse.Namespace) -> int:
             write_readme(found)
             print(f"{study.name}: {len(found.runs)} of {len(study.plan())} runs. {found.verdict}")
     if given.action not in ("commands", "check") and {each.resolve() for each in folders} & set(committed):
-        write_overview([answer(read_study(each)) for each in committed], HERE.parent / OVERVIEW)
+        answers = [answer(read_study(each)) for each in committed]
+        write_overview(answers, HERE.parent / OVERVIEW)
+        write_front(answers, HERE.parent / README)
     return 1 if failed else 0
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed"
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import checked
 from colbert_lab.studies.answer import answer
+from colbert_lab.studies.front import front
 from colbert_lab.studies.pages import FIGURES, OVERVIEW, README, between, generated, overview
 from colbert_lab.studies.reading import STUDY_FILE, read_study
 from colbert_lab.studies.study import Places, overrides
@@ -40,11 +41,12 @@ def test_page_and_figures_follow_from_the_rows(folder: Path) -> None:
     assert drawn == {picture.name: picture.svg for picture in found.pictures}
 
 
-def test_the_front_table_follows_from_the_rows() -> None:
-    page = EXPERIMENTS.parent / OVERVIEW
-    text = page.read_text(encoding="utf-8")
+def test_the_table_of_all_studies_and_the_front_page_follow_from_the_rows() -> None:
+    root = EXPERIMENTS.parent
     answers = [answer(read_study(folder)) for folder in STUDIES]
-    assert between(text, overview(answers, page.parent), page) == text
+    for page, part in ((root / OVERVIEW, overview), (root / README, front)):
+        text = page.read_text(encoding="utf-8")
+        assert between(text, part(answers, page.parent), page) == text
 
 
 @studies

@@ -87,6 +87,7 @@ def test_a_study_is_run_once_and_survives_a_cell_that_fails(tiny_bert: Path, tmp
     assert [run.cell for run in runs] == ["first", "second"]
     assert len(chain(study, runs, runs[1])) == 2
     assert runs[0].facts["packages"]["torch"]
+    assert runs[0].facts["seconds"] > runs[0].facts["phases"]["distill"]["seconds"]
     text = "".join((folder / name).read_text() for name in (RESULTS, RUNS, PER_QUERY, "README.md"))
     assert str(toy) not in text
     ids = [json.loads(line)["run_id"] for line in (folder / RUNS).read_text().splitlines()]

@@ -244,7 +244,10 @@ def check_packing(backbone: PreTrainedModel) -> None:
         raise InputError(_TOLD.format(type(backbone).__name__))
 
 
-_TOLD = f"student.attention={NAME}: {{}} does not encode texts that lie end to end as it encodes each alone; set it to auto"
+_TOLD = (
+    f"student.attention={NAME}: {{}} does not encode texts that lie end to end as it encodes each alone; "
+    "set it to auto"
+)
 
 AttentionInterface.register(NAME, packed_attention)
 AttentionMaskInterface.register(NAME, _mask)

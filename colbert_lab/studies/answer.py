@@ -15,7 +15,7 @@ from colbert_lab.studies.beside import beside_table
 from colbert_lab.studies.curves import curve_tables, curves_picture, laws
 from colbert_lab.studies.evidence import BASELINES, Finding, Value, findings, runs_of, value_of, verdict
 from colbert_lab.studies.figures import pictures
-from colbert_lab.studies.lineage import chain
+from colbert_lab.studies.lineage import mean_cost, whole_cost
 from colbert_lab.studies.rows import read_rows
 from colbert_lab.studies.study import Cell, Study, Term, shown, student_folder
 from colbert_lab.studies.study_runs import Key, StudyRun
@@ -63,7 +63,8 @@ def cells_table(study: Study, runs: Sequence[StudyRun]) -> Table:
         if not mine:
             rows.append((cell.title, "none yet", *[NONE] * (len(columns) - 2)))
             continue
-        seconds, tokens = _cost(study, runs, cell.name)
+        cost = mean_cost(study, runs, cell.name)
+        seconds, tokens = (NONE, NONE) if cost is None else (f"{part:,.0f}" for part in cost)
         values = [value_cell(value_of(runs, Term(cell.name, None, mode))) for mode in (main, *others)]
         before = value_cell(value_of(runs, Term(cell.name, "before", main)))
         rows.append((cell.title, ", ".join(str(run.seed) for run in mine), before, *values, seconds, tokens))
@@ -81,15 +82,6 @@ def baselines(study: Study, runs: Sequence[StudyRun]) -> list[tuple[str, str, Va
                 own = record.system_name.partition(" (")[2].rstrip(")") or record.system_name
                 found.setdefault((system, own), value)
     return [(system, name, value) for (system, name), value in found.items()]
-
-
-def _cost(study: Study, runs: Sequence[StudyRun], cell: str) -> tuple[str, str]:
-    links = [chain(study, runs, run) for run in runs_of(runs, cell)]
-    if not all(links):
-        return NONE, NONE
-    seconds = statistics.fmean(sum(link.cost.seconds for link in each) for each in links)
-    tokens = statistics.fmean(sum(link.cost.tokens for link in each) for each in links)
-    return f"{seconds:,.0f}", f"{tokens:,.0f}"
 
 
 def _cell_notes(study: Study, runs: Sequence[StudyRun]) -> tuple[str, ...]:
@@ -199,6 +191,7 @@ def _made_on(runs: Sequence[StudyRun], machines: Sequence[str]) -> tuple[str, ..
     heads = [f"Machine {n}" for n in range(1, len(machines) + 1)] if len(machines) > 1 else ["Hardware"]
     notes = [f"{head}: {name}." for head, name in zip(heads, machines, strict=False)]
     notes += [f"Versions: {each}." for each in versions]
+    notes += whole_cost(runs)
     if any(run.facts.get("dirty") for run in runs):
         notes.append("+ after a commit: the code was changed since.")
     return tuple(notes)

@@ -106,7 +106,9 @@ def _facts(study: Study, cell: Cell, seed: int, folder: Path, records: list[Reco
     splits = read_json(folder / "splits.json", dict[str, SplitFacts], again)
     split: Mapping[str, Any] = splits.get(study.split, {})
     phases = {}
-    for phase in phases_of(RunDirectory(folder, folder.name).status().get("run", {})):
+    status = RunDirectory(folder, folder.name).status()
+    started, ended = status.get("started"), status.get("ended")
+    for phase in phases_of(status.get("run", {})):
         path = folder / phase / "phase.json"
         if path.is_file():
             done = read_json(path, PhaseFacts, again)
@@ -128,6 +130,7 @@ def _facts(study: Study, cell: Cell, seed: int, folder: Path, records: list[Reco
         **{key: environment.get(key) for key in ("commit", "dirty", "hardware", "python")},
         "packages": {name: packages[name] for name in PACKAGES if packages.get(name)},
         "time": students[-1].time,
+        **({} if started is None or ended is None else {"seconds": ended - started}),
     }
 
 

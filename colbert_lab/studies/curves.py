@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Sequence
 
 from colbert_lab.analysis.figures import COLOURS, new_figure, plain, to_svg
@@ -13,8 +12,8 @@ from colbert_lab.base.layout import NONE, Table
 from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import bootstrap_interval
-from colbert_lab.studies.evidence import runs_of, value_of
-from colbert_lab.studies.lineage import chain
+from colbert_lab.studies.evidence import value_of
+from colbert_lab.studies.lineage import mean_cost
 from colbert_lab.studies.reading import STUDY_FILE
 from colbert_lab.studies.study import Study, Term
 from colbert_lab.studies.study_runs import StudyRun
@@ -57,10 +56,10 @@ def laws(study: Study, runs: Sequence[StudyRun]) -> list[Law]:
 
 def _point(study: Study, runs: Sequence[StudyRun], cell: str) -> tuple[float, str] | None:
     """Tokens of training, mean over seeds, and the cell."""
-    links = [chain(study, runs, run) for run in runs_of(runs, cell)]
-    if not links or not all(links) or value_of(runs, Term(cell, None, study.main)) is None:
+    cost = mean_cost(study, runs, cell)
+    if cost is None or value_of(runs, Term(cell, None, study.main)) is None:
         return None
-    return statistics.fmean(sum(link.cost.tokens for link in each) for each in links), cell
+    return cost[1], cell
 
 
 def _curve(study: Study, runs: Sequence[StudyRun], title: str, points: Sequence[tuple[float, str]]) -> Curve:

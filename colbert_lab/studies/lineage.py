@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,3 +134,37 @@ def study_lineage(study: Study, runs: Sequence[StudyRun]) -> Node:
             for cell in study.cells.values()
         }
     )
+
+
+def mean_cost(study: Study, runs: Sequence[StudyRun], cell: str) -> tuple[float, float] | None:
+    """Seconds of training and tokens behind a cell's student, also of phases that another run trained, over its seeds.
+
+    Returns:
+        None where the runs of its phases are not all there.
+    """
+    links = [chain(study, runs, run) for run in runs_of(runs, cell)]
+    if not links or not all(links):
+        return None
+    seconds = statistics.fmean(sum(link.cost.seconds for link in each) for each in links)
+    return seconds, statistics.fmean(sum(link.cost.tokens for link in each) for each in links)
+
+
+def whole_cost(runs: Sequence[StudyRun]) -> list[str]:
+    """What all runs of a study took together, in a sentence; nothing where they do not say so."""
+    trained = [
+        (run.seed, phase["phase_hash"], phase["seconds"])
+        for run in runs
+        for phase in run.facts.get("phases", {}).values()
+        if phase.get("reused_from") is None and phase.get("seconds") is not None
+    ]
+    if not trained:
+        return []
+    hours = sum({(seed, phase): seconds for seed, phase, seconds in trained}.values()) / 3600
+    told = f"All phases of all runs, each trained once, took {hours:.1f} hours of training."
+    took = [run.facts["seconds"] for run in runs if run.facts.get("seconds")]
+    if took:
+        some = "they" if len(took) == len(runs) else f"{len(took)} of the {len(runs)} runs"
+        told += (
+            f" With loading, baselines and evaluations {some} took {sum(took) / 3600:.1f} hours, run by run."
+        )
+    return [told]

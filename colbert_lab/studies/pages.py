@@ -16,6 +16,7 @@ from colbert_lab.base.layout import Markdown, Table, escaped, to_markdown
 from colbert_lab.base.pages import render, seen
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.studies.answer import Answer, finding_told
+from colbert_lab.studies.front import front
 from colbert_lab.studies.study import Places, whole_command
 
 README = "README.md"
@@ -179,6 +180,20 @@ def write_overview(answers: Sequence[Answer], path: Path) -> None:
     """
     text = path.read_text(encoding="utf-8")
     write_text(path, between(text, overview(answers, path.parent), path))
+
+
+def write_front(answers: Sequence[Answer], path: Path) -> None:
+    """Write what the front page says of a study between its marks, see :func:`colbert_lab.studies.front.front`.
+
+    Args:
+        answers: of the studies, in order.
+        path: the page.
+
+    Raises:
+        InputError: its marks are missing, or several studies have claims there.
+    """
+    text = path.read_text(encoding="utf-8")
+    write_text(path, between(text, front(answers, path.parent), path))
 
 
 def overview(answers: Sequence[Answer], root: Path) -> str:

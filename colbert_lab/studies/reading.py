@@ -107,6 +107,7 @@ class _Reader:
                 values[key] = tuple(self.text(key, each) for each in self.list_of(key, values[key]))
         if "curves" in values:
             values["curves"] = self.curves(values["curves"])
+        values["front"] = tuple(self.list_of("front", values.get("front", [])))
         values["seeds"] = tuple(self.list_of("seeds", values["seeds"]))
         study = Study(folder=self.path.parent, **values, **parts)
         self.check(study)
@@ -221,6 +222,10 @@ class _Reader:
                 raise self.wrong(f"curves.{title}", f"must name {FEWEST} cells or more, each once")
         if not study.claims:
             raise self.wrong("claims", "a study needs a decision rule: one claim or more")
+        if strange := [each for each in study.front if each not in range(1, len(study.claims) + 1)]:
+            raise self.wrong(
+                "front", f"{strange[0]!r} is no number of a claim; there are 1 to {len(study.claims)}"
+            )
         if not study.modes:
             raise self.wrong("modes", "must name a search mode")
         if study.cost is not None and study.cost not in COSTS:

@@ -120,6 +120,7 @@ class Study:
         prepare: data that is made first.
         limits: what it cannot tell, one sentence each.
         conclusion: written after the runs.
+        front: numbers of the claims that stand on the front page of the project; of one study alone.
     """
 
     folder: Path
@@ -143,6 +144,7 @@ class Study:
     prepare: tuple[Preparation, ...] = ()
     limits: tuple[str, ...] = ()
     conclusion: str = ""
+    front: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
