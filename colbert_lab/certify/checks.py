@@ -19,6 +19,7 @@ from colbert_lab.certify.micro_batch import MicroBatch
 from colbert_lab.certify.plain_scores import plain_maxsim
 from colbert_lab.model.attention import NAME as MATMUL
 from colbert_lab.model.backends import maxsim_blocked
+from colbert_lab.model.packing import NAME as PACKED
 
 BLOCKS = 8  # that a micro-batch is scored in at least
 DROPOUT_SEED = 7
@@ -143,6 +144,8 @@ def attention(micro: MicroBatch) -> Iterator[Difference]:
     own = str(micro.model.backbone.config._attn_implementation)
     others = {name: FULL for name in (own, MATMUL, "sdpa") if name != "eager" and "flash" not in name}
     on_gpu = micro.batch.keys_N.device.type == "cuda"
+    if on_gpu and own == PACKED:
+        others[own] = micro.precision  # its kernel computes in 16 bits alone
     if on_gpu and is_flash_attn_2_available() and micro.precision != FULL:
         others["flash_attention_2"] = micro.precision
     for name, precision in others.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from colbert_lab.base.errors import Diverged, InputError, some_ids
@@ -105,27 +106,34 @@ def load_backbone(
 
 
 def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of the weights that have NaN or infinity in them."""
+    """Names of the weights that have NaN or infinity in them; of a spread one, in the part that is here."""
+    parts = {
+        name: value.to_local() if isinstance(value, DTensor) else value for name, value in weights.items()
+    }
     return [
         name
-        for name, value in weights.items()
+        for name, value in parts.items()
         if value.is_floating_point()
         and value.numel()
         and not all(bool(x.isfinite()) for x in value.aminmax())
     ]
 
 
-def check_finite(model: nn.Module, where: str) -> None:
+def check_finite(
+    model: nn.Module, where: str, gather: Callable[[list[str]], list[list[str]]] | None = None
+) -> None:
     """Whether all weights of a model are numbers to compute with: one NaN makes every score NaN.
 
     Args:
         model: the model.
         where: what to name in the error.
+        gather: brings what each process finds to all, where they check together: all raise, or none.
 
     Raises:
         Diverged: some are NaN or infinite; they are named.
     """
-    if bad := not_finite({name: value.detach() for name, value in model.named_parameters()}):
+    here = not_finite({name: value.detach() for name, value in model.named_parameters()})
+    if bad := sorted({name for names in (gather(here) if gather else [here]) for name in names}):
         raise Diverged(
             f"{where}: weights with NaN or infinity in them: {some_ids(bad)}; they are damaged, or training diverged; "
             "take others"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.matryoshka import check_dims
-from colbert_lab.model.packing import Packed, packs
+from colbert_lab.model.packing import hidden_states
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -273,7 +273,7 @@ class ColBERT(nn.Module):
             Unit-length float32 embeddings [N, L, D] with the tokens' score mask, or [N, 1, D] when pooled. The norm is
             taken in float32 whatever the precision of the encoder.
         """
-        hidden_NLH = self._hidden_states(tokens)
+        hidden_NLH = hidden_states(self.backbone, tokens)
         if self.pooling is None:
             return Embeddings(F.normalize(self.head(hidden_NLH).float(), dim=-1), tokens.score_mask_NL)
         if self.pooling == "mean":
@@ -283,15 +283,6 @@ class ColBERT(nn.Module):
             pooled_NH = hidden_NLH[:, 0]
         emb_ND = F.normalize(self.head(pooled_NH).float(), dim=-1)
         return Embeddings(emb_ND.unsqueeze(1), tokens.score_mask_NL.any(dim=1, keepdim=True))
-
-    def _hidden_states(self, tokens: Tokens) -> Tensor:
-        """Those of the backbone [N, L, H]; without padding where it packs."""
-        packed = Packed.of(tokens) if packs(self.backbone) else None
-        if packed is not None:
-            return packed.hidden_states(self.backbone, tokens)
-        ids_NL, mask_NL = tokens.input_ids_NL, tokens.attention_mask_NL
-        hidden_NLH: Tensor = self.backbone(input_ids=ids_NL, attention_mask=mask_NL).last_hidden_state
-        return hidden_NLH
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,13 +1,13 @@
 """Encoding without padding: the texts of a batch lie end to end in one row, and each attends to itself alone.
 
-``student.attention=packed``. All layers compute real tokens alone. On a GPU, in 16 bits and without dropout of
-attention, PyTorch's kernel for texts of unequal lengths (``torch.nn.attention.varlen``) computes it; elsewhere texts of
-one length are computed together, by :func:`colbert_lab.model.attention.matmul_attention`.
+``student.attention=packed``. All layers compute real tokens alone. On a GPU it takes PyTorch's kernel for texts of
+unequal lengths (``torch.nn.attention.varlen``); where that cannot be had (float32, dropout of attention), a warning
+says so and texts are padded. Elsewhere texts of one length are computed together, by ``matmul_attention``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.outside import warn_once
 from colbert_lab.base.types import Tokens
 from colbert_lab.model.attention import make_mask, matmul_attention
 from colbert_lab.model.devices import upload
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "packed"
+DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
+"""Names that configurations have for the dropout of attention weights."""
 SAME = 1e-4
 """Hidden states of a text, packed and alone, differ by less than this share of the largest: rounding is far below."""
 
@@ -128,6 +131,10 @@ def packed_attention(
         NotImplementedError: the backbone asks for a kind of attention that this is not.
     """
     texts = _packed.get()
+    kind = query.device.type
+    if texts is not None and torch.is_autocast_enabled(kind):
+        # Positions may have made float32 of them, which sdpa casts and the kernel does not take.
+        query, key, value = (part.to(torch.get_autocast_dtype(kind)) for part in (query, key, value))
     if texts is None:
         other = matmul_attention if query.device.type == "cpu" else ALL_ATTENTION_FUNCTIONS["sdpa"]
         found: tuple[Tensor, None] = other(
@@ -138,9 +145,8 @@ def packed_attention(
     if unknown := [name for name in ("position_bias", "softcap", "s_aux") if others.get(name) is not None]:
         raise NotImplementedError(f"student.attention={NAME}: has no {unknown[0]}")
     causal = bool(getattr(module, "is_causal", True))
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    if query.device.type == "cuda" and half and not (dropout and module.training):
-        return _by_kernel(texts, query, key, value, scaling, sliding_window, causal)[None], None
+    if kind == "cuda":
+        return _by_kernel(texts, (query, key, value), scaling, sliding_window, causal)[None], None
     out = []
     start = 0
     for length, same in groupby(texts.lengths):
@@ -167,21 +173,16 @@ def _bias(length: int, window: int | None, causal: bool, like: Tensor) -> Tensor
 
 
 def _by_kernel(
-    texts: Packed,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scaling: float | None,
-    window: int | None,
-    causal: bool,
+    texts: Packed, parts: Sequence[Tensor], scaling: float | None, window: int | None, causal: bool
 ) -> Tensor:
-    """PyTorch's own [T, heads, dim of a head]."""
+    """PyTorch's own [T, heads, dim of a head], of query, key and value."""
     from torch.nn.attention.varlen import varlen_attn
 
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    q_THD, k_THD, v_THD = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
+    heads = parts[0].shape[1]
+    q_THD, k_THD, v_THD = (
+        part[0].repeat_interleave(heads // part.shape[1], dim=0).transpose(0, 1).contiguous()
+        for part in parts
+    )
     ends, longest, far = texts.ends, texts.lengths[-1], -1 if window is None else window - 1
     found = varlen_attn(
         q_THD,
@@ -203,16 +204,58 @@ def _mask(**asked: Any) -> Tensor | None:
     return make_mask(**asked) if _packed.get() is None else None
 
 
+def computed_tokens(tokens: Tokens) -> int:
+    """Tokens of a padded batch that a backbone computes which packs."""
+    attended = tokens.attention_mask_NL.bool()
+    return attended.numel() if bool((tokens.score_mask_NL & ~attended).any()) else int(attended.sum())
+
+
+def hidden_states(backbone: PreTrainedModel, tokens: Tokens) -> Tensor:
+    """A backbone's hidden states of a padded batch [N, L, H]; zero, where it packs, in the place of padding."""
+    packed = (
+        Packed.of(tokens) if packs(backbone) and _has_kernel(backbone, tokens.input_ids_NL.device) else None
+    )
+    if packed is not None:
+        return packed.hidden_states(backbone, tokens)
+    ids_NL, mask_NL = tokens.input_ids_NL, tokens.attention_mask_NL
+    found: Tensor = backbone(input_ids=ids_NL, attention_mask=mask_NL).last_hidden_state
+    return found
+
+
+def _has_kernel(backbone: PreTrainedModel, device: torch.device) -> bool:
+    """Whether texts can be packed here; a CPU computes them length by length, a GPU needs the kernel."""
+    if device.type != "cuda":
+        return True
+    config = backbone.config
+    autocast = torch.is_autocast_enabled("cuda")
+    dtype = torch.get_autocast_dtype("cuda") if autocast else next(backbone.parameters()).dtype
+    dropout = any(getattr(config, name, 0.0) for name in DROPOUT)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    wrong = {
+        f"computes in {dtype}": dtype not in (torch.float16, torch.bfloat16),
+        "drops attention weights": backbone.training and dropout,
+        f"has heads of {width} dimensions": width % 8 or width > 256,
+        "is on a GPU older than Ampere": torch.cuda.get_device_capability(device) < (8, 0),
+    }
+    if found := [why for why, there in wrong.items() if there]:
+        warn_once(f"student.attention={NAME}: texts are padded, since the student {found[0]}")
+    return not found
+
+
 def packs(backbone: PreTrainedModel) -> bool:
     """Whether a backbone encodes without padding."""
     return bool(backbone.config._attn_implementation == NAME)
 
 
 @torch.no_grad()
-def check_packing(backbone: PreTrainedModel) -> None:
+def check_packing(backbone: PreTrainedModel, longest: int) -> None:
     """Whether a backbone gives texts that lie end to end the hidden states that each has alone.
 
     One that counts positions in its own way, or mixes tokens outside of attention, does not.
+
+    Args:
+        backbone: the student's.
+        longest: tokens of the longest text that it is to read: windows may be beyond the shorter ones.
 
     Raises:
         InputError: it does not.
@@ -222,15 +265,16 @@ def check_packing(backbone: PreTrainedModel) -> None:
     training = backbone.training
     backbone.eval()
     device = next(backbone.parameters()).device
-    ids_NL = torch.arange(24, device=device).view(3, 8) % int(backbone.config.vocab_size)
-    mask_NL = torch.arange(8, device=device) < torch.tensor([[3], [8], [5]], device=device)
+    lengths = (3, max(longest, 4), max(longest // 2, 2))
+    ids_NL = torch.arange(3 * lengths[1], device=device).view(3, -1) % int(backbone.config.vocab_size)
+    mask_NL = torch.arange(lengths[1], device=device) < torch.tensor(lengths, device=device)[:, None]
     tokens = Tokens(ids_NL, mask_NL.long(), mask_NL)
     packed = Packed.of(tokens)
     assert packed is not None
     try:
         found = packed.hidden_states(backbone, tokens)
         off = largest = 0.0
-        for row, length in enumerate((3, 8, 5)):
+        for row, length in enumerate(lengths):
             alone = backbone(input_ids=ids_NL[row : row + 1, :length]).last_hidden_state[0]
             off = max(off, float((found[row, :length] - alone).abs().max()))
             largest = max(largest, float(alone.abs().max()))

@@ -26,7 +26,7 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Sent:
-    """A value whose tensors lie in one tensor, on a CPU.
+    """A value whose tensors lie in one tensor.
 
     PyTorch opens a file for each tensor that a DataLoader's worker sends: hundreds for a micro-batch in chunks, and a
     process may have 1,024. A copy into pinned memory is one as well.
@@ -70,6 +70,10 @@ class Sent:
                 return tensors[place.start : place.end].view(place.dtype).view(tuple(place.shape))
 
         return Unpickler(io.BytesIO(self.rest)).load()
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Sent:
+        """The same on another device, in one copy; ``non_blocking`` as in ``Tensor.to``."""
+        return Sent(self.rest, self.tensors.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Sent:
         """The same in memory that a GPU copies from by itself; PyTorch's DataLoader asks for it."""

@@ -100,6 +100,7 @@ class Size:
         documents: different ones.
         tokens: without padding.
         padded: with padding.
+        packed: what is computed of them where texts are packed.
         area: see :class:`~colbert_lab.plan.counting.Work`.
         cells: see there.
     """
@@ -108,6 +109,7 @@ class Size:
     documents: int
     tokens: int
     padded: int
+    packed: int
     area: int
     cells: int
 
@@ -157,6 +159,7 @@ def size_of(batch: Batch) -> Size:
         documents=sum(map(len, documents)),
         tokens=batch.n_tokens,
         padded=batch.n_padded,
+        packed=batch.n_packed,
         area=sum(chunk.numel() * chunk.shape[1] for chunk in (queries, *documents)),
         cells=queries.numel() * padded,
     )

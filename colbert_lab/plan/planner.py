@@ -245,7 +245,7 @@ class Planner:
             micro_batches=counted.total,
             queries=counted.sum("queries") * self.processes,
             tokens=counted.sum("tokens") * self.processes,
-            padded_tokens=counted.sum("tokens" if packs(student.model.backbone) else "padded")
+            padded_tokens=counted.sum("packed" if packs(student.model.backbone) else "padded")
             * self.processes,
             counted=len(counted.numbers),
             measured_steps=len(measured.steps),

@@ -36,7 +36,7 @@ from colbert_lab.text.collections.hub_splits import Layout, Table
 from colbert_lab.text.collections.splits import SplitRequest, load_splits
 from colbert_lab.training.lora import check_installed
 from colbert_lab.training.prepare import PreparedPhase, check_network, prepare_phase
-from colbert_lab.training.sharding import check_sharding
+from colbert_lab.training.sharding import check_layers, check_sharding
 
 log = logging.getLogger(__name__)
 READING = keys(StudentSettings, has=Role.PROTOCOL)
@@ -102,6 +102,7 @@ def load_inputs(command: Command) -> Inputs:
     tokenizer = student.tokenizer
     device = pick_device(trainer.accelerator)
     check_compiler(trainer.compile, device)
+    check_layers(student.model.backbone, trainer.strategy)
     if trainer.compile is not None and packs(student.model.backbone):
         raise InputError(
             f"trainer.compile={trainer.compile}: is not possible with student.attention=packed; set one of them to "
@@ -188,7 +189,8 @@ def configured_student(
         InputError: something the user can mend.
     """
     student = _configured(chosen, prompts, overrides)
-    check_packing(student.model.backbone)
+    longest = max(student.tokenizer.length(role) for role in ("query", "document"))
+    check_packing(student.model.backbone, longest)
     return student
 
 

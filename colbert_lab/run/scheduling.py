@@ -25,6 +25,7 @@ from colbert_lab.text.contents import code_id, model_id
 from colbert_lab.training.checks import objective_from
 from colbert_lab.training.phase import CODE_VERSION
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.sharding import STRATEGY
 from colbert_lab.training.strategy import check_shares, count_processes
 
 NOT_PHASE = keys(PhaseSettings, lacks=Role.PHASE)
@@ -151,6 +152,8 @@ def phase_identity(
         "processes": count_processes(trainer.arguments),
         "libraries": versions(),
     }
+    if trainer.strategy == STRATEGY:
+        settings["strategy"] = STRATEGY  # adds up in another order than ddp
     trained = {key: getattr(trainer, key) for key in TRAINER_IF_ANY}
     trained["lightning"] = {
         flag: value for flag, value in trainer.lightning.items() if flag not in lightning.NOT_IDENTITY

@@ -25,6 +25,7 @@ from colbert_lab.settings.lightning import KEY
 from colbert_lab.settings.tasks import CertifySettings
 from colbert_lab.tasks.registry import show
 from colbert_lab.training.precision import prepare_torch
+from colbert_lab.training.sharding import STRATEGY
 
 log = logging.getLogger("colbert_lab")
 ENDINGS = (".md", ".json")
@@ -84,6 +85,11 @@ def beside(settings: Settings, inputs: Inputs) -> list[str]:
         "not checked."
         for name, chosen in settings.evaluation.own_measures.items()
     ]
+    if settings.trainer.strategy == STRATEGY:
+        notes.append(
+            f"trainer.strategy={STRATEGY}: how weights are spread and put together is not checked; here one process "
+            "computes with whole ones, and two share a micro-batch as with ddp."
+        )
     return notes + [
         f"The search mode {name} ({type(mode).__module__}.{type(mode).__qualname__}) is no part of training and brings "
         f"no reference: an evaluation with evaluation.mode=[exact,{name}] measures it beside exact search."

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from colbert_lab.base.errors import InputError
 from colbert_lab.model.formats.own import load_student
 from colbert_lab.model.student import Student, pick_device
 from colbert_lab.plan.planner import Planner, Training
@@ -32,6 +33,7 @@ from colbert_lab.tasks.registry import show
 from colbert_lab.training.phase_files import resume_point
 from colbert_lab.training.precision import prepare_torch
 from colbert_lab.training.prepare import PreparedPhase
+from colbert_lab.training.sharding import STRATEGY
 from colbert_lab.training.strategy import count_processes
 
 log = logging.getLogger("colbert_lab")
@@ -50,6 +52,11 @@ def execute(command: Command) -> None:
     begun, before, busy = time.perf_counter(), _uptime(), _busy()
     settings, trainer = command.settings, command.settings.trainer
     check_schedule(settings)
+    if trainer.strategy == STRATEGY:
+        raise InputError(
+            f"trainer.strategy={STRATEGY}: task=plan measures a whole student on one device; plan with trainer=ddp, "
+            "and take off what the other processes hold of weights, gradients and optimizer state"
+        )
     out = output_file(settings.out, ENDINGS)
     beside = count_processes(trainer.arguments) // trainer.num_nodes
     prepare_torch(trainer.threads, beside, trainer.float32_matmul)

@@ -98,7 +98,7 @@ class Points(Callback):
         self._count()
         self.queries += len(batch.rows_BK)
         self.tokens += batch.n_tokens
-        self.padded += batch.n_tokens if packs(pl_module.model.backbone) else batch.n_padded
+        self.padded += batch.n_packed if packs(pl_module.model.backbone) else batch.n_padded
         assert self._operations is not None
         self.flops += self._operations.training(batch.lengths)
         step = trainer.global_step

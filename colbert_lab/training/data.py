@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from colbert_lab.base.errors import InputError, NoScoringTokenError
 from colbert_lab.base.types import Role, Tokens
 from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.model.packing import computed_tokens
 from colbert_lab.model.sending import Sent
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.fingerprint import fingerprint, text_key
@@ -43,6 +44,7 @@ class Batch:
         positives: such hashes of each query's known positives, none of which is its negative.
         lengths: tokens of each query, then of each document, without padding.
         n_padded: tokens with padding, what the encoder computes.
+        n_packed: what it computes where it packs texts (``student.attention=packed``).
     """
 
     queries: Tokens
@@ -53,6 +55,7 @@ class Batch:
     positives: DocumentKeys
     lengths: tuple[int, ...]
     n_padded: int
+    n_packed: int = 0
 
     @property
     def n_tokens(self) -> int:
@@ -216,7 +219,8 @@ class MicroBatches(Dataset[Batch]):
             torch.tensor([text_key(texts[n]) for n in order]),
             positive_keys(examples, self.known),
             lengths=(*map(len, query_ids), *map(len, document_ids)),
-            n_padded=queries.input_ids_NL.numel() + sum(chunk.input_ids_NL.numel() for chunk in chunks),
+            n_padded=sum(part.input_ids_NL.numel() for part in (queries, *chunks)),
+            n_packed=sum(map(computed_tokens, (queries, *chunks))),
         )
 
     def _pad(self, ids: list[list[int]], role: Role, names: list[str]) -> Tokens:
@@ -288,5 +292,5 @@ class PhaseData(pl.LightningDataModule):
         if isinstance(batch, InputError):
             raise batch
         if isinstance(batch, Sent):
-            batch = cast(Batch, batch.opened())
+            return cast(Batch, batch.to(device, non_blocking=device.type != "cpu").opened())
         return batch.to(device, non_blocking=device.type != "cpu")

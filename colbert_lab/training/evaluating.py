@@ -159,6 +159,11 @@ class EvaluateWhileTraining(Callback):
         self.best_weights: dict[str, Tensor] = {}
         self._done = -1
 
+    @property
+    def _has_weights(self) -> bool:
+        """Whether this process has the student's weights where it is evaluated."""
+        return self.gather is None or self.evaluate is not None
+
     def state_dict(self) -> dict[str, Any]:
         """The step last evaluated and, where something is decided, by what, with the weights of the best student."""
         state: dict[str, Any] = {"done": self._done}
@@ -171,7 +176,7 @@ class EvaluateWhileTraining(Callback):
         self._done = state_dict["done"]
         if self.selection is not None:
             self.selection.restore(state_dict["selection"])
-            self.best_weights = state_dict["best_weights"]
+            self.best_weights = state_dict["best_weights"] if self._has_weights else {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate the student that the phase begins with; a resumed phase may have ended already."""
@@ -190,6 +195,8 @@ class EvaluateWhileTraining(Callback):
         self.points.stop(pl_module.device)
         if self.gather is not None:
             self.gather()
+            if self._has_weights:
+                self.model.to(pl_module.device)
         values = None if self.evaluate is None else dict(self.evaluate(step))
         self.points.dev = values or {}
         for logger in trainer.loggers:
@@ -197,9 +204,11 @@ class EvaluateWhileTraining(Callback):
         if self.selection is not None:
             mine = None if values is None else _value_of(self.selection.measure, values)
             value: Any = trainer.strategy.broadcast(mine)
-            if self.selection.see(step, value):
+            if self.selection.see(step, value) and self._has_weights:
                 weights = self.model.state_dict()
                 self.best_weights = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+        if self.gather is not None and self._has_weights:
+            self.model.cpu()
         self.points.go_on()
 
     def _stop(self, trainer: pl.Trainer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,6 +77,18 @@ def frozen(model: ColBERT, names: Sequence[str]) -> Iterator[None]:
     Raises:
         InputError: a name is none of a part that the student has or trains, or nothing is left to train.
     """
+    held = _held(model, names)
+    for reference in held:
+        _train(reference, False)
+    try:
+        yield
+    finally:
+        for reference in held:
+            _train(reference, True)
+
+
+def _held(model: ColBERT, names: Sequence[str]) -> list[weakref.ref[nn.Parameter]]:
+    """What is trained of these parts. Weights that FSDP spreads over processes meanwhile do not stay whole for this."""
     held: dict[int, nn.Parameter] = {}
     for name in names:
         part = parameters_of(model, name)
@@ -86,13 +99,13 @@ def frozen(model: ColBERT, names: Sequence[str]) -> Iterator[None]:
         held |= {id(parameter): parameter for parameter in part if parameter.requires_grad}
     if all(id(parameter) in held for parameter in model.parameters() if parameter.requires_grad):
         raise InputError(f"freeze=[{', '.join(names)}]: leaves nothing of the student to train; name less")
-    try:
-        for parameter in held.values():
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in held.values():
-            parameter.requires_grad_(True)
+    return [weakref.ref(parameter) for parameter in held.values()]
+
+
+def _train(reference: weakref.ref[nn.Parameter], wanted: bool) -> None:
+    parameter = reference()
+    if parameter is not None:
+        parameter.requires_grad_(wanted)
 
 
 def check_head_only(model: ColBERT, steps: int, max_steps: int) -> None:

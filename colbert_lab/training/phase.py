@@ -21,6 +21,7 @@ from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.model.backbone import check_finite
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.formats.own import save_student
+from colbert_lab.model.packing import packs
 from colbert_lab.model.student import Student
 from colbert_lab.settings.groups import ADAPTER
 from colbert_lab.text.fingerprint import fingerprint
@@ -33,7 +34,7 @@ from colbert_lab.training.limits import time_limit
 from colbert_lab.training.lora import plain, save_adapter
 from colbert_lab.training.phase_files import MetricsFile, PhaseOutcome, checkpoint_callback, resume_point
 from colbert_lab.training.prepare import PreparedPhase
-from colbert_lab.training.sharding import STRATEGY, Whole
+from colbert_lab.training.sharding import STRATEGY, Whole, release
 from colbert_lab.training.strategy import StopAtOnce, of_first, process_rank, stops_as_interrupts
 from colbert_lab.training.trainer import phase_trainer, profiler_of, training_module
 from colbert_lab.training.watch import FiniteWeights
@@ -71,16 +72,19 @@ def train_phase(
             written. One that sets ``should_stop`` ends the phase.
 
     Returns:
-        The student that is kept and what the phase did.
+        The student that is kept and what the phase did. With ``fsdp`` it has weights in the first process alone; the
+        others load it from the folder.
     """
     settings, name = phase.settings, phase.name
     with phase.adapted(model):
         averaging = None if settings.ema is None else Averaging(model, settings.ema)
-        whole = Whole(model) if trainer["strategy"] == STRATEGY else None
+        rank = process_rank()
+        whole = Whole(model, rank == 0) if trainer["strategy"] == STRATEGY else None
         measured = whole or averaging
         student = Student(model if measured is None else measured.model, phase.tokenizer)
-        rank = process_rank()
-        resume = of_first(trainer, lambda: resume_point(folder / "checkpoints"))
+        resume, on_dev = of_first(
+            trainer, lambda: (resume_point(folder / "checkpoints"), evaluate is not None)
+        )
         pl.seed_everything(process_seed(phase.seed, rank), verbose=False)
         step = resume.step if resume else 0
         if resume:
@@ -103,11 +107,11 @@ def train_phase(
         selection = Selection.of(settings)
         watching: EvaluateWhileTraining | None = None
         assert selection is None or (settings.evaluate_every and (evaluate or rank)), "nothing to select by"
-        if settings.evaluate_every and not (evaluate is None and selection is None and whole is None):
-            on_dev = None if evaluate is None else partial(evaluate, student)
+        takes_part = on_dev if whole is not None else evaluate is not None
+        if settings.evaluate_every and (takes_part or selection is not None):
             watching = EvaluateWhileTraining(
                 settings.evaluate_every,
-                on_dev,
+                None if evaluate is None else partial(evaluate, student),
                 points,
                 student.model,
                 selection,
@@ -172,10 +176,12 @@ def train_phase(
             model.cpu()
         else:
             whole.gather()
-        student.model.cpu()
-        check_finite(student.model, f"phases.{name}, step {fit.global_step}")
-        if selection is not None and watching is not None:
-            _take_kept(student, selection, watching.best_weights, folder if fit.is_global_zero else None)
+            release(fit)
+        if whole is None or rank == 0:
+            student.model.cpu()
+            check_finite(student.model, f"phases.{name}, step {fit.global_step}")
+            if selection is not None and watching is not None:
+                _take_kept(student, selection, watching.best_weights, folder if rank == 0 else None)
         if fit.is_global_zero and phase.lora is not None and phase.lora.save == ADAPTER:
             save_adapter(student.model, folder / "adapter")
         student = replace(student, model=plain(student.model))
@@ -250,5 +256,6 @@ def needs_gradcache(
         return bool(phase.settings.recompute)
     batch = batches[0]
     longest = max(chunk.input_ids_NL.shape[1] for chunk in (batch.queries, *batch.documents))
-    needed = activation_bytes(model.backbone.config, batch.n_padded, longest, precision != "32-true")
+    n_tokens = batch.n_packed if packs(model.backbone) else batch.n_padded
+    needed = activation_bytes(model.backbone.config, n_tokens, longest, precision != "32-true")
     return needs_recompute(phase.name, needed, device, beside)

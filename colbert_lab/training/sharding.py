@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from colbert_lab.base.errors import InputError
@@ -19,13 +22,18 @@ from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.batches import gather_rows, tensors
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.devices import upload
+from colbert_lab.settings.checks import TARGET
 from colbert_lab.settings.whole import Settings
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import layer_list
 from colbert_lab.training.strategy import WAIT, Launcher, count_processes
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 log = logging.getLogger(__name__)
 STRATEGY = "fsdp"
+INSTEAD = "choose trainer=ddp"
 KEY = f"trainer.strategy={STRATEGY}"
 
 
@@ -51,10 +59,9 @@ class Sharded(ModelParallelStrategy):
 class ShardedModule(StudentModule):
     """Trains a student whose parameters are spread over processes.
 
-    A layer's weights are whole while it computes; those outside of layers are whole for a step. In bf16-mixed they are
-    then bfloat16, and so is what processes send of them, while each keeps, updates and adds up gradients of its part in
-    float32. What the objective
-    learns is a number each, and every process holds it.
+    A layer's weights are whole while it computes (with GradCache, until its own backward pass); those outside of layers
+    are whole for a step. They are float32 in any precision, as with ``ddp``. What the objective learns is one number
+    each, which every process holds.
 
     Processes put a layer together at the same time, as often as any of them has chunks. One that has fewer, because its
     texts are shorter, embeds a text again, whose embeddings no score reads.
@@ -65,14 +72,10 @@ class ShardedModule(StudentModule):
         if any(isinstance(parameter, DTensor) for parameter in self.parameters()):
             return
         mesh = self.device_mesh["data_parallel"]  # type: ignore[index]
-        low = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None
-        policy = MixedPrecisionPolicy(
-            param_dtype=low, reduce_dtype=low and torch.float32, cast_forward_inputs=False
-        )
-        name = layer_list(self.model.backbone, KEY, "choose trainer=ddp")
+        name = layer_list(self.model.backbone, KEY, INSTEAD)
         for layer in self.model.backbone.get_submodule(name).children():
-            fully_shard(layer, mesh=mesh, mp_policy=policy)
-        fully_shard(self, mesh=mesh, mp_policy=policy, ignored_params=set(self.learned.parameters()))
+            fully_shard(layer, mesh=mesh)
+        fully_shard(self, mesh=mesh, ignored_params=set(self.learned.parameters()))
         register_fsdp_forward_method(self, "training_step")
         spread = [each for each in self.parameters() if isinstance(each, DTensor)]
         here, whole = sum(each.to_local().numel() for each in spread), sum(each.numel() for each in spread)
@@ -98,15 +101,19 @@ class ShardedModule(StudentModule):
     def gradient_norm(self, limit: float) -> Tensor:
         """See :meth:`StudentModule.gradient_norm`; of the whole gradient, in all processes."""
         learned = [each for each in self.learned.parameters() if each.grad is not None]
-        for each in learned:
-            assert each.grad is not None
-            each.grad.copy_(self.trainer.strategy.reduce(each.grad, reduce_op="mean"))
-        sharded = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        whole = sharded.full_tensor() if isinstance(sharded, DTensor) else sharded
-        norms = [whole, *(each.grad.norm() for each in learned if each.grad is not None)]
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-        for part in (self.model.parameters(), learned):
-            nn.utils.clip_grads_with_norm_(part, limit, norm)
+        slopes = [each.grad for each in learned if each.grad is not None]
+        if slopes:
+            together = torch.stack(slopes)
+            dist.all_reduce(together)
+            for slope, total in zip(slopes, together, strict=True):
+                slope.copy_(total / dist.get_world_size())
+        # One by one, parameters that are spread would cost a call of DTensor each.
+        spread = [each.grad for each in self.model.parameters() if each.grad is not None]
+        found = nn.utils.get_total_norm(spread, foreach=True)
+        whole = found.full_tensor() if isinstance(found, DTensor) else found
+        norm: Tensor = torch.linalg.vector_norm(torch.stack([whole, *(slope.norm() for slope in slopes)]))
+        nn.utils.clip_grads_with_norm_(self.model.parameters(), limit, norm, foreach=True)
+        nn.utils.clip_grads_with_norm_(learned, limit, norm)
         return norm
 
 
@@ -119,10 +126,11 @@ class Whole:
 
     Args:
         model: the network, before it is spread.
+        keep: whether this process is to have the weights.
     """
 
-    def __init__(self, model: ColBERT) -> None:
-        self._spread = model
+    def __init__(self, model: ColBERT, keep: bool) -> None:
+        self._spread, self._keep = model, keep
         memo = {
             id(each): nn.Parameter(torch.empty_like(each, device="meta"), each.requires_grad)
             for each in model.parameters()
@@ -130,12 +138,42 @@ class Whole:
         self.model = copy.deepcopy(model, memo)  # without weights, until there are some
 
     def gather(self) -> None:
-        """Take the weights as they are now; every process takes part and has them, in memory of its CPU."""
-        weights = {
-            name: (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu().clone()
-            for name, value in self._spread.state_dict().items()
-        }
-        self.model.load_state_dict(weights, assign=True)
+        """Take the weights as they are now, into the CPU's memory of the processes that keep them; all take part."""
+        weights = {}
+        for name, value in self._spread.state_dict().items():
+            found = value.full_tensor() if isinstance(value, DTensor) else value.clone()
+            if self._keep:
+                weights[name] = found.detach().cpu()
+        if self._keep:
+            self.model.load_state_dict(weights, assign=True)
+
+
+def _has_no_state(optimizer: Mapping[str, Any]) -> bool:
+    return str(optimizer[TARGET]) == "torch.optim.SGD" and not optimizer.get("momentum")
+
+
+def check_layers(backbone: PreTrainedModel, strategy: str) -> None:
+    """Whether a backbone has layers that can be spread one by one.
+
+    Args:
+        backbone: the student's.
+        strategy: ``trainer.strategy``; nothing is asked where it is not ``fsdp``.
+
+    Raises:
+        InputError: it has none.
+    """
+    if strategy == STRATEGY:
+        layer_list(backbone, KEY, INSTEAD)
+
+
+def release(fit: pl.Trainer) -> None:
+    """Free what an optimizer holds on a device, which is else kept until Python collects cycles."""
+    for optimizer in fit.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+        optimizer.state.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def check_sharding(settings: Settings) -> None:
@@ -154,6 +192,8 @@ def check_sharding(settings: Settings) -> None:
         "trainer.precision=16-mixed": trainer.precision == "16-mixed",
         **{f"{key}.ema": phase.ema is not None for key, phase in phases},
         **{f"{key}.head_only_steps": bool(phase.head_only_steps) for key, phase in phases},
+        # Lightning 2.6 cannot read an optimizer that has no state from a checkpoint.
+        **{f"{key}.optimizer without momentum": _has_no_state(phase.optimizer) for key, phase in phases},
     }
     if found := [key for key, there in wrong.items() if there]:
         raise InputError(f"{found[0]}: is not possible with {KEY}; leave it out, or choose trainer=ddp")

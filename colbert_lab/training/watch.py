@@ -80,4 +80,4 @@ class FiniteWeights(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Look at the weights before they are written."""
-        check_finite(pl_module, f"step {trainer.global_step}")
+        check_finite(pl_module, f"step {trainer.global_step}", gather_states)

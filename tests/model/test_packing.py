@@ -15,7 +15,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Tokens
 from colbert_lab.model.colbert import ColBERT, Head, head_shapes
-from colbert_lab.model.packing import NAME, Packed, _by_kernel, check_packing, packed_attention
+from colbert_lab.model.packing import (
+    NAME,
+    Packed,
+    _by_kernel,
+    check_packing,
+    computed_tokens,
+    packed_attention,
+)
 
 SMALL: dict[str, Any] = {
     "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
@@ -109,7 +116,7 @@ def test_the_kernel_is_asked_for_the_same(
     assert packed is not None
     generator = torch.Generator().manual_seed(4)
     q, k, v = (torch.rand(1, n, 51, 8, generator=generator) for n in (4, heads, heads))
-    kernel = _by_kernel(packed, q, k, v, 0.3, window, causal)
+    kernel = _by_kernel(packed, (q, k, v), 0.3, window, causal)
     module: Any = SimpleNamespace(is_causal=causal, training=False)
     with packed._attended():
         plain, _ = packed_attention(module, q, k, v, None, scaling=0.3, sliding_window=window)
@@ -137,12 +144,39 @@ def test_tokens_that_score_and_are_not_attended_keep_their_padding() -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "qwen3", "gpt2"])
 def test_these_can(kind: str) -> None:
-    check_packing(backbone(kind, NAME))
+    check_packing(backbone(kind, NAME), 30)
 
 
 def test_a_backbone_that_counts_positions_in_its_own_way_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"^student\.attention=packed: RobertaModel does not encode texts that lie"
     ):
-        check_packing(backbone("roberta", NAME))
-    check_packing(backbone("roberta", "sdpa"))
+        check_packing(backbone("roberta", NAME), 30)
+    check_packing(backbone("roberta", "sdpa"), 30)
+
+
+def test_a_window_that_only_the_mask_has_is_met_by_texts_that_are_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = backbone("modernbert", NAME)
+    for layer in network.layers:
+        layer.attn.sliding_window = None  # as of a backbone that does not tell its attention
+    check_packing(network, 3)
+    with pytest.raises(InputError, match="does not encode texts that lie end to end"):
+        check_packing(network, 30)
+
+
+def test_under_autocast_float32_queries_and_keys_are_cast() -> None:
+    packed = Packed.of(texts([5, 17, 3]))
+    assert packed is not None
+    q, k, v = (torch.rand(1, 2, 25, 8) for _ in range(3))
+    module: Any = SimpleNamespace(is_causal=False, training=False)
+    with torch.autocast("cpu", torch.bfloat16), packed._attended():
+        assert packed_attention(module, q, k, v, None)[0].dtype == torch.bfloat16
+
+
+def test_what_is_computed_is_counted() -> None:
+    tokens = texts([5, 17, 3])
+    assert computed_tokens(tokens) == 25
+    expanded = Tokens(tokens.input_ids_NL, tokens.attention_mask_NL, torch.ones_like(tokens.score_mask_NL))
+    assert computed_tokens(expanded) == 51

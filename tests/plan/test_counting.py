@@ -16,7 +16,7 @@ from colbert_lab.plan.table import duration
 
 
 def size(padded: int, queries: int = 4, documents: int = 64) -> Size:
-    return Size(queries, documents, padded - 10, padded, 100 * padded, padded)
+    return Size(queries, documents, padded - 10, padded, padded - 10, 100 * padded, padded)
 
 
 def step(padded: int, seconds: float, peak: int, optimizer: float = 0.0, queries: int = 4) -> Step:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from transformers import AutoModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from colbert_lab.base.errors import InputError
+from colbert_lab.base.errors import Diverged, InputError
+from colbert_lab.model.backbone import check_finite, not_finite
 from colbert_lab.settings import command_of
 from colbert_lab.settings.optimizer import MUON
-from colbert_lab.training.sharding import check_sharding
+from colbert_lab.training.sharding import check_layers, check_sharding, release
 from tests import forked
 from tests.command import command, the_run
 from tests.test_configs import composed
@@ -113,7 +121,7 @@ def test_phases_follow_one_another_with_other_optimizers_and_frozen_parts(
 
 
 @pytest.mark.slow
-def test_in_bfloat16_each_process_updates_its_part_in_float32(tiny_bert: Path, tmp_path: Path) -> None:
+def test_in_bfloat16_it_is_as_near_to_float32_as_one_process(tiny_bert: Path, tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy")
     found: dict[str, Any] = {}
     cases = {
@@ -149,10 +157,14 @@ def test_in_bfloat16_each_process_updates_its_part_in_float32(tiny_bert: Path, t
         ("trainer.compile=eager", "trainer.compile"),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed"),
         ("lora=all_linear", "student.lora"),
+        (
+            "phases.distill.optimizer._target_=torch.optim.SGD phases.distill.optimizer.betas=null",
+            "phases.distill.optimizer without momentum",
+        ),
     ],
 )
 def test_what_cannot_be_spread_is_refused(asked: str, key: str) -> None:
-    given = ["+experiment=colbert_zero_kd", asked]
+    given = ["+experiment=colbert_zero_kd", *asked.split(" ")]
     check_sharding(command_of(composed(*given, "trainer=ddp")).settings)
     with pytest.raises(InputError) as refused:
         check_sharding(command_of(composed(*given, "trainer=fsdp")).settings)
@@ -165,3 +177,40 @@ def test_it_is_refused_before_anything_is_loaded(tiny_bert: Path, tmp_path: Path
     outcome = command(*given, "trainer=fsdp", "phases.distill.ema=0.9")
     assert outcome.status == 2
     assert outcome.err.strip().splitlines()[-1].startswith("error: phases.distill.ema: is not possible with")
+
+
+def test_a_part_that_is_empty_is_finite() -> None:
+    """The fourth of four processes has no row of a table of two, such as BERT's types of tokens."""
+    dist.init_process_group("fake", rank=3, world_size=4, store=FakeStore())
+    try:
+        table = distribute_tensor(torch.ones(2, 4), init_device_mesh("cpu", (4,)), [Shard(0)])
+        assert table.to_local().numel() == 0
+        assert not_finite({"table": table, "other": torch.tensor([torch.nan])}) == ["other"]
+    finally:
+        dist.destroy_process_group()
+
+
+def test_all_processes_raise_what_one_finds() -> None:
+    with pytest.raises(Diverged, match=r"step 7: weights with NaN or infinity in them: 1 \(another\)"):
+        check_finite(torch.nn.Linear(2, 2), "step 7", lambda here: [here, ["another"]])
+
+
+def test_an_optimizer_is_let_go() -> None:
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    release(cast(Any, SimpleNamespace(optimizers=[optimizer])))
+    assert not optimizer.state
+    assert layer.weight.grad is None
+
+
+def test_layers_are_looked_for_before_training() -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 3}
+    albert = AutoModel.from_config(CONFIG_MAPPING["albert"](**sizes, vocab_size=20, embedding_size=8))
+    check_layers(albert, "ddp")
+    with pytest.raises(
+        InputError,
+        match=r"AlbertModel has no list of its 3 layers; choose trainer=ddp$",
+    ):
+        check_layers(albert, "fsdp")
