@@ -10,7 +10,7 @@ import pytest
 
 from tests.forked import Python
 
-ENCODER = "colbert_lab/model/colbert.py"
+ENCODER = "colbert_lab/model/packing.py"
 """transformers asks whether a chunk is padded, because without padding a faster kernel can take it: once a call."""
 LAYOUT, ASKED, WATCH = "colbert_lab/model/blocks.py", "colbert_lab/model/backends.py", "training/watch.py"
 """How many tokens score, which scores have a gradient, and whether the gradient is finite: once a step each."""

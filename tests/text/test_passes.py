@@ -19,7 +19,7 @@ from colbert_lab.text.collections.collection import build_corpus, build_split
 from colbert_lab.text.passes import keep_passes_in, kept_pass
 from colbert_lab.text.rows import triples
 from colbert_lab.text.rows.hub_triples import load_triples
-from colbert_lab.training import sampler
+from colbert_lab.training import positives
 from colbert_lab.training.positives import KnownPositives
 
 ARRAYS = {"a": np.arange(5), "texts": np.array(["x", "yy"])}
@@ -29,7 +29,7 @@ ARRAYS = {"a": np.arange(5), "texts": np.array(["x", "yy"])}
 def _kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = passes._folder
     keep_passes_in(tmp_path / "passes")
-    for module in (triples, sampler, contamination):
+    for module in (triples, positives, contamination):
         monkeypatch.setattr(module, "MANY", 1)
     yield
     keep_passes_in(before)
@@ -105,7 +105,7 @@ def test_a_second_start_reads_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
     assert first[5] == {"test": ["1", "2"]}
     for module, name in (
         (triples, "checked_rows"),
-        (sampler, "_positives"),
+        (positives, "_positives"),
         (contamination, "overlapping_queries"),
     ):
         monkeypatch.setattr(module, name, lambda *_: fails())
