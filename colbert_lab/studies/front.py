@@ -39,7 +39,7 @@ def front(answers: Sequence[Answer], root: Path) -> str:
     rows = [_row(answer, answer.found[number - 1]) for number in study.front]
     columns = ("claim", f"difference, {measure_title(study.measure)}", "seeds", "training, s", "verdict")
     queries = f"{len(answer.runs[0].query_ids):,} queries"
-    hardware = ", ".join(dict.fromkeys(str(run.facts.get("hardware")) for run in answer.runs))
+    hardware = " and ".join(dict.fromkeys(str(run.facts.get("hardware")) for run in answer.runs))
     notes = (
         f"difference: with its 95% paired bootstrap interval over {queries}; training: of each student named in the "
         f"difference, phases of others that it goes on from included, mean over the seeds, on {hardware}.",
