@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers.utils import is_flash_attn_2_available
 
 from colbert_lab.base.types import Embeddings
+from colbert_lab.model.attention import NAME as MATMUL
 from colbert_lab.model.batches import concatenate, embed_chunks, split_rows, take
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.encode import autocast
 from colbert_lab.model.maxsim import maxsim_lists
+from colbert_lab.model.packing import NAME as PACKED
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch, MicroBatches
@@ -118,6 +121,25 @@ def _budget(batches: MicroBatches) -> int:
     """Padded tokens of a chunk so that the first micro-batch has several."""
     lengths = batches[0].lengths[batches.batch_size :]
     return max(max(lengths), math.ceil(sum(lengths) / CHUNKS))
+
+
+def implementations(model: ColBERT, precision: str, device: torch.device) -> dict[str, str]:
+    """Implementations of attention to compare with eager attention, each with the precision in which it computes.
+
+    FlashAttention, and the kernel for packed texts on a GPU, compute in 16 bits alone: they have that of the config.
+
+    Args:
+        model: the student's network.
+        precision: of the config, Lightning's name.
+        device: where the student computes.
+    """
+    own = str(model.backbone.config._attn_implementation)
+    found = {name: FULL for name in (own, MATMUL, "sdpa") if name != "eager" and "flash" not in name}
+    if device.type == "cuda":
+        low = [PACKED] if own == PACKED else []
+        low += ["flash_attention_2"] if is_flash_attn_2_available() and precision != FULL else []
+        found |= dict.fromkeys(low, precision)
+    return found
 
 
 def embed(model: ColBERT, batch: Batch, token_budget: int, precision: str) -> Embedded:

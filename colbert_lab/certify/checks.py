@@ -10,16 +10,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from transformers.utils import is_flash_attn_2_available
 
 from colbert_lab.base.types import Embeddings
 from colbert_lab.certify import as_trained
 from colbert_lab.certify.as_trained import FULL, Embedded, Step
 from colbert_lab.certify.micro_batch import MicroBatch
 from colbert_lab.certify.plain_scores import plain_maxsim
-from colbert_lab.model.attention import NAME as MATMUL
 from colbert_lab.model.backends import maxsim_blocked
-from colbert_lab.model.packing import NAME as PACKED
 
 BLOCKS = 8  # that a micro-batch is scored in at least
 DROPOUT_SEED = 7
@@ -137,17 +134,8 @@ def _numbered(letter: str, texts: list[Tensor]) -> dict[str, Tensor]:
 
 
 def attention(micro: MicroBatch) -> Iterator[Difference]:
-    """Implementations of attention that the backbone can take here against eager attention.
-
-    FlashAttention computes in 16 bits alone: it is compared in the precision of the config.
-    """
-    own = str(micro.model.backbone.config._attn_implementation)
-    others = {name: FULL for name in (own, MATMUL, "sdpa") if name != "eager" and "flash" not in name}
-    on_gpu = micro.batch.keys_N.device.type == "cuda"
-    if on_gpu and own == PACKED:
-        others[own] = micro.precision  # its kernel computes in 16 bits alone
-    if on_gpu and is_flash_attn_2_available() and micro.precision != FULL:
-        others["flash_attention_2"] = micro.precision
+    """Implementations of attention that the backbone can take here against eager attention."""
+    others = as_trained.implementations(micro.model, micro.precision, micro.batch.keys_N.device)
     for name, precision in others.items():
         group = "float32" if precision == FULL else "precision"
         found = []

@@ -107,16 +107,12 @@ def load_backbone(
 
 def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
     """Names of the weights that have NaN or infinity in them; of a spread one, in the part that is here."""
-    parts = {
-        name: value.to_local() if isinstance(value, DTensor) else value for name, value in weights.items()
-    }
-    return [
-        name
-        for name, value in parts.items()
-        if value.is_floating_point()
-        and value.numel()
-        and not all(bool(x.isfinite()) for x in value.aminmax())
-    ]
+    found = []
+    for name, weight in weights.items():
+        value = weight.to_local() if isinstance(weight, DTensor) else weight
+        if value.is_floating_point() and value.numel():
+            found += [] if all(bool(x.isfinite()) for x in value.aminmax()) else [name]
+    return found
 
 
 def check_finite(

@@ -130,13 +130,9 @@ def packed_attention(
     Raises:
         NotImplementedError: the backbone asks for a kind of attention that this is not.
     """
-    texts = _packed.get()
-    kind = query.device.type
-    if texts is not None and torch.is_autocast_enabled(kind):
-        # Positions may have made float32 of them, which sdpa casts and the kernel does not take.
-        query, key, value = (part.to(torch.get_autocast_dtype(kind)) for part in (query, key, value))
+    texts, kind = _packed.get(), query.device.type
     if texts is None:
-        other = matmul_attention if query.device.type == "cpu" else ALL_ATTENTION_FUNCTIONS["sdpa"]
+        other = matmul_attention if kind == "cpu" else ALL_ATTENTION_FUNCTIONS["sdpa"]
         found: tuple[Tensor, None] = other(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout,
             sliding_window=sliding_window, **others,
@@ -145,6 +141,9 @@ def packed_attention(
     if unknown := [name for name in ("position_bias", "softcap", "s_aux") if others.get(name) is not None]:
         raise NotImplementedError(f"student.attention={NAME}: has no {unknown[0]}")
     causal = bool(getattr(module, "is_causal", True))
+    if torch.is_autocast_enabled(kind):
+        # Positions may have made float32 of them, which sdpa casts and the kernel does not take.
+        query, key, value = (part.to(torch.get_autocast_dtype(kind)) for part in (query, key, value))
     if kind == "cuda":
         return _by_kernel(texts, (query, key, value), scaling, sliding_window, causal)[None], None
     out = []

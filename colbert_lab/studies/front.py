@@ -47,7 +47,7 @@ def front(answers: Sequence[Answer], root: Path) -> str:
     table = to_markdown([Table(TITLE, columns, tuple(rows), (), notes)])
     limits = "\n".join(f"- {each}" for each in study.limits)
     asked = f"[{escaped(study.title)}]({link}/README.md)"
-    return f"{table.strip()}\n\nOf the study {asked}, which has all claims and rows. What it cannot tell:\n\n{limits}\n"
+    return f"{table.strip()}\n\nThe study {asked} has all claims and rows. What it cannot tell:\n\n{limits}\n"
 
 
 def _row(answer: Answer, found: Finding) -> tuple[str, str, str, str, str]:

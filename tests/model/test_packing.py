@@ -14,11 +14,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Tokens
+from colbert_lab.certify.as_trained import FULL, implementations
 from colbert_lab.model.colbert import ColBERT, Head, head_shapes
 from colbert_lab.model.packing import (
     NAME,
     Packed,
     _by_kernel,
+    _has_kernel,
     check_packing,
     computed_tokens,
     packed_attention,
@@ -180,3 +182,26 @@ def test_what_is_computed_is_counted() -> None:
     assert computed_tokens(tokens) == 25
     expanded = Tokens(tokens.input_ids_NL, tokens.attention_mask_NL, torch.ones_like(tokens.score_mask_NL))
     assert computed_tokens(expanded) == 51
+
+
+def test_a_gpu_packs_what_its_kernel_computes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, gpu = backbone("bert", NAME).eval(), torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    assert not _has_kernel(network, gpu)
+    assert "texts are padded, since the student computes in torch.float32" in caplog.text
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: True)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda _: torch.bfloat16)
+    assert _has_kernel(network, gpu)
+    network.config.attention_probs_dropout_prob = 0.1
+    assert _has_kernel(network, gpu)
+    assert not _has_kernel(network.train(), gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert not _has_kernel(network.eval(), gpu)
+
+
+def test_a_certificate_has_the_kernel_in_the_precision_of_the_config() -> None:
+    model = ColBERT(backbone("bert", NAME), Head(head_shapes(32, 8)))
+    assert implementations(model, "bf16-mixed", torch.device("cuda"))[NAME] == "bf16-mixed"
+    assert implementations(model, "bf16-mixed", torch.device("cpu"))[NAME] == FULL

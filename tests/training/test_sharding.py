@@ -214,3 +214,11 @@ def test_layers_are_looked_for_before_training() -> None:
         match=r"AlbertModel has no list of its 3 layers; choose trainer=ddp$",
     ):
         check_layers(albert, "fsdp")
+
+
+def test_a_plan_of_it_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    given = toy_overrides(tiny_bert, tmp_path / "nowhere", tmp_path)
+    outcome = command("task=plan", *given, "trainer=fsdp", "trainer.devices=2")
+    assert outcome.status == 2
+    said = "error: trainer.strategy=fsdp: task=plan measures a whole student on one device; plan with trainer=ddp"
+    assert outcome.err.strip().splitlines()[-1].startswith(said)
