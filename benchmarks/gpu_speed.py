@@ -217,13 +217,14 @@ def steps(check: Check) -> Iterator[Line]:
 
 
 def options(check: Check) -> Iterator[Line]:
-    """Steps with what is off by default, at the largest token budget: torch.compile, TF32, no padding."""
+    """Steps with what is off by default, at the largest token budget: torch.compile, TF32, no padding, bf16 alone."""
     rate, sizes = matrix_rate(check, torch.bfloat16), check.sizes
     backend = "inductor" if check.device == "cuda" else "eager"
     cases = {
         f"trainer.compile={backend}": ("distillation", sizes.distill),
         "trainer.float32_matmul=high": ("contrastive", sizes.contrastive),
         "student.attention=packed": ("distillation", sizes.distill),
+        "trainer.precision=bf16-true": ("distillation", sizes.distill),
     }
     for override, (kind, (size, ways)) in cases.items():
         texts = texts_of(check, kind, sizes.rounds + 2, size, ways)

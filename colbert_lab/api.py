@@ -32,7 +32,7 @@ class Model:
 
     Args:
         student: model and tokenizer.
-        precision: ``32-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
+        precision: ``32-true`` or ``bf16-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
         token_budget: most padded tokens of a batch.
         dim: first dimensions of an embedding to keep, scaled to unit length; None for all.
         source: the folder or hub id that it comes from; None where that is not known.

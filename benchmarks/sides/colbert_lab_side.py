@@ -139,7 +139,7 @@ def training(suite: Suite, cfg: Settings) -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
-    module = training_module(phase, student.model, recompute)
+    module = training_module(phase, student.model, recompute, cfg.trainer.precision)
     attention = student.model.backbone.config._attn_implementation
     ready(suite, cfg, recompute=recompute, attention=attention, token_budget=phase.settings.token_budget)
     workers = cfg.trainer.num_workers

@@ -15,7 +15,8 @@ from colbert_lab.base.types import Embeddings
 from colbert_lab.model.attention import NAME as MATMUL
 from colbert_lab.model.batches import concatenate, embed_chunks, split_rows, take
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.encode import autocast
+from colbert_lab.model.devices import FULL as FULL
+from colbert_lab.model.devices import autocast, lowered
 from colbert_lab.model.maxsim import maxsim_lists
 from colbert_lab.model.packing import NAME as PACKED
 from colbert_lab.text.fingerprint import text_key
@@ -26,7 +27,6 @@ from colbert_lab.training.objectives.scoring import Scoring
 from colbert_lab.training.prepare import PreparedPhase
 from colbert_lab.training.trainer import training_module
 
-FULL = "32-true"
 CHUNKS = 3  # that a certified micro-batch is cut into at least, as far as it has that many texts
 ADAPTED = 0.02  # spread of the second matrices of adapters
 LOSS_SCALE = 2.0**16  # where Lightning's scaler for float16 starts
@@ -152,9 +152,10 @@ def embed(model: ColBERT, batch: Batch, token_budget: int, precision: str) -> Em
         precision: Lightning's name.
     """
     model.eval()
+    network = lowered(model, precision, once=True)
     with torch.no_grad(), autocast(batch.keys_N.device, precision):
-        queries = concatenate(embed_chunks(model, split_rows(batch.queries, token_budget), recompute=False))
-        return Embedded(queries, embed_chunks(model, batch.documents, recompute=False))
+        queries = concatenate(embed_chunks(network, split_rows(batch.queries, token_budget), recompute=False))
+        return Embedded(queries, embed_chunks(network, batch.documents, recompute=False))
 
 
 def list_scores(embedded: Embedded, batch: Batch, scoring: Scoring) -> Tensor:
@@ -200,7 +201,7 @@ def train_step(
         recompute: whether activations are computed again in the backward pass.
         dropout_seed: of the random numbers of dropout; None turns dropout off.
     """
-    module = training_module(phase, model, recompute).to(batch.keys_N.device)
+    module = training_module(phase, model, recompute, precision).to(batch.keys_N.device)
     module.train(dropout_seed is not None)
     scale = LOSS_SCALE if precision == "16-mixed" else 1.0
     while True:

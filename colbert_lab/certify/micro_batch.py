@@ -29,7 +29,7 @@ from colbert_lab.certify.as_trained import FULL, Embedded, Step
 from colbert_lab.certify.plain_scores import plain_pooled
 from colbert_lab.certify.reference import Reference, Truth
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.encode import autocast
+from colbert_lab.model.devices import autocast
 from colbert_lab.model.formats.own import load_student, save_student
 from colbert_lab.model.student import Student
 from colbert_lab.text.fingerprint import text_key

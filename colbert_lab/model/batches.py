@@ -27,23 +27,22 @@ from torch.utils.checkpoint import checkpoint
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, Tokens
-from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.devices import upload
 
 Embed = Callable[[Tokens], Embeddings]
 
 
-def compiled(model: ColBERT, backend: str) -> Embed:
+def compiled(model: Embed, backend: str) -> Embed:
     """A network compiled by torch.compile, for chunks of any size; the network itself stays as it is.
 
     Args:
-        model: the student's network.
+        model: the student's network, perhaps :func:`colbert_lab.model.devices.lowered`.
         backend: of torch.compile. ``inductor`` makes kernels; ``eager`` and ``aot_eager`` compute as without, and show
             whether the network can be compiled.
     """
 
     def forward(*parts: Tensor) -> tuple[Tensor, Tensor]:
-        embedded: Embeddings = model(Tokens(*parts))
+        embedded = model(Tokens(*parts))
         return embedded.emb_NLD, embedded.mask_NL
 
     fast = torch.compile(forward, backend=backend, dynamic=True)
@@ -74,7 +73,7 @@ def embed_chunks(model: Embed, chunks: Sequence[Tokens], recompute: bool) -> lis
     """Embed chunks one by one.
 
     Args:
-        model: the student's network, perhaps :func:`compiled`.
+        model: the student's network, perhaps lowered or :func:`compiled`.
         chunks: token batches [N_i, L_i].
         recompute: drop each chunk's activations and compute them again in the backward pass. The gradients are the
             same bits as without.

@@ -1,4 +1,4 @@
-"""What depends on the device: how much it has room for, and copies that nobody waits for.
+"""What depends on the device: how much it has room for, the precision it computes in, copies that nobody waits for.
 
 A GPU computes behind the program that commands it. The program waits for it where it reads a number of a result, where
 the size of a result depends on numbers, and where memory that is not pinned is copied; meanwhile it commands nothing.
@@ -6,10 +6,53 @@ the size of a result depends on numbers, and where memory that is not pinned is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
+
+FULL, LOW = "32-true", "bf16-true"
+"""Precisions in which an encoder computes everything in one type."""
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The autocast context of a Lightning precision name; disabled for those that are not mixed.
+
+    Args:
+        device: where it computes.
+        precision: Lightning's name.
+    """
+    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision.endswith("-mixed"))
+
+
+def lowered(network: nn.Module, precision: str, once: bool = False) -> Callable[..., Any]:
+    """A network as a precision has it compute.
+
+    With ``bf16-true`` its weights are rounded to bf16 for a call. All that it computes and keeps is bf16 then, also
+    where autocast takes float32: norms, and the sum along the layers. The network itself keeps its float32 weights:
+    gradients reach them in float32, where those of all chunks add up, and the optimizer updates them (master weights,
+    Micikevicius et al. 2018, arXiv 1710.03740). With other precisions it is the network itself.
+
+    Args:
+        network: with float32 weights.
+        precision: Lightning's name.
+        once: round the weights now, for calls without gradients before they change.
+    """
+    if precision != LOW:
+        return network
+
+    def rounded() -> dict[str, Tensor]:
+        return {name: each.to(torch.bfloat16) for name, each in network.named_parameters()}
+
+    kept = rounded() if once else None
+
+    def call(*args: Any, **named: Any) -> Any:
+        return functional_call(network, rounded() if kept is None else kept, args, named)
+
+    return call
 
 
 def works_behind(device: torch.device) -> bool:

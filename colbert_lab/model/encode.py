@@ -17,9 +17,9 @@ from colbert_lab.base.atomic import named_when_full, write_text
 from colbert_lab.base.errors import InputError, NoScoringTokenError, some_ids
 from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Embeddings, PackedEmbeddings, Role, Tokens
-from colbert_lab.model.batches import length_sorted_batches
+from colbert_lab.model.batches import Embed, length_sorted_batches
 from colbert_lab.model.blocks import token_rows
-from colbert_lab.model.devices import Download, upload, works_behind
+from colbert_lab.model.devices import Download, autocast, lowered, upload, works_behind
 from colbert_lab.model.student import Student
 
 TOKENIZE_AT_ONCE = 4096  # texts; keeps the progress bar moving and the token lists of one call small
@@ -98,7 +98,7 @@ def encode(
         texts: the texts, without prompt.
         role: ``query`` or ``document``.
         token_budget: most padded tokens a batch.
-        precision: ``32-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
+        precision: ``32-true`` or ``bf16-true``, or ``bf16-mixed`` / ``16-mixed`` for autocast.
         progress: title of a progress bar in tokens with ETA; None shows none.
         ids: names of the texts, for errors.
         most: texts of a batch at most; None for any number.
@@ -204,8 +204,9 @@ def _encode(
     )
     try:
         with torch.inference_mode(), autocast(device, precision), bar:
+            embed: Embed = lowered(student.model, precision, once=True)
             bar.update(sum(len(rows[n]) for batch in batches[:done] for n in batch))
-            computed = _computed(texts, batches[done:], device)
+            computed = _computed(texts, embed, batches[done:], device)
             for number, (batch, embeddings, packed) in enumerate(computed, start=done + 1):
                 packed_TD = packed.wait()
                 if not bool(packed_TD.isfinite().all()):
@@ -223,7 +224,9 @@ def _encode(
 _Computed = tuple[list[int], Embeddings, Download]
 
 
-def _computed(texts: _Tokenized, batches: Sequence[list[int]], device: torch.device) -> Iterator[_Computed]:
+def _computed(
+    texts: _Tokenized, embed: Embed, batches: Sequence[list[int]], device: torch.device
+) -> Iterator[_Computed]:
     """Each batch, its embeddings on the device, and those of its scoring tokens on their way to the CPU.
 
     A device that works behind has the next batch by the time that one is asked for.
@@ -237,7 +240,7 @@ def _computed(texts: _Tokenized, batches: Sequence[list[int]], device: torch.dev
             upload(tokens.attention_mask_NL, device),
             upload(score_mask, device),
         )
-        embeddings: Embeddings = texts.student.model(there)
+        embeddings = embed(there)
         if texts.student.model.pooling is not None:
             score_mask = score_mask.any(dim=1, keepdim=True)
         rows_T = upload(score_mask.flatten().nonzero().flatten(), device)
@@ -260,9 +263,3 @@ def _name_not_finite(embeddings: Embeddings, names: list[str], role: Role) -> No
         f"the student's embeddings of {role} texts are not finite numbers: {some_ids(bad)}; its weights are far too "
         "large, or damaged"
     )
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The autocast context of a Lightning precision name; disabled for ``32-true``."""
-    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "32-true")

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.batches import process_number
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.encode import autocast
+from colbert_lab.model.devices import autocast
 from colbert_lab.plan.counting import Counted, Rates, Size, evenly, fit_rates, size_of
 from colbert_lab.training.callbacks import Averaging, RandomState
 from colbert_lab.training.cost import peak_bytes, peak_device_bytes, reset_peak
@@ -211,7 +211,7 @@ def measure(
     """
     pl.seed_everything(phase.seed + process_number(), verbose=False)
     with phase.adapted(model), frozen(model, phase.settings.freeze):
-        module = training_module(phase, model, recompute)
+        module = training_module(phase, model, recompute, trainer["precision"])
         clock = Clock(device, before, after)
         ema = phase.settings.ema
         averaging = [] if ema is None else [Averaging(model, ema)]

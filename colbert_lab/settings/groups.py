@@ -90,7 +90,7 @@ class PromptSettings:
     extend_length: bool | None = MISSING
 
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 LEAST_TEMPERATURE = 1e-6
 """Scores of a few hundred tokens, divided by it, and their gradients are far from the limits of float32."""

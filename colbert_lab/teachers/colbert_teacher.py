@@ -30,7 +30,7 @@ class ColBERTTeacher:
 
     Attributes:
         checkpoint: folder of a student, such as ``RUN/PHASE/student``.
-        precision: ``32-true`` or ``bf16-mixed``.
+        precision: ``32-true``, ``bf16-mixed`` or ``bf16-true``.
         accelerator: Lightning's accelerator name.
         token_budget: most padded tokens of a batch.
         trust_remote_code: run Python code that comes with its backbone, or that its folder names of its head; off

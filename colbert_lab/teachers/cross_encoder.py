@@ -18,7 +18,7 @@ from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus
 from colbert_lab.model.backbone import load_tokenizer, positions, quiet_transformers
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.encode import autocast
+from colbert_lab.model.devices import autocast, lowered
 from colbert_lab.model.model_files import locate, weight_files
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
@@ -68,7 +68,7 @@ class CrossEncoder(Reranker):
         max_length: most tokens of a pair; only the document is cut.
         query_prompt: text put before queries.
         document_prompt: text put before documents.
-        precision: ``32-true`` or ``bf16-mixed``.
+        precision: ``32-true``, ``bf16-mixed`` or ``bf16-true``.
         accelerator: Lightning's accelerator name.
         token_budget: most padded tokens of a batch.
     """
@@ -143,11 +143,12 @@ class CrossEncoder(Reranker):
         lengths = [len(ids) for ids in columns["input_ids"]]
         scores_N = torch.empty(len(queries))
         bar = progress_bar(total=len(queries), desc=progress, unit="pair", disable=not progress)
+        compute = lowered(network, self.precision, once=True)
         with torch.inference_mode(), autocast(network.device, self.precision), bar:
             for batch in length_sorted_batches(lengths, self.token_budget):
                 chosen = {name: [values[n] for n in batch] for name, values in columns.items()}
                 padded = tokenizer.pad(chosen, return_tensors="pt").to(network.device)
-                logits_NC = network(**padded).logits.float()
+                logits_NC = compute(**padded).logits.float()
                 scores_N[torch.tensor(batch)] = self._relevance(logits_NC).cpu()
                 bar.update(len(batch))
         return scores_N

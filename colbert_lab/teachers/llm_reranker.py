@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.backbone import load_tokenizer, positions
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.encode import autocast
+from colbert_lab.model.devices import autocast, lowered
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
@@ -47,7 +47,7 @@ class LLMReranker(Reranker):
         separator: text after the query and after the document.
         answer: whose logit is the score; one token.
         max_length: most tokens before the last separator and the prompt; only the document is cut.
-        precision: ``32-true`` or ``bf16-mixed``.
+        precision: ``32-true``, ``bf16-mixed`` or ``bf16-true``.
         accelerator: Lightning's accelerator name.
         token_budget: most padded tokens of a batch.
     """
@@ -95,11 +95,12 @@ class LLMReranker(Reranker):
         (answer,) = _ids(tokenizer, [self.answer])[0]
         rows = self._rows(tokenizer, queries, documents)
         scores_N = torch.empty(len(rows))
+        compute = lowered(network, self.precision, once=True)
         with torch.inference_mode(), autocast(network.device, self.precision):
             for batch in length_sorted_batches([len(row) for row in rows], self.token_budget):
                 ids_NL, mask_NL = _padded([rows[n] for n in batch])
                 # Positions count the model's own tokens; the logits of the last one alone are computed.
-                logits_N1V = network(
+                logits_N1V = compute(
                     input_ids=ids_NL.to(network.device),
                     attention_mask=mask_NL.to(network.device),
                     position_ids=(mask_NL.cumsum(dim=1) - 1).clamp_min(0).to(network.device),

@@ -64,7 +64,7 @@ class StudentModule(pl.LightningModule):
         self.log_every = log_every
         self.token_budget = token_budget
         self.recompute = recompute
-        self.compiled: Embed | None = None
+        self.computes: Embed | None = None  # the network, lowered or compiled
         # Logarithms, so that what is learned stays positive.
         self.learned = torch.nn.ParameterDict(
             {
@@ -108,7 +108,7 @@ class StudentModule(pl.LightningModule):
 
     def embedded(self, chunks: Sequence[Tokens]) -> list[Embeddings]:
         """Embeddings of a micro-batch, chunk by chunk."""
-        return embed_chunks(self.compiled or self.model, chunks, self.recompute)
+        return embed_chunks(self.computes or self.model, chunks, self.recompute)
 
     def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> dict[int, Scored]:
         """A micro-batch, its documents pooled, at every number of dimensions that the student is trained at, rising.

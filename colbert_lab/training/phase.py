@@ -125,7 +125,9 @@ def train_phase(
         callbacks += own
         limit = time_limit(name, phase.flags)
         callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every, limit))
-        module = training_module(phase, model, False, trainer["strategy"])  # Recomputation decides
+        module = training_module(
+            phase, model, False, trainer["precision"], trainer["strategy"]
+        )  # Recomputation decides
         data = PhaseData(
             phase.batches,
             start=step * settings.accumulation,

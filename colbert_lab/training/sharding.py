@@ -21,7 +21,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.batches import gather_rows, tensors
 from colbert_lab.model.colbert import ColBERT
-from colbert_lab.model.devices import upload
+from colbert_lab.model.devices import LOW, upload
 from colbert_lab.settings.checks import TARGET
 from colbert_lab.settings.whole import Settings
 from colbert_lab.training.module import StudentModule
@@ -189,7 +189,7 @@ def check_sharding(settings: Settings) -> None:
     wrong = {
         "student.lora": settings.student.lora is not None,
         "trainer.compile": trainer.compile is not None,
-        "trainer.precision=16-mixed": trainer.precision == "16-mixed",
+        **{f"trainer.precision={each}": trainer.precision == each for each in ("16-mixed", LOW)},
         **{f"{key}.ema": phase.ema is not None for key, phase in phases},
         **{f"{key}.head_only_steps": bool(phase.head_only_steps) for key, phase in phases},
         # Lightning 2.6 cannot read an optimizer that has no state from a checkpoint.

@@ -11,6 +11,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 
 from colbert_lab.model.batches import compiled
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.devices import FULL, LOW, lowered
 from colbert_lab.training.limits import LIMIT, REPEAT, TIME
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.optim import Optimization
@@ -40,7 +41,7 @@ def profiler_of(flags: Mapping[str, Any], folder: Path) -> Profiler | None:
 
 
 def training_module(
-    phase: PreparedPhase, model: ColBERT, recompute: bool, strategy: str = "auto"
+    phase: PreparedPhase, model: ColBERT, recompute: bool, precision: str = FULL, strategy: str = "auto"
 ) -> StudentModule:
     """What trains a student as a phase wants it.
 
@@ -48,6 +49,7 @@ def training_module(
         phase: how to train.
         model: what to train.
         recompute: what :func:`needs_gradcache` said.
+        precision: Lightning's name; the context of a mixed one is the caller's.
         strategy: ``trainer.strategy``.
     """
     settings = phase.settings
@@ -69,8 +71,10 @@ def training_module(
         scoring=phase.scoring,
         watch=Watch(phase.name, lambda k: [each.query_id for each in phase.batches.examples(k)]),
     )
+    if precision == LOW:
+        module.computes = lowered(model, precision)
     if phase.compile is not None:
-        module.compiled = compiled(model, phase.compile)
+        module.computes = compiled(module.computes or model, phase.compile)
     return module
 
 
@@ -91,6 +95,8 @@ def phase_trainer(
             **trainer,
             **placement(trainer, bool(settings.head_only_steps)),
             **({"strategy": Sharded(trainer)} if trainer["strategy"] == STRATEGY else {}),
+            # Lightning's own bf16-true has no master weights.
+            **({"precision": FULL} if trainer["precision"] == LOW else {}),
             "accumulate_grad_batches": settings.accumulation,
             "gradient_clip_val": settings.gradient_clip,
             "log_every_n_steps": settings.log_every,

@@ -272,7 +272,7 @@ def test_every_number_is_checked(name: str, config: DictConfig) -> None:
         ("data.retrievers=bm25", "data.retrievers=bm25: holds things by name"),
         ("trainer.accelerator=tpu9", "trainer.accelerator=tpu9: must be one of auto, cpu, gpu, cuda, mps"),
         ("trainer.strategy=fsdp9", "trainer.strategy=fsdp9: must be one of auto, ddp"),
-        ("trainer.precision=fp8", "trainer.precision=fp8: must be one of auto, 32-true, bf16-mixed, 16-mixed"),
+        ("trainer.precision=fp8", "trainer.precision=fp8: must be one of auto, 32-true, bf16-mixed, bf16-true"),
         ("data.teacher.members.bm25.k1=-1", "teacher.members.bm25.k1=-1: must be at least 0"),
         ("evaluation.baselines.bm25.b=1.5", "baselines.bm25.b=1.5: must be at least 0 and at most 1"),
         ("+evaluation.baselines.bm25.c=1", "baselines.bm25.c=1: colbert_lab.teachers.bm25.BM25 has no such argument"),

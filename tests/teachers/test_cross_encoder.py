@@ -89,9 +89,10 @@ def test_an_index_scores_every_document(reranker: Path) -> None:
         torch.testing.assert_close(scores[b], alone, atol=1e-5, rtol=0)
 
 
-def test_bf16_scores_are_close(reranker: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_bf16_scores_are_close(precision: str, reranker: Path) -> None:
     full = scorer(reranker).score_pairs(QUERIES, DOCUMENTS)
-    half = scorer(reranker, precision="bf16-mixed").score_pairs(QUERIES, DOCUMENTS)
+    half = scorer(reranker, precision=precision).score_pairs(QUERIES, DOCUMENTS)
     assert half.dtype == torch.float32
     assert not torch.equal(full, half)
     assert torch.corrcoef(torch.stack([full, half]))[0, 1] > 0.98

@@ -31,7 +31,7 @@ def both_objectives(learnable: bool = True) -> Any:
     return objective
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_recomputation_with_dropout_is_bit_identical(
     precision: str, student_settings: dict[str, Any], tmp_path: Path
 ) -> None:

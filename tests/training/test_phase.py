@@ -210,13 +210,14 @@ def test_contrastive_term_is_added_by_weight(student_settings: dict[str, Any], t
     )
 
 
-def test_bf16_trains(student_settings: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_bf16_trains(precision: str, student_settings: dict[str, Any], tmp_path: Path) -> None:
     exact, _ = train(student_settings | {"dropout": 0.0}, tmp_path / "32", steps=2)
     lowered, _ = train(
         student_settings | {"dropout": 0.0},
         tmp_path / "16",
         steps=2,
-        trainer=TRAINER | {"precision": "bf16-mixed"},
+        trainer=TRAINER | {"precision": precision},
     )
     assert not equal(exact, lowered)
     for name in exact:

@@ -127,13 +127,15 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_one_process(tiny_bert: Path, tm
     cases = {
         "fsdp": ["trainer=fsdp", "trainer.precision=bf16-mixed"],
         "one": ["trainer.devices=1", "trainer.precision=bf16-mixed"],
+        "ddp": ["trainer=ddp", "trainer.precision=bf16-true"],
+        "one in bf16": ["trainer.devices=1", "trainer.precision=bf16-true"],
         "exact": ["trainer.devices=1"],
     }
     for name, extra in cases.items():
         arguments = given(
             tiny_bert, toy, tmp_path / "outputs", name, "evaluation.precision=32-true", "reuse=false"
         )
-        group = extra[:1] if name == "fsdp" else []
+        group = [each for each in extra if each in ("trainer=fsdp", "trainer=ddp")]
         done = forked.run(["-m", "colbert_lab", *group, *arguments, *extra[len(group) :]])
         assert done.returncode == 0, done.stderr
         found[name] = weights(the_run(tmp_path / "outputs", name))
@@ -144,9 +146,11 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_one_process(tiny_bert: Path, tm
         return float(off.square().mean().sqrt())
 
     assert apart("fsdp") < 2 * apart("one")
-    matrix = next(value for key, value in found["fsdp"].items() if key.endswith("query.weight"))
-    assert matrix.dtype == torch.float32
-    assert not torch.equal(matrix, matrix.bfloat16().float())
+    assert apart("ddp") < 2 * apart("one in bf16")
+    for several in ("fsdp", "ddp"):
+        matrix = next(value for key, value in found[several].items() if key.endswith("query.weight"))
+        assert matrix.dtype == torch.float32
+        assert not torch.equal(matrix, matrix.bfloat16().float())
 
 
 @pytest.mark.parametrize(
@@ -156,6 +160,7 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_one_process(tiny_bert: Path, tm
         ("phases.distill.head_only_steps=1", "phases.distill.head_only_steps"),
         ("trainer.compile=eager", "trainer.compile"),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed"),
+        ("trainer.precision=bf16-true", "trainer.precision=bf16-true"),
         ("lora=all_linear", "student.lora"),
         (
             "phases.distill.optimizer._target_=torch.optim.SGD phases.distill.optimizer.betas=null",
