@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import colbert_lab
+from colbert_lab.base.machine import cores
 
 PACKAGES = (
     "torch",
@@ -155,8 +156,7 @@ def _cpu() -> dict[str, Any]:
                 flags |= set(value.split())
     except OSError:
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"model": model, "cores": cores, "flags": [flag for flag in CPU_FLAGS if flag in flags]}
+    return {"model": model, "cores": cores(), "flags": [flag for flag in CPU_FLAGS if flag in flags]}
 
 
 def _memory_gib() -> float | None:

@@ -12,7 +12,7 @@ from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Split
 from colbert_lab.settings import Settings
 from colbert_lab.text.collections.splits import SplitRequest
-from colbert_lab.text.fingerprint import fingerprint, overlapping_queries
+from colbert_lab.text.fingerprint import fingerprint, normalised, overlapping_queries
 from colbert_lab.text.passes import MANY, kept_pass
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.text.rows.triples import Triples
@@ -31,15 +31,14 @@ def overlaps(source: Examples, splits: Mapping[str, Split]) -> dict[str, list[st
     asked = [fingerprint(sorted(split.queries.values())) for split in splits.values()]
 
     def find() -> dict[str, np.ndarray]:
-        total = len(source) if isinstance(source, Triples) else None  # others tell a query once
-        bar = progress_bar(
-            source.training_queries(),
-            total=total,
-            desc=f"comparing {source.name}",
-            unit="row",
-            unit_scale=True,
-        )
-        found = overlapping_queries(bar, splits)
+        if isinstance(source, Triples):
+            found = source.queries_among(
+                {key: set(map(normalised, split.queries.values())) for key, split in splits.items()}
+            )
+        else:
+            title = f"comparing queries of {source.name}"
+            bar = progress_bar(source.training_queries(), desc=title, unit="query", unit_scale=True)
+            found = overlapping_queries(bar, splits)
         return {str(number): np.array(found[key], dtype=str) for number, key in enumerate(keys)}
 
     ids = getattr(source, "ids_fingerprint", None)  # ids are what is found

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MANY = 100_000
 """Rows below which a pass takes no time and is not kept."""
 WHOLE = "whole"
-VERSION = "1"
+VERSION = "2"
 """Raise it when the same content would give other arrays."""
 _folder: Path | None = None
 

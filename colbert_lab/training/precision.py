@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.machine import cores
 from colbert_lab.model.devices import total_bytes
 from colbert_lab.model.student import pick_device
 
@@ -94,8 +95,7 @@ def pick_workers(device: torch.device) -> int:
     """
     if device.type != "cuda":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(MOST_WORKERS, cores // max(1, torch.cuda.device_count()) - 1))
+    return max(0, min(MOST_WORKERS, cores() // max(1, torch.cuda.device_count()) - 1))
 
 
 def of_this_machine(settings: Settings) -> dict[str, Any]:
@@ -148,8 +148,7 @@ def prepare_torch(threads: int | None, beside: int = 1, float32_matmul: str = "h
     """
     if beside > 1:
         if threads is None and "OMP_NUM_THREADS" not in os.environ:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            threads = max(1, cores // beside)
+            threads = max(1, cores() // beside)
         if threads is not None:
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     now = torch.get_num_threads()

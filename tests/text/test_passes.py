@@ -106,7 +106,7 @@ def test_a_second_start_reads_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
     for module, name in (
         (triples, "checked_rows"),
         (positives, "_positives"),
-        (contamination, "overlapping_queries"),
+        (triples, "queries_among"),
     ):
         monkeypatch.setattr(module, name, lambda *_: fails())
     assert start() == first

@@ -1,13 +1,14 @@
 """One pass over the rows of pairs or triples: what is wrong with which, and a hash of all texts.
 
-The pass reads Arrow blocks and makes no Python strings: 1.2 s for two million pairs. What it found is kept, so that a
-second start does not read the text again (:mod:`colbert_lab.text.passes`).
+The pass reads Arrow blocks and makes no Python strings, in several processes where there are many rows
+(:mod:`colbert_lab.text.spans`). What it found is kept, so that a second start does not read the text again
+(:mod:`colbert_lab.text.passes`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import datasets
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colbert_lab.base.errors import InputError, some_ids
-from colbert_lab.base.progress import progress_bar
+from colbert_lab.text.spans import over_spans
 
 QUERY, DOCUMENT, NEGATIVE, ID = "query", "document", "negative", "query_id"
 LABEL = "label"
@@ -40,44 +41,59 @@ def checked_rows(
     Returns:
         For each of ``wanted``, for ``label`` and ``none`` the numbers of rows that are empty, not relevant or without
         negatives; ``count`` with ``negative``: negatives of each row; ``digest`` and ``ids``: SHA-256 of
-        all texts and of all ids, as bytes.
+        all texts and of all ids, as bytes; where there are several spans, of their hashes.
 
     Raises:
         InputError: a column holds something else, or a row of ``query_id`` is null.
     """
+    more = [column for column in (ID, LABEL) if column in table.column_names]
+    rows = table.select_columns([*wanted, *more])
+    parts = over_spans(rows, _checked_span, place, wanted, negatives, desc=f"checking {place}")
+    arrays = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+    if len(parts) > 1:  # a hash of the hashes of spans
+        for name in (DIGEST, IDS):
+            arrays[name] = np.frombuffer(hashlib.sha256(arrays[name].tobytes()).digest(), dtype=np.uint8)
+    return arrays
+
+
+def _checked_span(
+    rows: datasets.Dataset,
+    start: int,
+    done: Callable[[int], object],
+    place: str,
+    wanted: list[str],
+    negatives: int | None,
+) -> dict[str, np.ndarray]:
     bad: dict[str, list[np.ndarray]] = {column: [] for column in [*wanted, NONE, LABEL]}
     digest, ids = hashlib.sha256(), hashlib.sha256()
     counts: list[np.ndarray] = []
-    start = 0
-    named_rows = [ID] if ID in table.column_names else []
-    labels = [LABEL] if LABEL in table.column_names else []
-    rows = table.select_columns([*wanted, *named_rows, *labels]).with_format("arrow")
-    with progress_bar(total=len(table), desc=f"checking {place}", unit="row", unit_scale=True) as bar:
-        for block in rows.iter(batch_size=BLOCK):
-            for column in named_rows:
-                _check_ids(place, _combined(block[column]), start)
-                _digest(ids, pc.cast(_combined(block[column]), pa.string()))
-            for column in labels:
-                bad[column].append(start + np.flatnonzero(_irrelevant(_combined(block[column]))))
-            for column in wanted:
-                values = _combined(block[column])
-                _check_type(place, column, values.type)
-                _check_text(place, column, values, start)
-                if column == NEGATIVE:
-                    count = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
-                    counts.append(count.astype(np.int64))
-                    bad[NONE].append(start + np.flatnonzero(count == 0))
-                    digest.update(counts[-1].tobytes())
-                    first = _combined(pc.list_slice(values, 0, negatives, return_fixed_size_list=False))
-                    empty = _empty(pc.list_flatten(first))
-                    found = np.unique(pc.list_parent_indices(first).to_numpy(zero_copy_only=False)[empty])
-                    values = pc.list_flatten(values)
-                else:
-                    found = np.flatnonzero(_empty(values))
-                bad[column].append(start + found)
-                _digest(digest, values)
-            start += len(block)
-            bar.update(len(block))
+    named_rows = [ID] if ID in rows.column_names else []
+    labels = [LABEL] if LABEL in rows.column_names else []
+    for block in rows.with_format("arrow").iter(batch_size=BLOCK):
+        for column in named_rows:
+            _check_ids(place, _combined(block[column]), start)
+            _digest(ids, pc.cast(_combined(block[column]), pa.string()))
+        for column in labels:
+            bad[column].append(start + np.flatnonzero(_irrelevant(_combined(block[column]))))
+        for column in wanted:
+            values = _combined(block[column])
+            _check_type(place, column, values.type)
+            _check_text(place, column, values, start)
+            if column == NEGATIVE:
+                count = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+                counts.append(count.astype(np.int64))
+                bad[NONE].append(start + np.flatnonzero(count == 0))
+                digest.update(counts[-1].tobytes())
+                first = _combined(pc.list_slice(values, 0, negatives, return_fixed_size_list=False))
+                empty = _empty(pc.list_flatten(first))
+                found = np.unique(pc.list_parent_indices(first).to_numpy(zero_copy_only=False)[empty])
+                values = pc.list_flatten(values)
+            else:
+                found = np.flatnonzero(_empty(values))
+            bad[column].append(start + found)
+            _digest(digest, values)
+        start += len(block)
+        done(len(block))
     arrays = {column: np.concatenate(found) for column, found in bad.items() if found}
     for name, each in ((DIGEST, digest), (IDS, ids)):
         arrays[name] = np.frombuffer(each.digest(), dtype=np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 
 from colbert_lab.base.errors import InputError, named
-from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays, text_keys
+from colbert_lab.text.fingerprint import fingerprint, fingerprint_arrays
 from colbert_lab.text.passes import MANY, kept_pass
 from colbert_lab.text.rows.checking import (
     BLOCK,
@@ -28,6 +28,7 @@ from colbert_lab.text.rows.checking import (
     complaint,
 )
 from colbert_lab.text.rows.examples import Example
+from colbert_lab.text.rows.queries import queries_among, query_keys
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,11 @@ class Triples:
 
     def query_keys(self) -> np.ndarray:
         """A pair is a row."""
-        return text_keys(query for _, query in self.training_queries())
+        return np.delete(query_keys(self.name, self.table), self.dropped)
+
+    def queries_among(self, asked: Mapping[str, Set[str]]) -> dict[str, list[str]]:
+        """Ids of the queries that are among others, see :func:`colbert_lab.text.rows.queries.queries_among`."""
+        return queries_among(self.name, self.table, asked, self.dropped)
 
     def positive_texts(self, pairs: np.ndarray) -> Iterator[str]:
         """The document of each row."""
