@@ -106,7 +106,7 @@ def test_content_and_order_decide_the_hash(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_first_fault_is_told_as_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = [None if n in (11, 30) else f"id {n}" for n in range(ROWS)]
+    ids: list[object] = [None if n in (11, 30) else f"id {n}" for n in range(ROWS)]
     folder = written(tmp_path / "rows", query_id=ids)
     said = []
     for number in (1, 3):
