@@ -35,7 +35,7 @@ from tests.pretended import NAME, Device, pretended, register
 from tests.search.test_exact import packed, stored
 from tests.tiny import make_tiny_bert, sentences
 from tests.toy import new_student
-from tests.training.support import OBJECTIVES
+from tests.training.support import OBJECTIVES, TRAINER
 from tests.training.test_gradcache import both_objectives
 from tests.training.test_phase import train
 
@@ -194,6 +194,8 @@ def main(names: Sequence[str]) -> None:
             "distillation": partial(fit, objective=distilled),
             "contrastive": partial(fit, objective=objective),
             "recomputed": partial(fit, objective=objective, recompute=True),
+            "packed": partial(training, settings | {"attention": "packed"}, folder, objective=objective),
+            "bf16": partial(fit, objective=distilled, trainer=TRAINER | {"precision": "bf16-true"}),
             "xtr": partial(fit, objective={"xtr": xtr}),
             "points": partial(fit, objective=distilled, log_every=1),
             "dims": partial(fit, objective=objective, dims=[8, 16]),

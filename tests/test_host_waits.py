@@ -19,6 +19,8 @@ ALLOWED: dict[str, dict[str, float]] = {
     "distillation": {ENCODER: 2, WATCH: 1},
     "contrastive": {ENCODER: 2, LAYOUT: 1, ASKED: 1, WATCH: 1},
     "recomputed": {ENCODER: 4, LAYOUT: 1, ASKED: 1, WATCH: 1},
+    "packed": {ENCODER: 2, LAYOUT: 1, ASKED: 1, WATCH: 1},
+    "bf16": {ENCODER: 2, WATCH: 1},
     "xtr": {ENCODER: 2, LAYOUT: 1, "colbert_lab/model/xtr.py": 1, ASKED: 1, WATCH: 1},
     "dims": {ENCODER: 2, LAYOUT: 2, ASKED: 2, WATCH: 1},
     "points": {ENCODER: 2, WATCH: 1, POINT: 2},
@@ -29,8 +31,9 @@ ALLOWED: dict[str, dict[str, float]] = {
 }
 """Of each training step (``dims``: at two numbers of dimensions; ``points``: which logs a point), of a whole search in
 many blocks, and of each batch that is encoded: how often a line of a file waits."""
-APART = {"xtr": 5e-3}
-"""Adam takes a step of its rate wherever a gradient is not zero but for rounding, as of tokens that are as near."""
+APART = {"xtr": 5e-3, "bf16": 5e-3}
+"""Adam takes a step of its rate wherever a gradient is not zero but for rounding, as of tokens that are as near, and in
+bf16 everywhere."""
 
 
 @pytest.fixture(scope="module")
