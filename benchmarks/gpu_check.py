@@ -26,7 +26,7 @@ from its operations: bf16 at half of 790 TFLOP/s, float32 without TF32 at 50 TFL
     steps       30   distillation 16 x 16 (46,592 tokens, 31 TFLOP, 0.08 s) and contrastive 32 x 8 (47,104 tokens, 31
                      TFLOP, 0.08 s) at the default token budget, at 65,536, and there without determinism: seconds,
                      MFU, peak memory; each case reads its student anew
-    options     75   distillation with torch.compile, contrastive with TF32, distillation without padding and in bf16
+    options     72   distillation with torch.compile, contrastive with TF32, distillation without padding and in bf16
                      alone, at 65,536; making kernels takes most of it
     encode      13   8,192 documents (1.4M tokens, 0.3 PFLOP, 0.8 s; tokenising takes longer)
     search      19   512 queries, 100,000 documents of 64 tokens, 128 dimensions (27 TFLOP in float32, 0.5 s); an

@@ -112,7 +112,7 @@ def expected(sizes: Sizes) -> dict[str, float]:
         "resume": 45.0,
         "maxsim": START + 4 * all_pairs(sizes.scored, sizes.length),
         "steps": step,
-        "options": 75.0,
+        "options": 72.0,
         "encode": len(sizes.budgets) * (START + 2 * sizes.encoded / sizes.tokenised),
         "search": START + 15.0,
         "gradcache": 2 * (START + encoder + tokenised) + 1.2 * all_pairs(sizes.pairs, sizes.length),
