@@ -28,29 +28,42 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=precision.endswith("-mixed"))
 
 
+class _Rounded(torch.autograd.Function):
+    """The rounded weights in the place of a network's own, which get the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, rounded: Tensor) -> Tensor:
+        return rounded.detach()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.float(), None
+
+
 def lowered(network: nn.Module, precision: str, once: bool = False) -> Callable[..., Any]:
     """A network as a precision has it compute.
 
-    With ``bf16-true`` its weights are rounded to bf16 for a call. All that it computes and keeps is bf16 then, also
-    where autocast takes float32: norms, and the sum along the layers. The network itself keeps its float32 weights:
-    gradients reach them in float32, where those of all chunks add up, and the optimizer updates them (master weights,
-    Micikevicius et al. 2018, arXiv 1710.03740). With other precisions it is the network itself.
+    With ``bf16-true`` it computes with weights that are rounded to bf16. All that it computes and keeps is bf16 then,
+    also where autocast takes float32: norms, and the sum along the layers. The network itself keeps its float32
+    weights: gradients reach them in float32, where those of all calls add up, and the optimizer updates them (master
+    weights, Micikevicius et al. 2018, arXiv 1710.03740). With other precisions it is the network itself.
 
     Args:
         network: with float32 weights.
         precision: Lightning's name.
-        once: round the weights now, for calls without gradients before they change.
+        once: round the weights now, for all calls before they change; otherwise each call rounds them.
     """
     if precision != LOW:
         return network
-
-    def rounded() -> dict[str, Tensor]:
-        return {name: each.to(torch.bfloat16) for name, each in network.named_parameters()}
-
-    kept = rounded() if once else None
+    own = dict(network.named_parameters())
+    kept = {name: each.detach().to(torch.bfloat16) for name, each in own.items()} if once else None
 
     def call(*args: Any, **named: Any) -> Any:
-        return functional_call(network, rounded() if kept is None else kept, args, named)
+        if kept is None:
+            weights = {name: each.to(torch.bfloat16) for name, each in own.items()}
+        else:
+            weights = {name: _Rounded.apply(each, kept[name]) for name, each in own.items()}  # type: ignore[no-untyped-call]
+        return functional_call(network, weights, args, named)
 
     return call
 

@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.batches import Embed, concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
+from colbert_lab.model.devices import FULL, lowered
 from colbert_lab.model.matryoshka import prefix
 from colbert_lab.model.maxsim import maxsim_lists
 from colbert_lab.training.data import Batch
@@ -40,6 +41,7 @@ class StudentModule(pl.LightningModule):
         token_budget: most padded tokens of a query chunk.
         recompute: compute each chunk's activations again in the backward pass (GradCache).
         scoring: what makes scores of embeddings; None for MaxSim of all tokens.
+        precision: Lightning's name; the context of a mixed one is the caller's.
         watch: stops training that diverges.
     """
 
@@ -53,6 +55,7 @@ class StudentModule(pl.LightningModule):
         token_budget: int,
         recompute: bool,
         scoring: Scoring | None = None,
+        precision: str = FULL,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
@@ -64,7 +67,8 @@ class StudentModule(pl.LightningModule):
         self.log_every = log_every
         self.token_budget = token_budget
         self.recompute = recompute
-        self.computes: Embed | None = None  # the network, lowered or compiled
+        self.compiled: Embed | None = None
+        self.precision = precision
         # Logarithms, so that what is learned stays positive.
         self.learned = torch.nn.ParameterDict(
             {
@@ -108,7 +112,9 @@ class StudentModule(pl.LightningModule):
 
     def embedded(self, chunks: Sequence[Tokens]) -> list[Embeddings]:
         """Embeddings of a micro-batch, chunk by chunk."""
-        return embed_chunks(self.computes or self.model, chunks, self.recompute)
+        return embed_chunks(
+            self.compiled or lowered(self.model, self.precision, once=True), chunks, self.recompute
+        )
 
     def scored(self, queries: Embeddings, chunks: list[Embeddings], batch: Batch) -> dict[int, Scored]:
         """A micro-batch, its documents pooled, at every number of dimensions that the student is trained at, rising.

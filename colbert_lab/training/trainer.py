@@ -69,12 +69,11 @@ def training_module(
         token_budget=settings.token_budget,
         recompute=recompute,
         scoring=phase.scoring,
+        precision=precision,
         watch=Watch(phase.name, lambda k: [each.query_id for each in phase.batches.examples(k)]),
     )
-    if precision == LOW:
-        module.computes = lowered(model, precision)
     if phase.compile is not None:
-        module.computes = compiled(module.computes or model, phase.compile)
+        module.compiled = compiled(lowered(model, precision), phase.compile)
     return module
 
 

@@ -58,7 +58,9 @@ def test_it_computes_what_a_network_in_bf16_does(
     student = student_of(student_settings, output=output, attention=attention)
     other = copy.deepcopy(student.model).to(torch.bfloat16)
     for chunk in chunks_of(student):
-        mine = gradients(student.model, lowered(student.model, "bf16-true"), [chunk])
+        mine = gradients(student.model, lowered(student.model, "bf16-true", once=True), [chunk])
+        each = gradients(student.model, lowered(student.model, "bf16-true"), [chunk])
+        assert all(torch.equal(gradient, each[name]) for name, gradient in mine.items())
         theirs = gradients(other, other, [chunk])
         with torch.no_grad():
             embedded = lowered(student.model, "bf16-true", once=True)(chunk)
@@ -70,9 +72,10 @@ def test_it_computes_what_a_network_in_bf16_does(
             assert torch.equal(gradient, theirs[name].float()), name
 
 
-def test_gradients_of_chunks_add_up_in_float32(student_settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("once", [False, True])
+def test_gradients_of_chunks_add_up_in_float32(once: bool, student_settings: dict[str, Any]) -> None:
     student = student_of(student_settings)
-    compute, chunks = lowered(student.model, "bf16-true"), chunks_of(student)
+    compute, chunks = lowered(student.model, "bf16-true", once), chunks_of(student)
     alone = [gradients(student.model, compute, [chunk]) for chunk in chunks]
     together = gradients(student.model, compute, chunks)
     again = gradients(student.model, compute, chunks, recompute=True)
@@ -103,3 +106,19 @@ def test_it_can_be_compiled(student_settings: dict[str, Any]) -> None:
     fast = gradients(student.model, compiled(compute, "aot_eager"), chunks_of(student))
     for name, gradient in plain.items():
         torch.testing.assert_close(fast[name], gradient, atol=2e-2, rtol=2e-2)
+
+
+def test_weights_that_are_rounded_once_are_held_once(student_settings: dict[str, Any]) -> None:
+    student = student_of(student_settings)
+    compute = lowered(student.model, "bf16-true", once=True)
+    seen: list[list[int]] = []
+
+    def note(module: torch.nn.Module, *_: Any) -> None:
+        seen.append([each.data_ptr() for each in module.parameters()])
+
+    handle = student.model.register_forward_pre_hook(note)
+    for chunk in chunks_of(student):
+        compute(chunk)
+    handle.remove()
+    assert seen[0] == seen[1]
+    assert not set(seen[0]) & {each.data_ptr() for each in student.model.parameters()}
