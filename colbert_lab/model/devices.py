@@ -7,7 +7,7 @@ the size of a result depends on numbers, and where memory that is not pinned is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ def lowered(network: nn.Module, precision: str, once: bool = False) -> Callable[
         if kept is None:
             weights = {name: each.to(torch.bfloat16) for name, each in own.items()}
         else:
-            weights = {name: _Rounded.apply(each, kept[name]) for name, each in own.items()}  # type: ignore[no-untyped-call]
+            weights = {name: cast(Any, _Rounded).apply(each, kept[name]) for name, each in own.items()}
         return functional_call(network, weights, args, named)
 
     return call
