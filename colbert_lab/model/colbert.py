@@ -278,8 +278,9 @@ class ColBERT(nn.Module):
             return Embeddings(F.normalize(self.head(hidden_NLH).float(), dim=-1), tokens.score_mask_NL)
         if self.pooling == "mean":
             mask_NL1 = tokens.attention_mask_NL.unsqueeze(-1)
-            summed_NH = (hidden_NLH.float() * mask_NL1).sum(dim=1)
-            pooled_NH = (summed_NH / mask_NL1.sum(dim=1)).to(hidden_NLH.dtype)
+            pooled_NH = (hidden_NLH.float() * mask_NL1).sum(dim=1) / mask_NL1.sum(dim=1)
+            if self.head.out_features is not None:
+                pooled_NH = pooled_NH.to(hidden_NLH.dtype)
         else:
             pooled_NH = hidden_NLH[:, 0]
         emb_ND = F.normalize(self.head(pooled_NH).float(), dim=-1)

@@ -17,7 +17,7 @@ from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus
 from colbert_lab.model.backbone import load_backbone, load_tokenizer, positions
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.devices import autocast, lowered
+from colbert_lab.model.devices import LOW, autocast
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
@@ -163,13 +163,12 @@ class _Loaded:
             unit_scale=True,
             disable=not progress,
         )
-        compute = lowered(network, settings.precision, once=True)
         with torch.inference_mode(), autocast(network.device, settings.precision), bar:
             for batch in length_sorted_batches([len(row) for row in rows], settings.token_budget):
                 padded = self.tokenizer.pad({"input_ids": [rows[n] for n in batch]}, return_tensors="pt").to(
                     network.device
                 )
-                hidden_NLH = compute(**padded).last_hidden_state.float()
+                hidden_NLH = network(**padded).last_hidden_state.float()
                 if settings.pooling == "mean":
                     mask_NL1 = padded["attention_mask"].unsqueeze(-1).float()
                     pooled_NH = (hidden_NLH * mask_NL1).sum(dim=1) / mask_NL1.sum(dim=1)
@@ -212,6 +211,8 @@ def _load(settings: BiEncoder, _: str | None) -> _Loaded:
     own = dense_files(settings.model)
     chosen = settings._with(own)
     network = load_backbone(settings.model, key="teacher.model").eval()
+    if settings.precision == LOW:
+        network.to(torch.bfloat16)
     longest = positions(network)
     if longest is not None and settings.max_length > longest:
         raise InputError(

@@ -18,7 +18,7 @@ from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus
 from colbert_lab.model.backbone import load_tokenizer, positions, quiet_transformers
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.devices import autocast, lowered
+from colbert_lab.model.devices import LOW, autocast
 from colbert_lab.model.model_files import locate, weight_files
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
@@ -143,12 +143,11 @@ class CrossEncoder(Reranker):
         lengths = [len(ids) for ids in columns["input_ids"]]
         scores_N = torch.empty(len(queries))
         bar = progress_bar(total=len(queries), desc=progress, unit="pair", disable=not progress)
-        compute = lowered(network, self.precision, once=True)
         with torch.inference_mode(), autocast(network.device, self.precision), bar:
             for batch in length_sorted_batches(lengths, self.token_budget):
                 chosen = {name: [values[n] for n in batch] for name, values in columns.items()}
                 padded = tokenizer.pad(chosen, return_tensors="pt").to(network.device)
-                logits_NC = compute(**padded).logits.float()
+                logits_NC = network(**padded).logits.float()
                 scores_N[torch.tensor(batch)] = self._relevance(logits_NC).cpu()
                 bar.update(len(batch))
         return scores_N
@@ -191,6 +190,8 @@ def _load(settings: CrossEncoder, _: str | None) -> tuple[PreTrainedModel, PreTr
             "choose a model that was trained on pairs"
         )
     network = load_network(AutoModelForSequenceClassification, model)
+    if settings.precision == LOW:
+        network.to(torch.bfloat16)
     _check_label(settings, network.config.num_labels)
     longest = min(positions(network) or tokenizer.model_max_length, tokenizer.model_max_length)
     if settings.max_length > longest:

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.backbone import load_tokenizer, positions
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.devices import autocast, lowered
+from colbert_lab.model.devices import LOW, autocast
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
@@ -95,12 +95,11 @@ class LLMReranker(Reranker):
         (answer,) = _ids(tokenizer, [self.answer])[0]
         rows = self._rows(tokenizer, queries, documents)
         scores_N = torch.empty(len(rows))
-        compute = lowered(network, self.precision, once=True)
         with torch.inference_mode(), autocast(network.device, self.precision):
             for batch in length_sorted_batches([len(row) for row in rows], self.token_budget):
                 ids_NL, mask_NL = _padded([rows[n] for n in batch])
                 # Positions count the model's own tokens; the logits of the last one alone are computed.
-                logits_N1V = compute(
+                logits_N1V = network(
                     input_ids=ids_NL.to(network.device),
                     attention_mask=mask_NL.to(network.device),
                     position_ids=(mask_NL.cumsum(dim=1) - 1).clamp_min(0).to(network.device),
@@ -151,6 +150,8 @@ def _load(settings: LLMReranker, _: str | None) -> tuple[PreTrainedModel, PreTra
     if len(answer) != 1 or answer[0] == tokenizer.unk_token_id:
         raise InputError(f"teacher.answer={settings.answer}: is not one token of {settings.model}")
     network = load_network(AutoModelForCausalLM, settings.model).eval()
+    if settings.precision == LOW:
+        network.to(torch.bfloat16)
     longest = positions(network)
     needed = settings.max_length + sum(map(len, _ids(tokenizer, [settings.separator, settings.prompt])))
     if longest is not None and needed > longest:

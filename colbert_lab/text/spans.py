@@ -1,19 +1,20 @@
-"""One pass over the rows of a large table, in spans of a fixed number of rows, by as many processes as there are cores.
+"""One pass over the rows of a large table, in spans of a fixed number of rows, by several processes.
 
 The processes are fresh interpreters, which neither inherit the threads of this one nor run its main module again. Each
 opens the table's memory-mapped files for itself, and sends back what it found of a span. Spans do not depend on the
-number of cores, so that what a pass finds does not either.
+number of processes, so that what a pass finds does not either.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import IO, Any
 
 import datasets
@@ -24,10 +25,21 @@ from colbert_lab.base.progress import progress_bar
 
 log = logging.getLogger(__name__)
 SPAN = 1_000_000
+MOST = 16
+"""Processes: each takes 0.2 GiB and a second to start, and more than so many wait for the disk."""
+LARGEST = 64 * 2**20  # bytes of a task: what a table holds in memory goes to every process
 Arrays = Mapping[str, np.ndarray]
 Work = Callable[..., Arrays]
 """Called with the rows of a span, the number of its first row, what to tell numbers of rows that are done, and more."""
-START = "import sys; sys.path[:] = {path!r}; from colbert_lab.text.spans import serve; serve()"
+START = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+out = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)  # nothing but what is found goes to those who read
+sys.path[:] = {path!r}
+from colbert_lab.text.spans import serve
+serve(out)
+"""
 
 
 def over_spans(table: datasets.Dataset, work: Work, *given: Any, desc: str) -> list[Arrays]:
@@ -42,41 +54,29 @@ def over_spans(table: datasets.Dataset, work: Work, *given: Any, desc: str) -> l
     Raises:
         Exception: what the pass raised of the first span of which it raised something.
     """
-    starts = range(0, max(1, len(table)), SPAN)
-    n = min(cores(), len(starts))
+    starts = list(range(0, max(1, len(table)), SPAN))
+    n = min(cores(), len(starts), MOST)
+    # Other processes of a run on this machine do the same pass, or wait for this one.
+    if n > 1 and table.cache_files and os.environ.get("LOCAL_RANK", "0") == "0":
+        task = pickle.dumps((table, work, SPAN, given))
+        n = n if len(task) <= LARGEST else 1
+    else:
+        n = 1
     with progress_bar(total=len(table), desc=desc, unit="row", unit_scale=True) as bar:
-        if n == 1 or not table.cache_files:  # what is in memory would be copied to every process
-            return [work(_span(table, start, SPAN), start, bar.update, *given) for start in starts]
-        found: dict[int, Arrays | Exception] = {}
-        running: list[subprocess.Popen[bytes]] = []
-
-        def share(number: int) -> None:
-            task = table, work, list(starts[number::n]), SPAN, given
-            for start, told in _sent_to_worker(task, running):
-                if isinstance(told, int):
-                    bar.update(told)
-                else:
-                    found[start] = told
-
-        with ThreadPoolExecutor(n) as pool:
-            try:
-                list(pool.map(share, range(n)))
-            finally:
-                for worker in running:
-                    worker.kill()
-        if missing := [start for start in starts if start not in found]:
+        found = _Workers(task, starts, n, bar.update).found if n > 1 else {}
+        if n > 1 and (missing := [start for start in starts if start not in found]) and not _failed(found):
             log.warning(
                 "%s: a process ended before its work was done; this one does %d of %d parts",
                 desc, len(missing), len(starts),
             )  # fmt: skip
-        for start in missing:
-            found[start] = work(_span(table, start, SPAN), start, bar.update, *given)
-    results = []
-    for start in starts:
-        result = found[start]
-        if isinstance(result, Exception):
-            raise result
-        results.append(result)
+        results = []
+        for start in starts:
+            if start not in found:
+                found[start] = work(_span(table, start, SPAN), start, bar.update, *given)
+            result = found[start]
+            if isinstance(result, Exception):
+                raise result
+            results.append(result)
     return results
 
 
@@ -84,35 +84,94 @@ def _span(table: datasets.Dataset, start: int, size: int) -> datasets.Dataset:
     return table if len(table) <= size else table.select(range(start, min(start + size, len(table))))
 
 
-def _sent_to_worker(
-    task: tuple[datasets.Dataset, Work, list[int], int, tuple[Any, ...]],
-    running: list[subprocess.Popen[bytes]],
-) -> Iterator[tuple[int, Any]]:
-    """What a worker tells: the span, and numbers of rows that are done, or what it found or raised."""
-    command = [sys.executable, "-c", START.format(path=sys.path)]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    running.append(worker)
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    with worker, suppress(OSError, EOFError, pickle.UnpicklingError):  # it has ended, or was ended
-        pickle.dump(task, worker.stdin)
-        worker.stdin.close()
-        while True:
-            yield pickle.load(worker.stdout)
+def _failed(found: Mapping[int, Arrays | Exception]) -> list[int]:
+    return [start for start, what in found.items() if isinstance(what, Exception)]
 
 
-def serve() -> None:
-    """The work of a process: reads a task from standard input, and writes what it finds to standard output."""
+class _Workers:
+    """Processes that share the spans.
+
+    Args:
+        task: what :func:`serve` reads first.
+        starts: first rows of the spans.
+        n: how many.
+        done: told numbers of rows.
+
+    Attributes:
+        found: by first row, what was found or raised; without what a process left undone, and without what follows a
+            span of which something was raised.
+    """
+
+    def __init__(self, task: bytes, starts: list[int], n: int, done: Callable[[int], object]) -> None:
+        self.found: dict[int, Arrays | Exception] = {}
+        self._task, self._done = task, done
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._running: list[subprocess.Popen[bytes]] = []
+        with ThreadPoolExecutor(n) as pool:
+            shares = [pool.submit(self._share, starts[number::n]) for number in range(n)]
+            try:
+                for share in shares:
+                    share.result()
+            finally:
+                self._over.set()
+                for worker in self._running:
+                    worker.kill()
+
+    def _share(self, starts: list[int]) -> None:
+        path = [str(each) for each in sys.path]
+        try:
+            worker = subprocess.Popen(
+                [sys.executable, "-c", START.format(path=path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        except OSError as error:
+            log.debug("no process can be started: %s", error)
+            return
+        self._running.append(worker)
+        if self._over.is_set():
+            worker.kill()
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            with worker.stdin as to:
+                to.write(self._task)
+                pickle.dump(starts, to)
+            while self._take(*pickle.load(worker.stdout)):
+                pass
+        except Exception as error:  # it has ended, or something else wrote
+            log.debug("a process ended: %r", error)
+        finally:
+            worker.kill()
+            worker.stdout.close()
+            worker.wait()
+
+    def _take(self, start: int, told: Any) -> bool:
+        """Take what a process tells of a span; False once nothing more of it is of use."""
+        with self._lock:
+            if isinstance(told, int):
+                self._done(told)
+            else:
+                self.found[start] = told
+            return start < min(_failed(self.found), default=start + 1)
+
+
+def serve(out: IO[bytes]) -> None:
+    """The work of a process: reads a task from standard input, and writes what it finds.
+
+    Args:
+        out: to those who read it.
+    """
     import pyarrow as pa
 
     pa.set_cpu_count(1)
-    out: IO[bytes] = sys.stdout.buffer
-    sys.stdout = sys.stderr  # nothing else goes to those who read
-    table, work, starts, size, given = pickle.load(sys.stdin.buffer)
+    table, work, size, given = pickle.load(sys.stdin.buffer)
+    starts = pickle.load(sys.stdin.buffer)
 
     def tell(start: int, what: Any) -> None:
-        pickle.dump((start, what), out)
-        out.flush()
+        try:
+            pickle.dump((start, what), out)
+            out.flush()
+        except BrokenPipeError:  # nobody reads any more
+            os._exit(1)
 
     for start in starts:
         try:
@@ -120,3 +179,5 @@ def serve() -> None:
         except Exception as error:
             found = error
         tell(start, found)
+        if isinstance(found, Exception):
+            break

@@ -12,7 +12,7 @@ import torch
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.machine import cores
-from colbert_lab.model.devices import total_bytes
+from colbert_lab.model.devices import faster, total_bytes
 from colbert_lab.model.student import pick_device
 
 if TYPE_CHECKING:
@@ -44,26 +44,7 @@ def pick_precision(precision: str, accelerator: str) -> str:
                 "bf16-mixed or 32-true"
             )
         return precision
-    if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if device.type == "cpu":
-        return "bf16-mixed" if _cpu_is_faster_in_bf16() else "32-true"
-    return "32-true"
-
-
-def _cpu_is_faster_in_bf16() -> bool:
-    """Whether the processor has a unit for bf16 matrices: AMX, or Arm's BF16 extension.
-
-    AVX512-BF16 alone is none: on an Intel Xeon that hides its AMX, products of 2,048 x 2,048 ran at 0.16 TFLOP/s in
-    bf16 and 0.30 in float32, and ``+experiment=colbert_zero task=plan`` predicted 1.3 to 1.7 times as long for the
-    phases in bf16 as in float32 (two plans of each, taken in turn).
-    """
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if capabilities is not None:
-        found = capabilities()
-        return any(found.get(name) for name in ("amx_bf16", "bf16"))
-    # Before torch 2.12 there is no public query.
-    return bool(torch.cpu._is_amx_tile_supported())
+    return faster(device)
 
 
 BUDGET, MOST_BUDGET = 4096, 32_768

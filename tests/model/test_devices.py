@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from colbert_lab.base.types import Tokens
+from colbert_lab.model import devices
 from colbert_lab.model.batches import Embed, compiled, embed_chunks
 from colbert_lab.model.colbert import ColBERT
 from colbert_lab.model.devices import autocast, lowered
@@ -122,3 +123,18 @@ def test_weights_that_are_rounded_once_are_held_once(student_settings: dict[str,
     handle.remove()
     assert seen[0] == seen[1]
     assert not set(seen[0]) & {each.data_ptr() for each in student.model.parameters()}
+
+
+def test_auto_is_what_the_device_is_faster_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers and ``evaluation.precision`` may ask for it themselves."""
+    for fast in (False, True):
+        monkeypatch.setattr(devices, "_cpu_is_faster_in_bf16", lambda fast=fast: fast)
+        assert autocast(torch.device("cpu"), "auto")._enabled == fast
+    assert not autocast(torch.device("mps"), "auto")._enabled
+
+
+def test_frozen_weights_get_no_gradient(student_settings: dict[str, Any]) -> None:
+    student = student_of(student_settings)
+    student.model.backbone.requires_grad_(False)
+    found = gradients(student.model, lowered(student.model, "bf16-true", once=True), chunks_of(student))
+    assert {name.partition(".")[0] for name in found} == {"head"}

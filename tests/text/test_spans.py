@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def numbers_of(rows: datasets.Dataset, start: int, done: Callable[[int], object]
 
 
 def ends(
-    rows: datasets.Dataset, start: int, done: Callable[[int], object], parent: int
+    rows: datasets.Dataset, start: int, done: Callable[[int], object], parent: int, more: str = ""
 ) -> dict[str, np.ndarray]:
     if os.getpid() != parent and start:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -160,3 +161,50 @@ def test_what_a_process_did_not_do_is_done_here(
         found = spans.over_spans(from_file, ends, os.getpid(), desc="counting")
     assert [int(part["start"][0]) for part in found] == list(range(0, ROWS, SIZE))
     assert "counting: a process ended before its work was done; this one does 5 of 6 parts" in caplog.text
+
+
+def waits(
+    rows: datasets.Dataset, start: int, done: Callable[[int], object], folder: str
+) -> dict[str, np.ndarray]:
+    Path(folder, str(start)).touch()
+    if start == SIZE:
+        raise InputError("the second span is damaged")
+    print("a line that is none of the answers")
+    while start == 0 and not Path(folder, str(SIZE)).exists():
+        time.sleep(0.05)  # it is not done when the other process fails
+    done(0)
+    time.sleep({0: 0.5, 14: 10.0}.get(start, 0.0))  # and it is ended while it does what comes after
+    return numbers_of(rows, start, done)
+
+
+def test_after_a_fault_what_follows_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_file, _ = in_memory_or_not(written(tmp_path / "rows"))
+    have(monkeypatch, 2)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    with pytest.raises(InputError, match="the second span is damaged"):
+        spans.over_spans(from_file, waits, str(begun), desc="counting")
+    assert {path.name for path in begun.iterdir()} <= {"0", "7", "14"}
+
+
+def test_processes_that_cannot_start_leave_the_work_to_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_file, _ = in_memory_or_not(written(tmp_path / "rows"))
+    have(monkeypatch, 2)
+    big = "x" * 400_000  # more than a pipe holds: the other process is gone before it has read all
+    for program in ("/no/such/python", "/bin/true"):
+        monkeypatch.setattr("sys.executable", program)
+        found = spans.over_spans(from_file, ends, os.getpid(), big, desc="counting")
+        assert {int(part["process"][0]) for part in found} == {os.getpid()}
+    monkeypatch.undo()
+    monkeypatch.setattr(spans, "SPAN", SIZE)
+    have(monkeypatch, 2)
+    for name, value in ((spans, "LARGEST"), (os.environ, "LOCAL_RANK")):
+        with monkeypatch.context() as patch:
+            if name is spans:
+                patch.setattr(spans, value, 10)
+            else:
+                patch.setenv(value, "1")
+            found = spans.over_spans(from_file, numbers_of, desc="counting")
+        assert {int(part["process"][0]) for part in found} == {os.getpid()}

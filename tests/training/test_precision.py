@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from colbert_lab.model import devices as computing
 from colbert_lab.records.identity import config_hash
 from colbert_lab.settings import command_of
 from colbert_lab.training import precision
@@ -147,7 +148,7 @@ def test_workers_leave_a_core_to_each_gpu_and_all_to_a_cpu(monkeypatch: pytest.M
 
 
 def test_what_auto_is_here_takes_its_place_and_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_cpu_is_faster_in_bf16", lambda: False)
+    monkeypatch.setattr(computing, "_cpu_is_faster_in_bf16", lambda: False)
     cfg = composed(
         "+experiment=colbert_zero",
         "trainer.accelerator=cpu",
