@@ -20,7 +20,7 @@ from typing import IO, Any
 import datasets
 import numpy as np
 
-from colbert_lab.base.machine import cores
+from colbert_lab.base.machine import cores, local_rank
 from colbert_lab.base.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def over_spans(table: datasets.Dataset, work: Work, *given: Any, desc: str) -> l
     starts = list(range(0, max(1, len(table)), SPAN))
     n = min(cores(), len(starts), MOST)
     # Other processes of a run on this machine do the same pass, or wait for this one.
-    if n > 1 and table.cache_files and os.environ.get("LOCAL_RANK", "0") == "0":
+    if n > 1 and table.cache_files and not local_rank():
         task = pickle.dumps((table, work, SPAN, given))
         n = n if len(task) <= LARGEST else 1
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.machine import cores
+from colbert_lab.base.machine import cores, local_rank
 from colbert_lab.model.devices import faster, total_bytes
 from colbert_lab.model.student import pick_device
 
@@ -161,5 +161,4 @@ def choose_gpu(accelerator: str, devices: Any) -> None:
         and not isinstance(devices, str)
         and pick_device(accelerator).type == "cuda"
     ):
-        local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
-        torch.cuda.set_device(devices[local % len(devices)])
+        torch.cuda.set_device(devices[local_rank() % len(devices)])
