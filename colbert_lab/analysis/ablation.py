@@ -170,7 +170,7 @@ def _difference(found: Difference) -> str:
 
 def _cost_cells(each: Configuration) -> tuple[str, str, str]:
     """Seconds and tokens a run, mean over seeds, and how many of the phases other runs trained."""
-    costs = [[cost for phase in run.phases if (cost := run.cost(phase))] for run in each.runs]
+    costs = [[cost for phase in run.trained if (cost := run.cost(phase))] for run in each.runs]
     if not all(costs):
         return NONE, NONE, NONE
     seconds = statistics.fmean(sum(cost.seconds for cost in run) for run in costs)
@@ -178,7 +178,7 @@ def _cost_cells(each: Configuration) -> tuple[str, str, str]:
     reused = [
         f"{phase} (seed {run.seed})"
         for run in each.runs
-        for phase in run.phases
+        for phase in run.trained
         if (cost := run.cost(phase)) and cost.reused_from
     ]
     return _seconds(seconds), f"{tokens:,.0f}", ", ".join(reused) or "none"

@@ -10,7 +10,10 @@ from html import escape
 
 from colbert_lab.analysis.configurations import Configuration
 from colbert_lab.analysis.figures import COLOURS
+from colbert_lab.base.outside import read_json_or
+from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.cost import PhaseCost
+from colbert_lab.records.run_files import PhaseFacts
 from colbert_lab.records.runs import Run
 
 
@@ -39,9 +42,12 @@ def run_chain(run: Run, title: str) -> list[Link]:
         title: what to call it.
     """
     links = []
-    for phase in run.phases:
+    for phase in run.trained:
         identity = next((r.phase_hash for r in run.records if r.phase == phase and r.phase_hash), None)
         cost = run.cost(phase)
+        if identity is None and cost is not None:  # it was not measured after this phase
+            facts = read_json_or(run.path / phase / PHASE_FILE, PhaseFacts)
+            identity = facts.get("phase_hash") if facts else None
         if identity is not None and cost is not None:
             links.append(Link(phase, identity, cost, title))
     return links

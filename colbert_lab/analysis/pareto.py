@@ -126,9 +126,9 @@ def quality_cost(
         before = each.value_at(BEFORE, split, measure)
         if before is not None:
             untrained[title] = before.mean
-        phases = each.runs[0].phases
-        for number, phase in enumerate(phases):
-            point = _point(each, title, phases[: number + 1], split, measure, cost)
+        trained = each.runs[0].trained
+        for phase in each.runs[0].phases:
+            point = _point(each, title, trained[: trained.index(phase) + 1], split, measure, cost)
             if isinstance(point, str):
                 left_out.append(point)
                 continue

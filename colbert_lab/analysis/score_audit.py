@@ -118,7 +118,7 @@ def score_table(every: list[Scores], split: str) -> Table:
 
 def phase_facts(run: Run) -> dict[str, PhaseFacts]:
     """``phase.json`` of each phase that was trained, in order; phases without a readable one are left out."""
-    found = {phase: read_json_or(run.path / phase / PHASE_FILE, PhaseFacts) for phase in run.phases}
+    found = {phase: read_json_or(run.path / phase / PHASE_FILE, PhaseFacts) for phase in run.trained}
     return {phase: facts for phase, facts in found.items() if facts}
 
 

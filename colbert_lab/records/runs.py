@@ -11,6 +11,7 @@ from pathlib import Path
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json_or
+from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.records.cost import PhaseCost, read_cost
 from colbert_lab.records.identity import SHORT
@@ -54,6 +55,15 @@ class Run:
         """The student's measured phases in their order, without ``before``."""
         found = dict.fromkeys(record.phase for record in self.records if record.system == "student")
         return tuple(phase for phase in found if phase != BEFORE)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The phases that trained the student, as scheduled, also those after which it was not measured."""
+        about = RunDirectory(self.path, self.run_id).status().get("run") or {}
+        planned = [
+            phase for phase in about.get("schedule") or () if (self.path / phase / PHASE_FILE).is_file()
+        ]
+        return tuple(dict.fromkeys([*planned, *self.phases]))
 
     @property
     def logged(self) -> tuple[str, ...]:

@@ -64,6 +64,11 @@ class RecordedRun(Run):
         found = None if record is None else self.recorded.get(Key(system, phase, record.variant))
         return None if found is None or measure != self.measure else PerQuery(self.queries, {measure: found})
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """See :attr:`colbert_lab.records.runs.Run.trained`."""
+        return tuple(dict.fromkeys([*self.costs, *self.phases]))
+
     def cost(self, phase: str) -> PhaseCost | None:
         """What a phase took; the first phase after another cell's student counts that one's phases too."""
         return self.costs.get(phase)

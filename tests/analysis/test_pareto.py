@@ -8,7 +8,9 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra 'notebook' is not installed")
 
+from colbert_lab.analysis.ablation import _cost_cells
 from colbert_lab.analysis.configurations import Configuration, group
+from colbert_lab.analysis.lineage import run_chain
 from colbert_lab.analysis.pareto import quality_cost
 from colbert_lab.analysis.pareto_views import (
     cost_text,
@@ -136,3 +138,28 @@ def test_the_figure(study: list[Configuration]) -> None:
     assert low < 20 < 60 < high
     for legend in figure.legends:
         assert not legend.get_window_extent().overlaps(panel.get_window_extent())
+
+
+def test_phases_after_which_nothing_was_measured_count_too(tmp_path: Path) -> None:
+    """As with ``evaluation.after=[distill]``."""
+    write_run(
+        tmp_path, "aa", 1, {"n": "a"}, {"supervised": {"test": 0.1}, "distill": {"test": 0.15}}, time=1.0
+    )  # fmt: skip
+    (file,) = tmp_path.glob("study/*/results.jsonl")
+    rows = [
+        line
+        for line in file.read_text().splitlines(keepends=True)
+        if json.loads(line)["phase"] != "supervised"
+    ]
+    file.write_text("".join(rows))
+    status = file.parent / "status.json"
+    about = json.loads(status.read_text())
+    about["run"] = (about.get("run") or {}) | {"schedule": ["supervised", "distill"]}
+    status.write_text(json.dumps(about))
+    (run,) = find_runs(tmp_path, "study").runs
+    assert run.phases == ("distill",)
+    assert run.trained == ("supervised", "distill")
+    (point,) = quality_cost(group([run]), "test", MEASURE).points
+    assert point.cost == 60.0
+    assert [link.name for link in run_chain(run, "a")] == ["supervised", "distill"]
+    assert _cost_cells(group([run])[0])[1] == "3,000"
