@@ -45,7 +45,7 @@ def run_chain(run: Run, title: str) -> list[Link]:
     for phase in run.trained:
         identity = next((r.phase_hash for r in run.records if r.phase == phase and r.phase_hash), None)
         cost = run.cost(phase)
-        if identity is None and cost is not None:  # it was not measured after this phase
+        if phase not in run.phases:  # it was not measured after this one
             facts = read_json_or(run.path / phase / PHASE_FILE, PhaseFacts)
             identity = facts.get("phase_hash") if facts else None
         if identity is not None and cost is not None:
