@@ -161,5 +161,5 @@ def test_phases_after_which_nothing_was_measured_count_too(tmp_path: Path) -> No
     assert run.trained == ("supervised", "distill")
     (point,) = quality_cost(group([run]), "test", MEASURE).points
     assert point.cost == 60.0
-    assert [link.name for link in run_chain(run, "a")][0] == "supervised"
+    assert next(iter(run_chain(run, "a"))).name == "supervised"
     assert _cost_cells(group([run])[0])[1] == "3,000"
