@@ -44,7 +44,7 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
 }
 """Parts of commands that need a cluster, a hub, a server or processes of their own; where they run, and by what."""
 MADE = (
-    ["+experiment=colbert_zero_kd"],
+    ["+experiment=colbert_zero_kd", "phases.distill.optimizer.lr=1e-4"],
     ["+experiment=colbert_zero_kd", "name=a"],
     ["+experiment=colbert_zero_kd", "name=b", "seed=2"],
     ["task=mine", "data=beir", "data.path=DIR", "out=MINED"],
