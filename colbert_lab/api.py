@@ -283,8 +283,7 @@ def load(
         path: a student's folder, for example ``outputs/colbert_zero_kd/latest/distill/student``; or a folder or hub id
             of a model in the layout of PyLate, sentence-transformers, Stanford's ColBERT or ColBERT-AZ.
         device: such as ``cpu`` or ``cuda``; None takes CUDA where there is one.
-        precision: ``auto`` (bf16-mixed where the device is faster in it), ``32-true``, ``bf16-mixed``,
-            ``bf16-true`` or ``16-mixed``.
+        precision: as of :class:`Model`, or ``auto``: bf16-mixed where the device is faster in it, else ``32-true``.
         trust_remote_code: run Python code that comes with a backbone, or that the folder names of its head; off unless
             asked for.
         dim: first dimensions of an embedding to keep, see ``student.matryoshka``; None for all.

@@ -93,6 +93,17 @@ def lowered(network: nn.Module, precision: str, once: bool = False) -> Callable[
     return call
 
 
+def rounded(network: nn.Module, precision: str) -> None:
+    """Round a network's own weights where the precision is ``bf16-true``, for one that is not trained.
+
+    Args:
+        network: with float32 weights.
+        precision: Lightning's name.
+    """
+    if precision == LOW:
+        network.to(torch.bfloat16)
+
+
 def works_behind(device: torch.device) -> bool:
     """Whether a device goes on with what it was commanded while the program does something else."""
     return device.type == "cuda"

@@ -17,7 +17,7 @@ from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus
 from colbert_lab.model.backbone import load_backbone, load_tokenizer, positions
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.devices import LOW, autocast
+from colbert_lab.model.devices import autocast, rounded
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
@@ -211,8 +211,7 @@ def _load(settings: BiEncoder, _: str | None) -> _Loaded:
     own = dense_files(settings.model)
     chosen = settings._with(own)
     network = load_backbone(settings.model, key="teacher.model").eval()
-    if settings.precision == LOW:
-        network.to(torch.bfloat16)
+    rounded(network, settings.precision)
     longest = positions(network)
     if longest is not None and settings.max_length > longest:
         raise InputError(

@@ -18,7 +18,7 @@ from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Corpus
 from colbert_lab.model.backbone import load_tokenizer, positions, quiet_transformers
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.devices import LOW, autocast
+from colbert_lab.model.devices import autocast, rounded
 from colbert_lab.model.model_files import locate, weight_files
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
@@ -190,8 +190,7 @@ def _load(settings: CrossEncoder, _: str | None) -> tuple[PreTrainedModel, PreTr
             "choose a model that was trained on pairs"
         )
     network = load_network(AutoModelForSequenceClassification, model)
-    if settings.precision == LOW:
-        network.to(torch.bfloat16)
+    rounded(network, settings.precision)
     _check_label(settings, network.config.num_labels)
     longest = min(positions(network) or tokenizer.model_max_length, tokenizer.model_max_length)
     if settings.max_length > longest:

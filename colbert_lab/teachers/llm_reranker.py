@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from colbert_lab.base.errors import InputError
 from colbert_lab.model.backbone import load_tokenizer, positions
 from colbert_lab.model.batches import length_sorted_batches
-from colbert_lab.model.devices import LOW, autocast
+from colbert_lab.model.devices import autocast, rounded
 from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
@@ -150,8 +150,7 @@ def _load(settings: LLMReranker, _: str | None) -> tuple[PreTrainedModel, PreTra
     if len(answer) != 1 or answer[0] == tokenizer.unk_token_id:
         raise InputError(f"teacher.answer={settings.answer}: is not one token of {settings.model}")
     network = load_network(AutoModelForCausalLM, settings.model).eval()
-    if settings.precision == LOW:
-        network.to(torch.bfloat16)
+    rounded(network, settings.precision)
     longest = positions(network)
     needed = settings.max_length + sum(map(len, _ids(tokenizer, [settings.separator, settings.prompt])))
     if longest is not None and needed > longest:

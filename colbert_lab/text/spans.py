@@ -26,7 +26,7 @@ from colbert_lab.base.progress import progress_bar
 log = logging.getLogger(__name__)
 SPAN = 1_000_000
 MOST = 16
-"""Processes: each takes 0.2 GiB and a second to start, and more than so many wait for the disk."""
+"""Processes, however many cores there are: each is an interpreter with the datasets library, and all read one disk."""
 LARGEST = 64 * 2**20  # bytes of a task: what a table holds in memory goes to every process
 Arrays = Mapping[str, np.ndarray]
 Work = Callable[..., Arrays]

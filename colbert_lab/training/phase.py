@@ -125,9 +125,8 @@ def train_phase(
         callbacks += own
         limit = time_limit(name, phase.flags)
         callbacks.append(checkpoint_callback(folder / "checkpoints", settings.checkpoint_every, limit))
-        module = training_module(
-            phase, model, False, trainer["precision"], trainer["strategy"]
-        )  # Recomputation decides
+        # Whether to recompute is decided later, by the callback Recomputation.
+        module = training_module(phase, model, False, trainer["precision"], trainer["strategy"])
         data = PhaseData(
             phase.batches,
             start=step * settings.accumulation,

@@ -252,3 +252,13 @@ def test_a_hub_model_of_which_the_cache_does_not_say_is_refused(
         return
     with pytest.raises(InputError, match=r"^teacher\.model=owner/name: .*hf download owner/name$"):
         dense_files("owner/name")
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_bf16_scores_are_close(precision: str, tiny_bert: Path, corpus: Corpus) -> None:
+    full, half = (
+        make(tiny_bert, precision=each).index(corpus).scores(QUERIES) for each in ("32-true", precision)
+    )
+    assert half.dtype == torch.float32
+    assert not torch.equal(full, half)
+    torch.testing.assert_close(full, half, atol=0.05, rtol=0)

@@ -98,3 +98,15 @@ def test_what_cannot_be_scored_is_refused(language_model: Path, tmp_path: Path) 
     bert = make_language_model(tmp_path / "bert", "bert")
     with pytest.raises(InputError, match=r"teacher\.model=.*weights of a reranker are not in it"):
         scorer(bert).score_pairs(["red"], ["blue"])
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_bf16_scores_are_close(precision: str, language_model: Path) -> None:
+    queries, documents = ["red", "red fish", "blue"], ["blue fish", "red", "red red"]
+    full, half = (
+        scorer(language_model, precision=each).score_pairs(queries, documents)
+        for each in ("32-true", precision)
+    )
+    assert half.dtype == torch.float32
+    assert not torch.equal(full, half)
+    torch.testing.assert_close(full, half, atol=0.05, rtol=0.05)
