@@ -29,6 +29,7 @@ from suite_cells import OURS, Cell, Group, groups_of, said  # noqa: E402
 from suite_options import check_kept, options  # noqa: E402
 from suite_table import cell_of, markdown, summary  # noqa: E402
 from suite_texts import Collection, list_batches, pair_batches, split_texts, write_weights  # noqa: E402
+from suite_verdict import mean_measured, verdict_groups, write_texts  # noqa: E402
 from suite_workers import Worker, WorkerError, environment, timed_command  # noqa: E402
 
 COMPARED = 20  # texts whose embeddings are compared
@@ -48,6 +49,8 @@ class Suite:
         self.out: Path = given.out.resolve()
         self.book = Book(self.out)
         self.groups = groups_of(given, positions)
+        if "verdict" in given.workloads:
+            self.groups += verdict_groups(given)
         self._collection: Collection | None = None
 
     @property
@@ -117,7 +120,7 @@ class Suite:
         work = self.out / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        (self._commands if group.workload == "startup" else self._steps)(group, pair, rounds, where)
+        (self._commands if "command" in pair[0].options else self._steps)(group, pair, rounds, where)
         self.write()
 
     def _steps(self, group: Group, pair: Pair, rounds: list[int], where: str) -> None:
@@ -185,13 +188,25 @@ class Suite:
             )
 
     def _commands(self, group: Group, pair: Pair, rounds: list[int], where: str) -> None:
-        """Time whole commands in turns, after one of each to fill caches."""
-        for turn in [-1, *rounds]:
+        """Time whole commands in turns; of ``startup`` after one of each to fill caches, of others in empty folders."""
+        if group.workload == "verdict":
+            write_texts(self.out / "texts" / "verdict", self.given.quick)
+        for turn in [-1, *rounds] if group.warm_up else rounds:
             for n, cell in enumerate(pair):
                 try:
                     folder = self.out / "work" / str(n)
-                    given = (cell.options["command"], folder, self.given.threads, self.given.device)
+                    if not group.warm_up:
+                        shutil.rmtree(folder, ignore_errors=True)
+                    command = [
+                        part.format(
+                            out=self.out, sides=HERE / "sides", side=cell.side, folder=folder / "outputs"
+                        )
+                        for part in cell.options["command"]
+                    ]
+                    given = (command, folder, self.given.threads, self.given.device)
                     values = timed_command(cell.side, self.pythons[cell.side], *given)
+                    if group.workload == "verdict":
+                        values["value"] = mean_measured(folder)
                 except WorkerError as error:
                     self._failed(group, pair, cell, where, error)
                     return

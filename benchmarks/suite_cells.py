@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WORKLOADS = (
-    "startup", "distill", "defaults", "gradcache", "supervised", "small", "encode", "evaluate", "search",
+    "startup", "distill", "defaults", "gradcache", "supervised", "small", "encode", "evaluate", "search", "verdict",
 )  # fmt: skip
 SIDES = ("colbert_lab", "pylate", "sentence_transformers")
 OURS = SIDES[0]
@@ -164,6 +164,8 @@ def groups_of(given: Any, positions: int) -> list[Group]:
                     )
         elif workload == "small":
             groups += small_groups(given, positions)
+        elif workload == "verdict":
+            continue  # suite_verdict has its groups
         else:
             groups += reading_groups(workload, given, positions)
     return groups

@@ -148,7 +148,7 @@ def timed_command(
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
-    filled = [str(python), *(part.replace("{folder}", str(folder / "outputs")) for part in command)]
+    filled = [str(python), *command]
     with log.open("w", encoding="utf-8") as said:
         begun = time.perf_counter()
         process = subprocess.Popen(
