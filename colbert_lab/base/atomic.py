@@ -126,6 +126,7 @@ def atomic_folder(path: Path, whole_with: str | None = None) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_SH)
         with named_when_full(path):
             yield temporary
+            _sync(temporary)
         temporary.chmod(0o755)
         if whole_with is not None:
             try:
@@ -148,6 +149,16 @@ def atomic_folder(path: Path, whole_with: str | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         give_back(handle)
+
+
+def _sync(folder: Path) -> None:
+    """Have everything in a folder on the disk, so that a power cut after the rename does not leave empty files."""
+    for each in (*folder.rglob("*"), folder):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _abandoned(path: Path) -> Iterator[Path]:

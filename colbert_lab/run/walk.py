@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,6 +122,8 @@ class Walk:
         if done is not None:
             if done.here:
                 log.info("%s: finished before, not trained again", phase.name)
+                if measuring is not None:  # those of a process that ended before it removed them
+                    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             elif measuring is not None:
                 # The other processes do not wait for the adoption: they read where it comes from.
                 adopt_phase(done.folder, folder)

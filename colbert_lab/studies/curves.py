@@ -11,7 +11,7 @@ from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.base.pages import Picture
 from colbert_lab.evaluation.measures import measure_title
-from colbert_lab.evaluation.significance import bootstrap_interval
+from colbert_lab.records.means import interval_of
 from colbert_lab.studies.evidence import value_of
 from colbert_lab.studies.lineage import mean_cost
 from colbert_lab.studies.reading import STUDY_FILE
@@ -151,7 +151,7 @@ def curves_picture(study: Study, found: Sequence[Law]) -> Picture | None:
         low, high = law.bounds(along)
         panel.plot(along, law.at(along), color=colour, linewidth=2, label=law.curve.title)
         panel.fill_between(along, low, high, color=colour, alpha=0.15, linewidth=0)
-        values = [bootstrap_interval(values_Q) for values_Q in law.curve.per_query_PQ]
+        values = [interval_of(values_Q) for values_Q in law.curve.per_query_PQ]
         bars = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
         panel.errorbar(
             costs, [v.mean for v in values], yerr=bars, fmt="o", color=colour, capsize=3, markersize=6

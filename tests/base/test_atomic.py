@@ -82,6 +82,29 @@ def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "folder").stat().st_mode & 0o777 == 0o755
 
 
+def test_all_of_a_folder_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    sync, rename = os.fsync, Path.rename
+
+    def note(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    def check(path: Path, target: Path) -> Any:
+        assert {path.stat().st_ino, *(each.stat().st_ino for each in path.rglob("*"))} <= synced
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "rename", check)
+    with atomic_folder(tmp_path / "made") as folder:
+        (folder / "below").mkdir()
+        (folder / "one").write_text("1")
+        (folder / "below" / "two").write_text("2")
+    assert (tmp_path / "made" / "below" / "two").read_text() == "2"
+
+
 @pytest.mark.parametrize("before", [{}, {"folder/file": "old"}])
 def test_a_failing_write_leaves_the_old_folder_and_no_temporary_one(
     before: dict[str, str], tmp_path: Path

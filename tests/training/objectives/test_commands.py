@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_class
 
+from colbert_lab.base.yaml_files import read_yaml
 from colbert_lab.training.phase_files import read_metrics
 from tests.command import command, the_run
 from tests.conftest import ROOT
@@ -140,7 +142,8 @@ def test_a_wrong_setting_is_one_line(name: str, case: str, arguments: list[str],
 
 def needs_scores(name: str) -> bool:
     """Whether a loss reads a teacher."""
-    return name not in ("pairwise_softmax", "multi_positive", "document_to_query", "xtr")
+    target = read_yaml(ROOT / "conf" / "loss" / f"{name}.yaml")["_target_"]
+    return bool(get_class(target).teacher_scores)
 
 
 @pytest.mark.parametrize("name", [name for name in ADDED if needs_scores(name)])
