@@ -268,6 +268,15 @@ def test_without_evaluation_a_run_trains(tiny_bert: Path, toy: Path, tmp_path: P
     run = the_run(tmp_path, "toy")
     assert (run / "distill" / "student" / "model.safetensors").is_file()
     assert not (run / "results.jsonl").exists()
+    # As a kill leaves it between the phase's last file and the removal of its checkpoints.
+    told = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps(told | {"status": "running"}))
+    (run / "distill" / "checkpoints").mkdir()
+    (run / "distill" / "checkpoints" / "step=4.ckpt").touch()
+    again = command(*arguments, "evaluation=none")
+    assert again.status == 0, again.err
+    assert "distill: finished before, not trained again" in again.err
+    assert not (run / "distill" / "checkpoints").exists()
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tiny_bert: Path, toy: Path, tmp_path: Path) -> None:
