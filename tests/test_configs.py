@@ -10,13 +10,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.types import DEV_NAMES
 from colbert_lab.evaluation.measures import parse_measure
 from colbert_lab.records.means import split_weights
 from colbert_lab.records.records import read_records
 from colbert_lab.run.inputs import split_requests
 from colbert_lab.settings import Command, checked
 from colbert_lab.tasks.composing import CONF
-from colbert_lab.text.collections.splits import DEV_NAMES
 from tests.command import command, the_run
 from tests.conftest import ROOT
 from tests.smaller import smaller

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SYSTEMS = ("bm25", "dense", "teacher", "student")
 SYSTEM_TITLES = {"bm25": "BM25"}
-DEV_NAMES = ("dev", "validation", "valid", "heldout")
 HEADLINE = "ndcg@10"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from colbert_lab.analysis.rows import (
-    DEV_NAMES,
     HEADLINE,
     Row,
     differences,
@@ -18,7 +17,7 @@ from colbert_lab.analysis.rows import (
 )
 from colbert_lab.base.layout import NONE, Table, print_tables, to_markdown
 from colbert_lab.base.outside import read_json_or
-from colbert_lab.base.types import PHASE_FILE
+from colbert_lab.base.types import DEV_NAMES, PHASE_FILE
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS, Paired
 from colbert_lab.records.cost import BUSY, cost_of

@@ -17,7 +17,7 @@ from colbert_lab.base.types import Split
 from colbert_lab.evaluation.protocol import RULES
 from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.settings.tasks import AuditSettings
-from colbert_lab.text.collections.beir import HELD_OUT
+from colbert_lab.text.collections.splits import is_held_out_split
 from colbert_lab.text.fingerprint import overlapping_queries
 from colbert_lab.text.rows.examples import Examples, ScoredLists
 from colbert_lab.training.objectives.term import Side
@@ -106,7 +106,7 @@ def audit(
 
 def _data(each: AuditedData, splits: Mapping[str, Split], scope: AuditSettings, seed: int) -> DataFindings:
     left_out: dict[str, int] = {}
-    held_out = {key: split for key, split in splits.items() if split.name == HELD_OUT}
+    held_out = {key: split for key, split in splits.items() if is_held_out_split(split)}
     for n, source in enumerate(each.sources):
         for key, ids in overlapping_queries(source.training_queries(), held_out).items():
             if ids:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Role = Literal["query", "document"]
 PHASE_FILE = "phase.json"
 """What a finished phase did, in its folder; a phase without it is not finished."""
+HELD_OUT = "heldout"
+"""The split of training queries that are kept out of training, where a collection has no dev split."""
+DEV_NAMES = ("dev", "validation", "valid", HELD_OUT)
+"""Splits that may choose something; every other one is a test split."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from colbert_lab.analysis.compare import Compared, Comparison
 from colbert_lab.analysis.measured import Place
-from colbert_lab.analysis.rows import DEV_NAMES, HEADLINE, split_details
+from colbert_lab.analysis.rows import HEADLINE, split_details
+from colbert_lab.base.types import DEV_NAMES
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.records.records import EXACT
 from colbert_lab.records.runs import BEFORE, STUDENT

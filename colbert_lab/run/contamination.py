@@ -11,7 +11,7 @@ from colbert_lab.base.errors import InputError, some_ids
 from colbert_lab.base.progress import progress_bar
 from colbert_lab.base.types import Split
 from colbert_lab.settings import Settings
-from colbert_lab.text.collections.splits import SplitRequest
+from colbert_lab.text.collections.splits import SplitRequest, is_dev, is_held_out_split
 from colbert_lab.text.fingerprint import fingerprint, normalised, overlapping_queries
 from colbert_lab.text.passes import MANY, kept_pass
 from colbert_lab.text.rows.examples import Examples
@@ -65,10 +65,10 @@ def kept_apart(
         if not found:
             continue
         split = splits[key]
-        if split.name == "heldout":
+        if is_held_out_split(split):
             source = source.without(set(found))
             log.info("evaluation.splits.%s: %d held-out queries left out of training", key, len(found))
-        elif key in requests and requests[key].split == "auto":
+        elif key in requests and requests[key].split == "auto" and is_dev(split):
             del splits[key]
             log.warning(
                 "evaluation.splits.%s: its queries are trained on (%s), so selection is off",

@@ -10,7 +10,7 @@ from typing import Any
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.progress import without_bars
-from colbert_lab.base.types import Split
+from colbert_lab.base.types import DEV_NAMES, Split
 from colbert_lab.evaluation.evaluator import EXACT
 from colbert_lab.model.student import Student
 from colbert_lab.run.evaluating import build_evaluator
@@ -20,7 +20,7 @@ from colbert_lab.settings.evaluation import DevCutSettings, EvaluationSettings
 from colbert_lab.settings.groups import EarlyStoppingSettings
 from colbert_lab.settings.roles import Role, keys
 from colbert_lab.text.collections.cut import cut_split
-from colbert_lab.text.collections.splits import DEV_NAMES, is_dev
+from colbert_lab.text.collections.splits import is_dev
 from colbert_lab.training.prepare import PreparedPhase
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.types import Split
+from colbert_lab.base.types import DEV_NAMES, Split
 from colbert_lab.evaluation.evaluator import Evaluator, FirstStage
 from colbert_lab.evaluation.measure import Measure
 from colbert_lab.evaluation.measures import KINDS, parse_measure
@@ -20,7 +20,7 @@ from colbert_lab.settings import Settings
 from colbert_lab.settings.evaluation import EvaluationSettings
 from colbert_lab.settings.typed import check_used, instantiated, made
 from colbert_lab.teachers.scorer import Scorer
-from colbert_lab.text.collections.splits import DEV_NAMES, is_dev
+from colbert_lab.text.collections.splits import is_dev
 
 log = logging.getLogger(__name__)
 OWN_MEASURES = "evaluation.own_measures"

@@ -15,13 +15,13 @@ from colbert_lab.analysis.trials import LEFT, Trial
 from colbert_lab.analysis.trials import PRUNED as PRUNED_TRIAL
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.locks import give_back, take_lock
+from colbert_lab.base.types import DEV_NAMES
 from colbert_lab.records.contents import contents_of
 from colbert_lab.records.identity import SHORT, canonical_json, config_hash
 from colbert_lab.run.cells import BEFORE, PRUNED, Cell, write_cell
 from colbert_lab.run.sweeping import current_sweep
 from colbert_lab.settings import Command, Settings
 from colbert_lab.settings.tasks import search_settings_of
-from colbert_lab.text.collections.splits import DEV_NAMES
 from colbert_lab.text.fingerprint import fingerprint
 from colbert_lab.text.passes import remember_below
 from colbert_lab.tuning.search import Search, Space, read_space, trials_in

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.types import Corpus, Split
+from colbert_lab.base.types import HELD_OUT, Corpus, Split
 from colbert_lab.text.collections.collection import Shared, build_corpus, check_unique, judged_split
 from colbert_lab.text.collections.text_files import Qrels, read_qrels
 from colbert_lab.text.lines import as_id, as_text, plain_or_gzipped, read_jsonl, stem
 
-HELD_OUT = "heldout"
 CORPUS, QUERIES = "corpus.jsonl", "queries.jsonl"
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.base.errors import InputError, named
-from colbert_lab.base.types import Corpus, Split
-from colbert_lab.text.collections.beir import HELD_OUT, is_held_out
+from colbert_lab.base.types import HELD_OUT, Corpus, Split
+from colbert_lab.text.collections.beir import is_held_out
 from colbert_lab.text.collections.collection import Shared, build_corpus, check_unique, judged_split
 from colbert_lab.text.collections.text_files import Qrels, add_grade, as_grade
 from colbert_lab.text.lines import as_id, as_text, reading

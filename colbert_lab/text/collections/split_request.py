@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.base.errors import InputError, no_folder
+from colbert_lab.base.types import DEV_NAMES, HELD_OUT
 from colbert_lab.text.collections.beir import (
-    HELD_OUT,
     QUERIES,
     beir_splits,
     is_beir,
@@ -193,7 +193,7 @@ def _in_folder(entry: str, request: SplitRequest, path: str) -> str | None:
 
 
 def _automatic(entry: str, path: str, available: Sequence[str], held_out: bool) -> str | None:
-    for name in ("dev", "validation"):
+    for name in DEV_NAMES[:-1]:
         if name in available:
             return name
     if held_out:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from colbert_lab.base.errors import InputError, some_ids
-from colbert_lab.base.types import Split
-from colbert_lab.text.collections.beir import HELD_OUT, load_beir_splits
+from colbert_lab.base.types import DEV_NAMES, HELD_OUT, Split
+from colbert_lab.text.collections.beir import load_beir_splits
 from colbert_lab.text.collections.collection import build_corpus, build_split, check_exclusions, own_documents
 from colbert_lab.text.collections.cut import cut_together
 from colbert_lab.text.collections.hub_splits import Table, load_hub_splits, read_columns
@@ -97,16 +97,20 @@ def _texts(value: Any, where: str) -> list[str]:
     return [_text(text, "negatives", where) for text in value]
 
 
-__all__ = ["DEV_NAMES", "SplitRequest", "is_dev", "load_splits"]
+__all__ = ["SplitRequest", "is_dev", "is_held_out_split", "load_splits"]
 
 log = logging.getLogger(__name__)
-DEV_NAMES = ("dev", "validation", HELD_OUT)
 SAME_ID = "exclude_same_id"
 
 
 def is_dev(split: Split) -> bool:
     """Whether a split may be used to choose anything (never a test split)."""
     return split.name in DEV_NAMES
+
+
+def is_held_out_split(split: Split) -> bool:
+    """Whether its queries are training queries that are kept out of training, whatever role the split was given."""
+    return split.details.get("judgments", split.name) == HELD_OUT
 
 
 def load_splits(

@@ -81,10 +81,11 @@ def test_a_dev_split_is_found_and_shares_the_corpus(with_dev: Path, tmp_path: Pa
     assert [is_dev(split) for split in splits.values()] == [False, True]
 
 
-def test_validation_is_a_dev_split_too(with_dev: Path, tmp_path: Path) -> None:
-    (with_dev / "qrels" / "dev.tsv").rename(with_dev / "qrels" / "validation.tsv")
+@pytest.mark.parametrize("name", ["validation", "valid"])
+def test_dev_has_other_names(name: str, with_dev: Path, tmp_path: Path) -> None:
+    (with_dev / "qrels" / "dev.tsv").rename(with_dev / "qrels" / f"{name}.tsv")
     split = load({"dev": beir(with_dev, "auto")}, tmp_path)["dev"]
-    assert split.name == "validation"
+    assert split.name == name
     assert list(split.queries) == [query for query, *_ in JUDGED[30:35]]
     assert is_dev(split)
 
