@@ -3,14 +3,61 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from colbert_lab.analysis.configurations import Configuration, Difference, Spread, compare, gain_interval
+from colbert_lab.analysis.compared import compare_at
+from colbert_lab.analysis.configurations import Configuration, Spread, gain_interval
+from colbert_lab.analysis.measured import measured
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.evaluation.measures import measure_title
-from colbert_lab.evaluation.significance import MARKS
+from colbert_lab.evaluation.significance import MARKS, Paired
 from colbert_lab.records.cost import PhaseCost
-from colbert_lab.records.runs import BEFORE, Run
+from colbert_lab.records.runs import BEFORE, STUDENT, Run
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One configuration minus another in one measure on one split.
+
+    Attributes:
+        mean: difference of the means over seeds; None when the two may not be compared.
+        interval: the paired difference of the per-query means over seeds, with its interval over queries and its
+            test; None without per-query files.
+        by_seed: the difference for each seed that both have.
+        why: what is missing, or what the reader must know; "" for nothing.
+    """
+
+    mean: float | None
+    interval: Paired | None
+    by_seed: Mapping[int | None, float]
+    why: str = ""
+
+
+def compare(one: Configuration, other: Configuration, split: str, measure: str) -> Difference:
+    """``one`` minus ``other``, both after their last phase, by the rules of ``task=compare``.
+
+    Nothing is compared across texts or rules of a split, see :mod:`colbert_lab.analysis.alike`.
+
+    Args:
+        one: a configuration.
+        other: the reference.
+        split: name of the split.
+        measure: for example ``ndcg@10``.
+    """
+    ours, theirs = (measured(each, each.label, STUDENT) for each in (one, other))
+    found = compare_at(ours, theirs, split, measure)
+    if isinstance(found, str):
+        return Difference(None, None, {}, f"not compared: {found}")
+    if found.gap is None:
+        return Difference(None, None, {}, found.why)
+    values, base = (
+        dict(zip(each.seeds, rows[found.row.place].values, strict=True))
+        for each, rows in ((one, ours), (other, theirs))
+    )
+    by_seed = {seed: value - base[seed] for seed, value in values.items() if seed in base}
+    notes = dict.fromkeys([*found.row.notes, *theirs[found.row.place].notes])
+    return Difference(found.gap, found.difference, by_seed, "; ".join(filter(None, [found.why, *notes])))
 
 
 def overview(configurations: Sequence[Configuration], left_out: Sequence[str]) -> list[str]:
@@ -127,7 +174,7 @@ def _sentence(who: str, what: str, found: Difference, each: Configuration) -> st
         return f"{who}: {found.why}."
     if found.interval is None:
         why = found.why or "no interval, a ranking file is missing or is not the one that was recorded"
-        return f"{who}: unclear, {found.mean:+.4f} in {what} ({why})."
+        return f"{who}: not tested, {found.mean:+.4f} in {what} ({why})."
     n = found.interval.n
     details = [f"{n} {'query' if n == 1 else 'queries'}", _seeds(each)]
     if len(found.by_seed) > 1:
@@ -135,7 +182,7 @@ def _sentence(who: str, what: str, found: Difference, each: Configuration) -> st
         details.append(f"seed by seed {listed}")
     if found.why:
         details.append(f"but {found.why}")
-    word = found.interval.mark or "unclear"
+    word = found.interval.mark or "not tested"
     numbers = f"{found.interval.mean:+.4f} {found.interval.bounds('+')}"
     return f"{who}: {word}, {numbers} in {what} ({'; '.join(details)})."
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from colbert_lab.analysis.measured import Measured, Place
-from colbert_lab.analysis.rows import split_details
 from colbert_lab.base.errors import InputError
+from colbert_lab.records.run_files import split_details
 from colbert_lab.records.runs import STUDENT
 
 OF_ANY = ("depth", "excluded", "candidates", "own_measure")

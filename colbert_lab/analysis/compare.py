@@ -2,75 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colbert_lab.analysis.alike import other_rules, other_text, refuse_different
+from colbert_lab.analysis.alike import refuse_different
+from colbert_lab.analysis.compared import Compared, compare_row, corrected_rows
 from colbert_lab.analysis.configurations import Configuration, group, pick
 from colbert_lab.analysis.measured import Measured, Place, measured, systems_of, titles, usual_systems
 from colbert_lab.base.errors import InputError
-from colbert_lab.evaluation.significance import Interval, Paired, corrected
-from colbert_lab.records.means import interval_of, paired
 from colbert_lab.records.runs import STUDENT, read_runs
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 SAME = 1e-12  # two baselines with the same settings and this close a value are one row
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """One row and its difference to the reference at the same place.
-
-    Attributes:
-        row: what was measured.
-        interval: 95% bootstrap interval of its value over queries; None without per-query values.
-        reference: whether it is the reference itself.
-        gap: value minus the reference's value; None where the two may not be compared.
-        difference: the paired difference with its interval and its test, corrected over the splits of this row, measure
-            and mode; None without per-query values.
-        why: why it is not compared, or what the reader must know; "" for nothing.
-    """
-
-    row: Measured
-    interval: Interval | None
-    reference: bool = False
-    gap: float | None = None
-    difference: Paired | None = None
-    why: str = ""
-
-    @property
-    def tested(self) -> Paired | None:
-        """The difference, where it could be tested: one query is no test."""
-        return self.difference if self.difference is not None and self.difference.n > 1 else None
-
-    @property
-    def p(self) -> float | None:
-        """Two-sided p of the randomisation test, uncorrected; None without a test."""
-        return None if self.tested is None else self.tested.p
-
-    @property
-    def p_holm(self) -> float | None:
-        """The same, corrected."""
-        return None if self.tested is None else self.tested.p_holm
-
-    @property
-    def detectable(self) -> float | None:
-        """The smallest true difference that these queries find with power 0.8; None without a test.
-
-        Also None for a mean of splits of which one has a single query, whose spread is then not known.
-        """
-        found = None if self.tested is None else self.tested.detectable
-        return None if found is None or math.isnan(found) else found
-
-    @property
-    def mark(self) -> str:
-        """See :attr:`colbert_lab.evaluation.significance.Paired.mark`; "" without a test."""
-        return "" if self.tested is None else self.tested.mark
 
 
 @dataclass(frozen=True)
@@ -155,7 +102,7 @@ def compare_runs(
     if not allow_different:
         refuse_different(by_place, reference)
     compared = {place: _compare_all(at, reference.get(place)) for place, at in by_place.items()}
-    return Comparison(named, _corrected(compared), found.left_out)
+    return Comparison(named, corrected_rows(compared), found.left_out)
 
 
 def _rows(named: Mapping[str, Configuration], systems: Sequence[str]) -> list[dict[Place, Measured]]:
@@ -239,62 +186,4 @@ def _common(
 def _compare_all(rows: Sequence[Measured], reference: Measured | None) -> tuple[Compared, ...]:
     """All rows of one place, the reference first."""
     ordered = sorted(rows, key=lambda row: row is not reference)
-    return tuple(_compare(row, reference) for row in ordered)
-
-
-def _compare(row: Measured, reference: Measured | None) -> Compared:
-    alone = Compared(row, None if row.per_query is None else interval_of(row.per_query, row.strata))
-    if reference is None:
-        return replace(alone, why="not compared: the reference was not measured there")
-    if row is reference:
-        return replace(alone, reference=True)
-    if (text := other_text(row, reference)) is not None:
-        return replace(alone, why=f"not compared: other text than the reference: {text}")
-    of_split, of_student, unknown = other_rules(row, reference)
-    if of_split:
-        return replace(alone, why=f"not compared: other rules than the reference: {', '.join(of_split)}")
-    why = [f"measured with other settings than the reference: {', '.join(of_student)}"] if of_student else []
-    if unknown:
-        why.append("measured under another protocol than the reference; older runs do not say what differs")
-    mine, theirs = row.configuration.seeds, reference.configuration.seeds
-    if row.system == reference.system == STUDENT and set(mine) != set(theirs):
-        why.append(f"seeds {', '.join(map(str, mine))}, and the reference {', '.join(map(str, theirs))}")
-    gap = row.value - reference.value
-    differences = _paired(row, reference)
-    if differences is None:
-        return replace(alone, gap=gap, why="; ".join([*why, "not tested: no values for the same queries"]))
-    return replace(alone, gap=gap, difference=paired(differences, reference.strata), why="; ".join(why))
-
-
-def _paired(row: Measured, reference: Measured) -> np.ndarray | None:
-    """Row minus reference for each query of the reference, by id; None when they are not the same queries."""
-    if row.query_ids is None or reference.query_ids is None:
-        return None
-    assert row.per_query is not None
-    assert reference.per_query is not None
-    place = {query: number for number, query in enumerate(row.query_ids)}
-    if place.keys() != set(reference.query_ids):
-        return None
-    differences: np.ndarray = (
-        row.per_query[[place[query] for query in reference.query_ids]] - reference.per_query
-    )
-    return differences
-
-
-def _corrected(compared: Mapping[Place, tuple[Compared, ...]]) -> dict[Place, tuple[Compared, ...]]:
-    """The same with p corrected over the splits that a row was tested on in one measure and mode."""
-    families: dict[tuple[str, str, str, bool], dict[Place, Paired]] = {}
-    for place, rows in compared.items():
-        for each in rows:
-            if each.difference is not None:
-                family = (each.row.label, place.mode, place.measure, bool(each.row.strata))
-                families.setdefault(family, {})[place] = each.difference
-    found = {
-        (label, place): difference
-        for (label, *_), members in families.items()
-        for place, difference in corrected(members).items()
-    }
-    return {
-        place: tuple(replace(each, difference=found.get((each.row.label, place))) for each in rows)
-        for place, rows in compared.items()
-    }
+    return tuple(compare_row(row, reference) for row in ordered)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from colbert_lab.analysis.compare import Compared, Comparison
+from colbert_lab.analysis.compare import Comparison
+from colbert_lab.analysis.compared import Compared
 from colbert_lab.analysis.effects import effects_by_place, effects_tables
 from colbert_lab.analysis.measured import Place, provenance
 from colbert_lab.analysis.published import Beside

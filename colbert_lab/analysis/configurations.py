@@ -5,20 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.evaluation.significance import Paired, corrected
+from colbert_lab.records.by_query import ByQuery
 from colbert_lab.records.identity import SHORT
 from colbert_lab.records.means import paired
 from colbert_lab.records.runs import BEFORE, STUDENT, Run
 
-if TYPE_CHECKING:
-    import numpy as np
-
-ByQuery: TypeAlias = "tuple[tuple[str, ...], np.ndarray]"
-"""Ids of queries, and a value for each."""
 DEFAULT = "(default)"
 """Shown for a factor that a run did not override."""
 
@@ -85,45 +79,11 @@ class Configuration:
 
     def per_query(self, split: str, measure: str, *, before: bool = False) -> ByQuery | None:
         """Queries, and each query's value averaged over the seeds; None unless every seed has its file."""
-        return self._averaged(
-            [run.per_query(_phase(run, before), split, measure) for run in self.runs], measure
-        )
+        return _averaged([run.by_query(_phase(run, before), split, measure) for run in self.runs])
 
     def per_query_at(self, phase: str, split: str, measure: str, system: str = STUDENT) -> ByQuery | None:
         """The same after one of the phases, or of another system in its phase."""
-        return self._averaged([run.per_query(phase, split, measure, system) for run in self.runs], measure)
-
-    @staticmethod
-    def _averaged(found: Sequence[PerQuery | None], measure: str) -> ByQuery | None:
-        import numpy as np
-
-        whole = [each for each in found if each is not None]
-        if len(whole) != len(found) or len({each.query_ids for each in whole}) != 1:
-            return None
-        return whole[0].query_ids, np.mean([each.values[measure] for each in whole], axis=0)
-
-    def protocols(self, split: str, measure: str) -> set[str]:
-        """Hashes of how the student was measured after its last phase."""
-        records = [run.record(_phase(run, False), split, measure) for run in self.runs]
-        return {record.protocol_hash for record in records if record is not None}
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One configuration minus another in one measure on one split.
-
-    Attributes:
-        mean: difference of the means over seeds; None when the two may not be compared.
-        interval: the paired difference of the per-query means over seeds, with its interval over queries and its
-            test; None without per-query files.
-        by_seed: the difference for each seed that both have.
-        why: what is missing, or what the reader must know; "" for nothing.
-    """
-
-    mean: float | None
-    interval: Paired | None
-    by_seed: Mapping[int | None, float]
-    why: str = ""
+        return _averaged([run.by_query(phase, split, measure, system) for run in self.runs])
 
 
 def group(runs: Sequence[Run]) -> list[Configuration]:
@@ -214,46 +174,6 @@ def _alike(value: str, wanted: object) -> bool:
         return False
 
 
-def compare(one: Configuration, other: Configuration, split: str, measure: str) -> Difference:
-    """``one`` minus ``other``, both after their last phase.
-
-    Nothing is compared across split fingerprints: another corpus, other queries or other judgments.
-
-    Args:
-        one: a configuration.
-        other: the reference.
-        split: name of the split.
-        measure: for example ``ndcg@10``.
-    """
-    value, base = one.value(split, measure), other.value(split, measure)
-    if value is None or base is None:
-        return Difference(None, None, {}, f"not compared: {measure} was not measured on {split}")
-    if one.splits[split] != other.splits[split]:
-        marks = f"{one.splits[split]} and {other.splits[split]}"
-        return Difference(None, None, {}, f"not compared: {split} is another text (fingerprints {marks})")
-    why = []
-    if set(one.seeds) != set(other.seeds):
-        why.append(f"the seeds differ ({_listed(one.seeds)} and {_listed(other.seeds)})")
-    if one.protocols(split, measure) != other.protocols(split, measure):
-        why.append("the protocols differ (lengths, prompts, depth)")
-    interval = tested(
-        {
-            each: (one.per_query(each, measure), other.per_query(each, measure))
-            for each, mark in one.splits.items()
-            if other.splits.get(each) == mark
-        }
-    ).get(split)
-    if interval is None:
-        why.append("no interval, a ranking file is missing or is not the one that was recorded")
-    theirs = {run.seed: run.value(_phase(run, False), split, measure) for run in other.runs}
-    by_seed = {
-        run.seed: (run.value(_phase(run, False), split, measure) or 0.0) - (theirs[run.seed] or 0.0)
-        for run in one.runs
-        if run.seed in theirs
-    }
-    return Difference(value.mean - base.mean, interval, by_seed, "; ".join(why))
-
-
 def gain_interval(one: Configuration, split: str, measure: str) -> Paired | None:
     """After minus before, paired by query, per query averaged over seeds first; p corrected over its splits."""
     both = {
@@ -269,15 +189,28 @@ def tested(pairs: Mapping[str, tuple[ByQuery | None, ByQuery | None]]) -> dict[s
         pairs: by split, each student's queries and values.
 
     Returns:
-        By split, p corrected over them.
+        By split, p corrected over them; a mean of splits is no member of their family.
     """
-    return corrected(
-        {
-            split: paired(one[1] - other[1])
-            for split, (one, other) in pairs.items()
-            if one is not None and other is not None and one[0] == other[0]
-        }
-    )
+    found = {
+        split: (bool(one.strata), paired(one.values - other.values, one.strata))
+        for split, (one, other) in pairs.items()
+        if one is not None and other is not None
+        if (one.query_ids, one.strata) == (other.query_ids, other.strata)
+    }
+    families = [
+        {split: each for split, (mean, each) in found.items() if mean is kind} for kind in (False, True)
+    ]
+    return corrected(families[0]) | corrected(families[1])
+
+
+def _averaged(found: Sequence[ByQuery | None]) -> ByQuery | None:
+    """Each query's mean over the seeds; None unless every seed has the same queries."""
+    import numpy as np
+
+    whole = [each for each in found if each is not None]
+    if len(whole) != len(found) or len({(each.query_ids, each.strata) for each in whole}) != 1:
+        return None
+    return whole[0]._replace(values=np.mean([each.values for each in whole], axis=0))
 
 
 def _phase(run: Run, before: bool) -> str:
@@ -294,7 +227,3 @@ def spread(values: Sequence[float | None]) -> Spread | None:
     if not known or len(known) != len(values):
         return None
     return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
-
-
-def _listed(seeds: Sequence[int | None]) -> str:
-    return ", ".join(str(seed) for seed in seeds)

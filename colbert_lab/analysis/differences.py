@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from colbert_lab.analysis.configurations import ByQuery, Configuration, pick, tested
-from colbert_lab.analysis.measured import titles
+from colbert_lab.analysis.compared import compare_at
+from colbert_lab.analysis.configurations import Configuration, pick, tested
+from colbert_lab.analysis.measured import measured, titles
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Split
 from colbert_lab.evaluation.significance import Paired
+from colbert_lab.records.by_query import ByQuery
 from colbert_lab.records.rankings import ranking_path, read_ranking
 from colbert_lab.records.runs import BEFORE, STUDENT, Run
 
@@ -171,10 +173,19 @@ def query_differences(one: Side, other: Side, split: str, measure: str) -> Diffe
             raise InputError(f"{each.label} was not measured on {split}")
     if marks[0] != marks[1]:
         raise InputError(f"{split} is another text for each of them (fingerprints {marks[0]} and {marks[1]})")
-    (ids, ours), (their_ids, theirs) = (_by_query(each, split, measure) for each in (one, other))
-    if ids != their_ids:
+    sides = [
+        measured(each.configuration, each.label, each.phase if each.system == STUDENT else each.system)
+        for each in (one, other)
+    ]
+    found = compare_at(sides[0], sides[1], split, measure)
+    if isinstance(found, str) and one.system == other.system:
+        raise InputError(f"{one.label} and {other.label}: {found}")
+    if not isinstance(found, str) and found.gap is None:
+        raise InputError(f"{one.label} and {other.label}: {found.why}")
+    ours, theirs = (_by_query(each, split, measure) for each in (one, other))
+    if (ours.query_ids, ours.strata) != (theirs.query_ids, theirs.strata):
         raise InputError(f"{one.label} and {other.label} do not have the same judged queries on {split}")
-    return Differences(one, other, split, measure, ids, ours, theirs)
+    return Differences(one, other, split, measure, ours.query_ids, ours.values, theirs.values)
 
 
 def _by_query(each: Side, split: str, measure: str) -> ByQuery:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
-from colbert_lab.analysis.compare import Compared, Comparison
+from colbert_lab.analysis.compare import Comparison
+from colbert_lab.analysis.compared import Compared
 from colbert_lab.analysis.configurations import DEFAULT
 from colbert_lab.analysis.measured import Place
 from colbert_lab.base.layout import NONE, Table
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import Paired, corrected
-from colbert_lab.records.means import paired
+from colbert_lab.records.means import macro_mean, paired
 from colbert_lab.records.runs import STUDENT
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def effects_of(rows: Sequence[Compared]) -> tuple[Effect, ...]:
             tuple(names[n] for n in which),
             chosen,
             tuple(base[n] for n in which),
-            tuple(paired(part, strata).mean for part in parts),
+            tuple(macro_mean(part, strata) if strata else float(part.mean()) for part in parts),
             tested[key],
         )
         for key, (which, chosen, parts) in kept.items()

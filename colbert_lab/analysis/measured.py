@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from colbert_lab.analysis.configurations import Configuration
-from colbert_lab.analysis.rows import split_details
 from colbert_lab.base.errors import InputError
-from colbert_lab.evaluation.measures import PerQuery
-from colbert_lab.records.means import Strata, macro_mean, read_mean
-from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
+from colbert_lab.records.by_query import recorded_values
+from colbert_lab.records.means import Strata
 from colbert_lab.records.records import Record
-from colbert_lab.records.run_files import read_protocols
+from colbert_lab.records.run_files import read_protocols, split_details
 from colbert_lab.records.runs import BEFORE, STUDENT, Run
 
 if TYPE_CHECKING:
@@ -161,7 +159,7 @@ def _row(configuration: Configuration, title: str, place: Place, records: Sequen
                 "again, or leave it out with compare.measures or compare.splits"
             )
     pairs = zip(configuration.runs, records, strict=True)
-    found = [each for run, record in pairs if (each := _per_query(run, record)) is not None]
+    found = [each for run, record in pairs if (each := recorded_values(run.path, record)) is not None]
     per_query = [each for each, _ in found]
     alike = len(found) == len(records) and len({(each.query_ids, strata) for each, strata in found}) == 1
     measure = place.measure
@@ -224,24 +222,6 @@ def _label(record: Record, title: str, configuration: Configuration) -> str:
         return (name or record.system) if own else f"{record.system} ({name})"
     final = (configuration.runs[0].phases or (BEFORE,))[-1]
     return title if record.phase == final else f"{title}, {record.phase}"
-
-
-def _per_query(run: Run, record: Record) -> tuple[PerQuery, Strata] | None:
-    """The values of each query, if they belong to the recorded mean, and the splits of a mean of splits."""
-    members = split_details(run.path).get(record.split, {}).get("mean_of")
-    strata: Strata = ()
-    try:
-        if members:
-            found, strata = read_mean(run.path, record.system, record.phase, members, record.variant)
-        else:
-            path = ranking_path(run.path, record.system, record.phase, record.split, record.variant)
-            found = read_per_query(path)
-    except InputError:
-        return None
-    if record.measure not in found.values or not len(found):
-        return None
-    mean = macro_mean(found.values[record.measure], strata) if strata else found.mean(record.measure)
-    return (found, strata) if abs(mean - record.value) <= SAME else None
 
 
 def titles(configurations: Sequence[Configuration]) -> list[str]:

@@ -163,7 +163,7 @@ def _point(
         phase=phase,
         last=phase == each.runs[0].phases[-1],
         value=value,
-        interval=None if queries is None else interval_of(queries[1]),
+        interval=None if queries is None else interval_of(queries.values, queries.strata),
         cost=taken.mean,
         per_query=queries,
         protocols=frozenset(record.protocol_hash for record in records if record is not None),

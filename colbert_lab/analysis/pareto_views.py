@@ -108,9 +108,10 @@ def _dominating(point: Point, found: QualityCost) -> str:
 
 def _gap(point: Point, best: Point) -> Paired | None:
     """Paired difference over queries, where both have the same ones."""
-    if point.per_query is None or best.per_query is None or point.per_query[0] != best.per_query[0]:
+    one, other = point.per_query, best.per_query
+    if one is None or other is None or (one.query_ids, one.strata) != (other.query_ids, other.strata):
         return None
-    return paired(point.per_query[1] - best.per_query[1])
+    return paired(one.values - other.values, one.strata)
 
 
 def _hints(found: QualityCost) -> list[str]:

@@ -16,12 +16,11 @@ from typing import Any, TypedDict
 
 from colbert_lab.analysis.compare import Comparison
 from colbert_lab.analysis.measured import Place
-from colbert_lab.analysis.rows import split_details
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import DEV_NAMES
 from colbert_lab.base.yaml_files import read_yaml
-from colbert_lab.records.run_files import SplitFacts, read_config
+from colbert_lab.records.run_files import SplitFacts, read_config, split_details
 from colbert_lab.records.runs import STUDENT, Run
 
 FOLDER = Path(__file__).with_name("published")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import NONE
-from colbert_lab.base.outside import read_json_or
 from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.evaluation.significance import Paired, corrected
-from colbert_lab.records.means import Strata, interval_of, macro_mean, paired, read_mean
+from colbert_lab.records.by_query import read_mean
+from colbert_lab.records.means import Strata, interval_of, macro_mean, paired
 from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
 from colbert_lab.records.records import EXACT, Record
 from colbert_lab.records.run_files import SplitFacts
@@ -109,11 +109,6 @@ def title_of(split: str, records: list[Record], details: SplitFacts) -> str:
         counts.append(f"{details['documents']:,} documents")
     where = split if dataset == split else f"{dataset}, {split}"
     return f"{where}{f' ({name})' if name != split else ''}: {', '.join(counts)}"
-
-
-def split_details(run_dir: Path) -> dict[str, SplitFacts]:
-    """What ``splits.json`` says of each split; empty when there is none (older runs) or it is damaged."""
-    return read_json_or(run_dir / "splits.json", dict[str, SplitFacts])
 
 
 def value_cell(row: Row, measure: str) -> str:

@@ -11,7 +11,6 @@ from colbert_lab.analysis.rows import (
     Row,
     differences,
     rows_of,
-    split_details,
     title_of,
     value_cell,
 )
@@ -22,7 +21,7 @@ from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.evaluation.significance import MARKS, Paired
 from colbert_lab.records.cost import BUSY, cost_of
 from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
-from colbert_lab.records.run_files import PhaseFacts, SplitFacts, read_config, selection_told
+from colbert_lab.records.run_files import PhaseFacts, SplitFacts, read_config, selection_told, split_details
 
 __all__ = ["Table", "print_tables", "run_tables", "to_markdown"]
 

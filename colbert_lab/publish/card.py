@@ -11,7 +11,6 @@ from typing import Any
 from huggingface_hub import ModelCard
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from colbert_lab.analysis.rows import split_details
 from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.layout import Markdown, Table, harmless, to_markdown
 from colbert_lab.base.outside import one_line, printable
@@ -25,6 +24,7 @@ from colbert_lab.publish.metadata import LIBRARIES, OURS, Claims, card_data, mai
 from colbert_lab.publish.origin import lineage, made_with, unknown
 from colbert_lab.publish.recipe import command, data_lines, experiment, recipe_table, start_table
 from colbert_lab.records.records import Record
+from colbert_lab.records.run_files import split_details
 
 TEMPLATE = "card.md.j2"
 FILE = "README.md"

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from colbert_lab.analysis.rows import split_details
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.model.tokenizer import TokenRules
 from colbert_lab.publish.history import History
 from colbert_lab.publish.recipe import hub_ids
 from colbert_lab.records.records import EXACT, Record
-from colbert_lab.records.run_files import SplitFacts
+from colbert_lab.records.run_files import SplitFacts, split_details
 
 TASK = ("information-retrieval", "Information Retrieval")
 DATA_KEYS = ("path", "documents")

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from colbert_lab.analysis.rows import split_details
 from colbert_lab.base.layout import Table, harmless, to_markdown
 from colbert_lab.base.outside import one_line
 from colbert_lab.base.types import DEV_NAMES
 from colbert_lab.publish.history import HUB_ID, History
 from colbert_lab.publish.recipe import experiment
+from colbert_lab.records.run_files import split_details
 
 CARD = "README.md"
 PACKAGES = ("colbert-lab", "torch", "pytorch-lightning", "transformers", "tokenizers", "datasets", "numpy")

@@ -12,11 +12,9 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.evaluation.significance import (
     Interval,
     Paired,
@@ -24,14 +22,15 @@ from colbert_lab.evaluation.significance import (
     randomisation_p,
     smallest_detectable,
 )
-from colbert_lab.records.rankings import ranking_path, read_per_query
-from colbert_lab.records.records import EXACT, Record
+from colbert_lab.records.records import Record
 
 if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger(__name__)
 MEAN = "mean"
+ROUNDING = 1e-12
+"""A smaller difference of a query is none."""
 RESAMPLES = 10_000
 AT_ONCE = 100  # resamples; bounds memory where a split has thousands of queries
 Strata = tuple[tuple[int, float], ...]
@@ -154,30 +153,6 @@ def _sum(values: Iterable[Any]) -> Any:
     return None if None in known else sum(known)
 
 
-def read_mean(
-    run_dir: Path, system: str, phase: str, weights: Mapping[str, float], variant: str = EXACT
-) -> tuple[PerQuery, Strata]:
-    """The per-query values behind a mean, end to end.
-
-    Args:
-        run_dir: the run's folder.
-        system: see :func:`colbert_lab.records.rankings.ranking_path`.
-        phase: see there.
-        weights: split to weight.
-        variant: see there.
-
-    Raises:
-        InputError: a file of per-query values is missing or of another layout.
-    """
-    import numpy as np
-
-    parts = [read_per_query(ranking_path(run_dir, system, phase, split, variant)) for split in weights]
-    ids = [f"{split}/{query}" for split, part in zip(weights, parts, strict=True) for query in part.query_ids]
-    values = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
-    strata = zip(map(len, parts), weights.values(), strict=True)
-    return PerQuery(tuple(ids), values), tuple(strata)
-
-
 def macro_mean(values: np.ndarray, strata: Strata) -> float:
     """The weighted mean of the splits' means.
 
@@ -227,13 +202,16 @@ def interval_of(values: np.ndarray, strata: Strata = ()) -> Interval:
 def paired(differences: np.ndarray, strata: Strata = ()) -> Paired:
     """A paired difference with its interval, its test (p uncorrected) and what could have been found.
 
-    Every difference that a table, figure or sentence shows is one of these.
+    Every difference that a table, figure or sentence shows is one of these. A query whose difference is below
+    ``ROUNDING`` does not differ: means over the same seeds' values may round apart.
 
     Args:
         differences: one system minus the other, one number a query.
         strata: the splits of a macro average; empty for one split.
     """
-    return _paired(differences.tobytes(), strata)
+    import numpy as np
+
+    return _paired(np.where(np.abs(differences) < ROUNDING, 0.0, differences).tobytes(), strata)
 
 
 @functools.lru_cache(maxsize=4096)

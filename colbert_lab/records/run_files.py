@@ -265,6 +265,11 @@ def write_splits(path: Path, splits: Mapping[str, Split], means: Mapping[str, Ma
 PROTOCOLS = "protocols.json"
 
 
+def split_details(run_dir: Path) -> dict[str, SplitFacts]:
+    """What ``splits.json`` says of each split; empty when there is none (older runs) or it is damaged."""
+    return read_json_or(run_dir / "splits.json", dict[str, SplitFacts])
+
+
 def add_protocol(run: Path, protocol: Mapping[str, Any]) -> str:
     """Keep a protocol in a run's folder, once.
 

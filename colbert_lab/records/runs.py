@@ -12,11 +12,10 @@ from pathlib import Path
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.outside import read_json_or
 from colbert_lab.base.types import PHASE_FILE
-from colbert_lab.evaluation.measures import PerQuery
+from colbert_lab.records.by_query import ByQuery, recorded_values
 from colbert_lab.records.cost import PhaseCost, read_cost
 from colbert_lab.records.identity import SHORT
 from colbert_lab.records.owner import executing, owned
-from colbert_lab.records.rankings import SAME, ranking_path, read_per_query
 from colbert_lab.records.records import EXACT, RECORDS_FILE, Record, read_records
 from colbert_lab.records.run_directory import STATUS_FILE, RunDirectory
 from colbert_lab.records.run_files import Status, read_curves
@@ -97,17 +96,11 @@ class Run:
         record = self.record(phase, split, measure)
         return None if record is None else record.value
 
-    def per_query(self, phase: str, split: str, measure: str, system: str = STUDENT) -> PerQuery | None:
+    def by_query(self, phase: str, split: str, measure: str, system: str = STUDENT) -> ByQuery | None:
         """The values of each query; None where the file is missing, unreadable or not of the recorded mean."""
         record = self.record(phase, split, measure, system)
-        value = None if record is None else record.value
-        variant = EXACT if record is None else record.variant
-        try:
-            found = read_per_query(ranking_path(self.path, system, phase, split, variant))
-        except InputError:
-            return None
-        known = value is not None and measure in found.values and len(found) > 0
-        return found if known and abs(found.mean(measure) - float(value or 0.0)) <= SAME else None
+        found = None if record is None else recorded_values(self.path, record)
+        return None if found is None else ByQuery(found[0].query_ids, found[0].values[measure], found[1])
 
     def cost(self, phase: str) -> PhaseCost | None:
         """What a phase took; None for ``before``, and where ``phase.json`` is missing or unreadable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from colbert_lab.analysis.compare import Compared
+from colbert_lab.analysis.compared import Compared
 from colbert_lab.analysis.configurations import Configuration
 from colbert_lab.analysis.figures import (
     COLOURS,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from colbert_lab.analysis.compare import Compared, Comparison
+from colbert_lab.analysis.compare import Comparison
+from colbert_lab.analysis.compared import Compared
 from colbert_lab.analysis.measured import Place
-from colbert_lab.analysis.rows import HEADLINE, split_details
+from colbert_lab.analysis.rows import HEADLINE
 from colbert_lab.base.types import DEV_NAMES
 from colbert_lab.evaluation.measures import measure_title
 from colbert_lab.records.records import EXACT
+from colbert_lab.records.run_files import split_details
 from colbert_lab.records.runs import BEFORE, STUDENT
 
 CHANGED = {

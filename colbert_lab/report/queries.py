@@ -6,15 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from colbert_lab.analysis.compare import Compared
+from colbert_lab.analysis.compared import Compared
 from colbert_lab.analysis.difference_views import difference_sentences, plot_differences
 from colbert_lab.analysis.differences import Differences, Side, documents_of, query_differences
 from colbert_lab.analysis.figures import to_svg
-from colbert_lab.analysis.rows import split_details
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.pages import Picture
 from colbert_lab.base.types import Corpus, Split
 from colbert_lab.evaluation.measures import measure_title
+from colbert_lab.records.run_files import split_details
 from colbert_lab.records.runs import STUDENT
 from colbert_lab.records.texts import TOP, Texts, read_texts
 from colbert_lab.report.headline import Headline

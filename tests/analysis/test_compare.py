@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colbert_lab.analysis.compare import Compared, Comparison, compare_runs
+from colbert_lab.analysis.compare import Comparison, compare_runs
 from colbert_lab.analysis.compare_table import comparison_csv, comparison_tables
+from colbert_lab.analysis.compared import Compared
 from colbert_lab.analysis.measured import Place
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Ranking

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.base.types import Ranking
-from colbert_lab.evaluation.measures import PerQuery
 from colbert_lab.evaluation.significance import bootstrap_interval
 from colbert_lab.records.means import (
     complete_means,
     macro_interval,
-    macro_mean,
     mean_records,
-    read_mean,
     split_weights,
 )
-from colbert_lab.records.rankings import ranking_path, write_ranking
 from colbert_lab.records.records import Record
 
 
@@ -105,21 +99,6 @@ def test_a_mean_keeps_what_its_parts_agree_on() -> None:
     for order in (parts, parts[::-1]):
         (mean,) = mean_records({"all": {r.split: 0.5 for r in order}}, order)
         assert mean.extra == {"student_hash": "x"}
-
-
-def test_the_values_behind_a_mean_are_read_split_after_split(tmp_path: Path) -> None:
-    lists = {"a": [0.0, 1.0], "b": [0.5, 0.5, 0.2]}
-    for split, values in lists.items():
-        ids = tuple(f"q{n}" for n in range(len(values)))
-        ranking = Ranking(ids, [["d"]] * len(ids), [[1.0]] * len(ids))
-        per_query = PerQuery(ids, {"ndcg@10": np.array(values)})
-        write_ranking(ranking_path(tmp_path, "student", "before", split), ranking, per_query)
-    found, strata = read_mean(tmp_path, "student", "before", {"b": 0.5, "a": 0.5})
-    assert found.query_ids == ("b/q0", "b/q1", "b/q2", "a/q0", "a/q1")
-    assert strata == ((3, 0.5), (2, 0.5))
-    assert macro_mean(found.values["ndcg@10"], strata) == pytest.approx(0.5 * 0.4 + 0.5 * 0.5)
-    with pytest.raises(InputError, match=r"c\.parquet"):
-        read_mean(tmp_path, "student", "before", {"a": 0.5, "c": 0.5})
 
 
 def test_one_split_has_the_interval_of_the_plain_bootstrap() -> None:

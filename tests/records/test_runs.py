@@ -26,10 +26,11 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert run.value("before", "test", MEASURE) == pytest.approx(0.35)
     assert run.value("distill", "test", MEASURE) == pytest.approx(0.55)
     assert run.value("distill", "dev", MEASURE) is None
-    per_query = run.per_query("distill", "test", MEASURE)
-    assert per_query is not None
-    assert per_query.query_ids == QUERIES
-    assert per_query.values[MEASURE] == pytest.approx(BASE + 0.2)
+    found_values = run.by_query("distill", "test", MEASURE)
+    assert found_values is not None
+    assert found_values.query_ids == QUERIES
+    assert found_values.values == pytest.approx(BASE + 0.2)
+    assert found_values.strata == ()
     assert run.cost("supervised") == PhaseCost(10, 20.0, 1000, "0123456789-s1")
     assert run.cost("distill") == PhaseCost(10, 40.0, 2000, None)
     assert run.cost("before") is None
@@ -86,8 +87,8 @@ def test_a_ranking_of_other_values_is_not_used(tmp_path: Path) -> None:
     path = write_run(tmp_path, "aa", 1, {}, GAINS)
     (path / "before" / "rankings" / "test.parquet").replace(path / "distill" / "rankings" / "test.parquet")
     (run,) = find_runs(tmp_path, "study").runs
-    assert run.per_query("distill", "test", MEASURE) is None
-    assert run.per_query("before", "test", MEASURE) is None
+    assert run.by_query("distill", "test", MEASURE) is None
+    assert run.by_query("before", "test", MEASURE) is None
     assert run.value("before", "test", MEASURE) == pytest.approx(0.35)
 
 
@@ -96,7 +97,7 @@ def test_a_value_that_is_no_number_counts_as_not_measured(tmp_path: Path) -> Non
     assert json.loads((path / "results.jsonl").read_text().splitlines()[-1])["value"] is None
     (run,) = find_runs(tmp_path, "study").runs
     assert run.value("distill", "test", MEASURE) is None
-    assert run.per_query("distill", "test", MEASURE) is None
+    assert run.by_query("distill", "test", MEASURE) is None
 
 
 @pytest.mark.parametrize("broken", ["", "{", '{"steps": 1}'])
@@ -193,7 +194,7 @@ def test_other_systems_are_read_too(tmp_path: Path) -> None:
     record = run.record("baselines", "test", MEASURE, "bm25")
     assert record is not None
     assert record.value == 0.9
-    assert run.per_query("baselines", "test", MEASURE, "bm25") is None  # it has no file
+    assert run.by_query("baselines", "test", MEASURE, "bm25") is None  # it has no file
     assert list(run.logged) == ["supervised", "distill"]
     (run.path / "next").mkdir()
     (run.path / "next" / "metrics.csv").touch()
