@@ -107,6 +107,14 @@ CHANGES: dict[str, Change] = {
         ],
         ("almost one-hot", "allow_flat_teacher"),
     ),
+    "a second term with a flat teacher": (
+        [
+            "+loss@phases.distill.objective.second=distillation",
+            "phases.distill.objective.second.weight=1",
+            "phases.distill.objective.second.teacher={normalisation:none,temperature:1000}",
+        ],
+        ("phases.distill.objective.second.teacher", "almost uniform", "allow_flat_teacher"),
+    ),
     "unknown optimizer setting": (
         ["+phases.distill.optimizer.momentum=1"],
         ("phases.distill.optimizer", "momentum"),

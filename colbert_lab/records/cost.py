@@ -14,8 +14,7 @@ from colbert_lab.records.run_files import PhaseFacts
 BUSY = (
     "the device was slower while its matrix product was measured than in training, as others computed on it"
 )
-"""Why there is no MFU."""
-"""What an MFU above 1 means."""
+"""Why there is no MFU where it would be above 1."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from colbert_lab.base.machine import cores
 from colbert_lab.settings import lightning
 from colbert_lab.settings.roles import Role, defaults, keys
 from colbert_lab.settings.typed import check_plain
@@ -102,8 +103,7 @@ def asked_where(config: Mapping[str, Any]) -> list[Any]:
     """
     where = [socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")]
     if (config.get("trainer") or {}).get("threads") is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        return [*where, cores, os.environ.get("OMP_NUM_THREADS"), os.environ.get("MKL_NUM_THREADS")]
+        return [*where, cores(), os.environ.get("OMP_NUM_THREADS"), os.environ.get("MKL_NUM_THREADS")]
     return where
 
 

@@ -17,7 +17,8 @@ from colbert_lab.settings.roles import HOW, READ, RESULT, TRAINED, Role, having,
 
 MOST_DIMENSIONS = 65_536
 IF_USED = TRAINED | Role.IF_ANY
-SAVED = MERGED, ADAPTER = "merged", "adapter"
+ADAPTER = "adapter"
+SAVED = ("merged", ADAPTER)
 """What is kept of a phase's adapters, ``student.lora.save``."""
 
 

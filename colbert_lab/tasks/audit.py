@@ -154,7 +154,7 @@ def _data(settings: Settings, tokenizer: StudentTokenizer) -> tuple[list[Audited
             lengths = {"query": phase.query_length, "document": phase.document_length}
             objective = objective_from(phase.objective)
             check_data(name, data.sources, phase.n_way, objective, phase.batch_size)
-            term, side = objective.side or ("distillation", None)
+            term, side = next(iter(objective.sides.items()), ("distillation", None))
             teacher_key = f"phases.{name}.objective.{term}.teacher"
         tokenizer = tokenizer.with_rules(
             query_length=lengths["query"],

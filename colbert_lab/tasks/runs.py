@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from colbert_lab.analysis.tables import run_tables
 from colbert_lab.base.atomic import write_text
 from colbert_lab.base.errors import InputError
 from colbert_lab.base.layout import print_tables, to_markdown
+from colbert_lab.base.machine import cores
 from colbert_lab.base.outside import one_line, read_json_or
 from colbert_lab.base.types import PHASE_FILE
 from colbert_lab.records.records import RECORDS_FILE, read_records
@@ -58,7 +58,7 @@ def execute(command: Command) -> None:
     if wanted == []:
         raise InputError("ledger.columns=[]: nothing to show; name columns, or null for the usual ones")
     with no_collection():
-        processes = min(os.cpu_count() or 1, PROCESSES)
+        processes = min(cores(), PROCESSES)
         runs = read_ledger(folder, settings.cache, processes)
         columns = Columns(runs, asked.headline)
         entries = select(columns, query)

@@ -23,6 +23,7 @@ from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
 from colbert_lab.settings.groups import ACCELERATORS, PRECISIONS
 from colbert_lab.teachers.dense_files import POOLINGS, DenseFiles, dense_files
+from colbert_lab.teachers.scorer import called
 from colbert_lab.text.contents import model_id
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class BiEncoder:
     @property
     def name(self) -> str:
         """What a table calls it: the model's own name."""
-        return f"dense ({self.model.removeprefix('package:').removesuffix('/model').rsplit('/', 1)[-1]})"
+        return f"dense ({called(self.model)})"
 
     def resolved(self) -> BiEncoder:
         """The same with what the model's own files say in place of None.

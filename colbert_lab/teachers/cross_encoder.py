@@ -24,6 +24,7 @@ from colbert_lab.model.student import pick_device
 from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
 from colbert_lab.settings.groups import ACCELERATORS, PRECISIONS
+from colbert_lab.teachers.scorer import called
 from colbert_lab.text.contents import model_id
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ class CrossEncoder(Reranker):
     @property
     def name(self) -> str:
         """What a table calls it: the model's own name."""
-        place = self.model.removeprefix("package:").removesuffix("/model").rstrip("/")
-        return f"cross-encoder ({place.rsplit('/', 1)[-1]})"
+        return f"cross-encoder ({called(self.model)})"
 
     def score_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
         """Score N pairs in batches of similar length.

