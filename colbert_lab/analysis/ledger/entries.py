@@ -53,6 +53,7 @@ class StudentValues:
         self.last: dict[str, Any] = {}
         self.phases: dict[str, None] = {}
         self._found: dict[str, dict[str, float]] = {}
+        self._exact: set[tuple[str, str]] = set()
 
     def add(self, record: dict[str, Any]) -> None:
         """Take a student's record into account."""
@@ -65,7 +66,10 @@ class StudentValues:
         key = f"{record['split']}/{record['measure']}"
         by_phase = self._found.setdefault(key, {})
         way = record.get("mode", "exact"), record.get("storage", "float32"), record.get("pool_factor", 1)
-        if (way == ("exact", "float32", 1) and record.get("dim") is None) or phase not in by_phase:
+        exact = way == ("exact", "float32", 1) and record.get("dim") is None
+        if exact:
+            self._exact.add((key, phase))
+        if exact or (key, phase) not in self._exact:  # the last one, as Run.record takes it
             by_phase[phase] = float(value)
 
     def values(self) -> dict[str, Measured]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from colbert_lab.analysis.ledger import ledger
-from colbert_lab.analysis.ledger.entries import Entry
+from colbert_lab.analysis.ledger.entries import Entry, Measured, StudentValues
 from colbert_lab.analysis.ledger.ledger import read_ledger
 from colbert_lab.base import outside
-from tests.records.run_folders import write_run
+from tests.records.run_folders import MEASURE, write_run
 
 GAINS = {"distill": {"test": 0.1, "dev": 0.05}}
 
@@ -159,3 +159,18 @@ def test_a_killed_run_is_not_read_again(outputs: Path, tmp_path: Path, read: lis
     read.clear()
     assert read_ledger(outputs, tmp_path / "cache")[0].status == "killed"
     assert read == []
+
+
+def test_exact_search_counts_and_else_the_last_way_to_search() -> None:
+    def said(*ways: tuple[str, float]) -> dict[str, Measured]:
+        values = StudentValues()
+        for mode, value in ways:
+            values.add(
+                {"split": "test", "measure": MEASURE, "phase": "distill", "mode": mode, "value": value}
+            )
+        return values.values()
+
+    key = f"test/{MEASURE}"
+    assert said(("exact", 0.5), ("muvera", 0.2))[key].after == 0.5
+    assert said(("muvera", 0.2), ("exact", 0.5), ("exact", 0.6))[key].after == 0.6
+    assert said(("muvera", 0.2), ("plaid", 0.3))[key].after == 0.3
