@@ -142,7 +142,7 @@ def compare_at(
 ) -> Compared | str:
     """One system against another on a split; p is corrected over the splits that both have in the same search mode.
 
-    It is exact search of float32 embeddings, unless that is not what both have.
+    It is exact search of float32 embeddings, or where not both have that, the first way that they share.
 
     Args:
         one: what :func:`colbert_lab.analysis.measured.measured` returned.
@@ -162,7 +162,7 @@ def compare_at(
     if not shared:
         ways = [", ".join(f"{place.dataset} ({place.mode})" for place in places) for places in here]
         return f"{split} was not measured in the same way: {ways[0]} and {ways[1]}"
-    place = next((place for place in shared if place.mode == EXACT), shared[-1])
+    place = next((place for place in shared if place.mode == EXACT), shared[0])
     rows = {
         each: (compare_row(row, other[each]),)
         for each, row in one.items()

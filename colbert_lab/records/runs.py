@@ -81,14 +81,15 @@ class Run:
     def record(self, phase: str, split: str, measure: str, system: str = STUDENT) -> Record | None:
         """A system's record, the last one where there are several; None when it has no number.
 
-        It is that of exact search of float32 embeddings, unless the student was searched in other ways alone.
+        It is that of exact search of float32 embeddings, or where there is none, of the first way to search.
         """
         found = [
             record
             for record in self.records
             if (record.system, record.phase, record.split, record.measure) == (system, phase, split, measure)
         ]
-        found = [record for record in found if record.variant == EXACT] or found
+        way = EXACT if any(record.variant == EXACT for record in found) else found[0].variant if found else ""
+        found = [record for record in found if record.variant == way]
         return found[-1] if found and math.isfinite(found[-1].value) else None
 
     def value(self, phase: str, split: str, measure: str) -> float | None:

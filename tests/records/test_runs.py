@@ -1,12 +1,14 @@
 """Runs are found and read from their folders."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from colbert_lab.base.errors import InputError
 from colbert_lab.records.cost import PhaseCost
+from colbert_lab.records.records import append_records, read_records
 from colbert_lab.records.runs import RunsNotMeasured, find_runs, newest_run, read_runs, running_runs
 from tests.records.run_folders import BASE, MEASURE, QUERIES, write_run
 
@@ -205,3 +207,21 @@ def test_other_systems_are_read_too(tmp_path: Path) -> None:
     status["run"] = {**status.get("run", {}), "schedule": ["first", "supervised", "distill", "next"]}
     (run.path / "status.json").write_text(json.dumps(status))
     assert list(run.logged) == ["first", "supervised", "distill", "next"]
+
+
+def test_the_record_is_of_exact_search_or_of_the_first_way(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "aa", 1, {}, {"distill": {"dev": 0.0}})
+
+    def record(*ways: tuple[str, float]) -> float | None:
+        lines = (path / "results.jsonl").read_text()
+        known = read_records(path / "results.jsonl")[-1]
+        append_records(
+            path / "results.jsonl",
+            [replace(known, split="test", mode=mode, value=value) for mode, value in ways],
+        )
+        (run,) = find_runs(tmp_path, "study").runs
+        (path / "results.jsonl").write_text(lines)
+        return run.value("distill", "test", MEASURE)
+
+    assert record(("muvera", 0.2), ("exact", 0.5), ("exact", 0.6)) == 0.6
+    assert record(("muvera", 0.2), ("plaid", 0.3), ("muvera", 0.4)) == 0.4

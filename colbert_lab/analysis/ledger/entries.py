@@ -46,6 +46,10 @@ class Measured:
         return None if self.after is None or self.before is None else self.after - self.before
 
 
+EXACT = {"mode": "exact", "storage": "float32", "pool_factor": 1, "dim": None}
+"""What a record says of exact search of float32 embeddings, and what it means where it says nothing."""
+
+
 class StudentValues:
     """What a run's records say of its students, one record after the other: a file may hold very many."""
 
@@ -53,7 +57,7 @@ class StudentValues:
         self.last: dict[str, Any] = {}
         self.phases: dict[str, None] = {}
         self._found: dict[str, dict[str, float]] = {}
-        self._exact: set[tuple[str, str]] = set()
+        self._ways: dict[tuple[str, str], tuple[Any, ...]] = {}
 
     def add(self, record: dict[str, Any]) -> None:
         """Take a student's record into account."""
@@ -65,11 +69,11 @@ class StudentValues:
             return
         key = f"{record['split']}/{record['measure']}"
         by_phase = self._found.setdefault(key, {})
-        way = record.get("mode", "exact"), record.get("storage", "float32"), record.get("pool_factor", 1)
-        exact = way == ("exact", "float32", 1) and record.get("dim") is None
-        if exact:
-            self._exact.add((key, phase))
-        if exact or (key, phase) not in self._exact:  # the last one, as Run.record takes it
+        way = tuple(record.get(name, default) for name, default in EXACT.items())
+        first = self._ways.setdefault((key, phase), way)
+        if way == (exact := tuple(EXACT.values())):
+            self._ways[key, phase] = first = exact
+        if way == first:  # as Run.record takes it
             by_phase[phase] = float(value)
 
     def values(self) -> dict[str, Measured]:

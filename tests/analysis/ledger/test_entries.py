@@ -161,7 +161,7 @@ def test_a_killed_run_is_not_read_again(outputs: Path, tmp_path: Path, read: lis
     assert read == []
 
 
-def test_exact_search_counts_and_else_the_last_way_to_search() -> None:
+def test_exact_search_counts_and_else_the_first_way_to_search() -> None:
     def said(*ways: tuple[str, float]) -> dict[str, Measured]:
         values = StudentValues()
         for mode, value in ways:
@@ -173,4 +173,5 @@ def test_exact_search_counts_and_else_the_last_way_to_search() -> None:
     key = f"test/{MEASURE}"
     assert said(("exact", 0.5), ("muvera", 0.2))[key].after == 0.5
     assert said(("muvera", 0.2), ("exact", 0.5), ("exact", 0.6))[key].after == 0.6
-    assert said(("muvera", 0.2), ("plaid", 0.3))[key].after == 0.3
+    assert said(("muvera", 0.2), ("plaid", 0.3))[key].after == 0.2
+    assert said(("muvera", 0.2), ("plaid", 0.3), ("muvera", 0.4))[key].after == 0.4
