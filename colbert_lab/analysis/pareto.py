@@ -12,11 +12,12 @@ from colbert_lab.analysis.configurations import Configuration, Spread, spread
 from colbert_lab.analysis.measured import titles
 from colbert_lab.base.errors import InputError
 from colbert_lab.evaluation.significance import Interval
+from colbert_lab.records.by_query import ByQuery
 from colbert_lab.records.means import interval_of
 from colbert_lab.records.runs import BEFORE, Run
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 COSTS: Mapping[str, tuple[str, str]] = {
     "device_hours": ("training time over all devices", "device-hours"),
@@ -49,7 +50,7 @@ class Point:
     value: Spread
     interval: Interval | None
     cost: float
-    per_query: tuple[tuple[str, ...], np.ndarray] | None
+    per_query: ByQuery | None
     protocols: frozenset[str]
     on_front: bool = False
 

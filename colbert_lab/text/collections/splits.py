@@ -110,7 +110,7 @@ def is_dev(split: Split) -> bool:
 
 def is_held_out_split(split: Split) -> bool:
     """Whether its queries are training queries that are kept out of training, whatever role the split was given."""
-    return split.details.get("judgments", split.name) == HELD_OUT
+    return bool(split.details.get("judgments", split.name) == HELD_OUT)
 
 
 def load_splits(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.utils import get_class
@@ -143,7 +144,8 @@ def test_a_wrong_setting_is_one_line(name: str, case: str, arguments: list[str],
 def needs_scores(name: str) -> bool:
     """Whether a loss reads a teacher."""
     target = read_yaml(ROOT / "conf" / "loss" / f"{name}.yaml")["_target_"]
-    return bool(get_class(target).teacher_scores)
+    term: Any = get_class(target)
+    return bool(term.teacher_scores)
 
 
 @pytest.mark.parametrize("name", [name for name in ADDED if needs_scores(name)])
