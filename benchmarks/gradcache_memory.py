@@ -29,7 +29,7 @@ def step(model: str, batch_size: int) -> dict[str, float]:
     from colbert_lab.training.data import Batch
     from colbert_lab.training.module import StudentModule
     from colbert_lab.training.objectives.contrastive import Contrastive
-    from colbert_lab.training.objectives.term import Objective
+    from colbert_lab.training.objectives.objective import Objective
     from colbert_lab.training.optim import Optimization
     from colbert_lab.training.precision import pick_precision, prepare_torch
 

@@ -24,15 +24,8 @@ from colbert_lab.model.tokenizer import StudentTokenizer
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.data import Batch
-from colbert_lab.training.objectives.term import (
-    Learned,
-    Objective,
-    Pairs,
-    PlainQuery,
-    Scored,
-    Term,
-    scores_alone,
-)
+from colbert_lab.training.objectives.objective import Objective
+from colbert_lab.training.objectives.term import Learned, Pairs, PlainQuery, Scored, Term, scores_alone
 
 Pool = Callable[[str, Tensor], Tensor]
 """Pools the tokens of a document, which is given with its text."""

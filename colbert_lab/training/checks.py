@@ -15,7 +15,8 @@ from colbert_lab.settings.typed import instance_of
 from colbert_lab.text.fingerprint import text_key
 from colbert_lab.text.rows.examples import Example, Examples
 from colbert_lab.training.data import MicroBatches
-from colbert_lab.training.objectives.term import Objective, Term
+from colbert_lab.training.objectives.objective import Objective
+from colbert_lab.training.objectives.term import Term
 
 log = logging.getLogger(__name__)
 SAMPLE = 1000  # rows that are looked at before training

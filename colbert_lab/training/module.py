@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from colbert_lab.base.errors import InputError
 from colbert_lab.base.types import Embeddings, Tokens
 from colbert_lab.model.batches import Embed, concatenate, embed_chunks, gather_documents, split_rows, take
 from colbert_lab.model.colbert import ColBERT
@@ -19,8 +20,9 @@ from colbert_lab.model.devices import FULL, lowered
 from colbert_lab.model.matryoshka import prefix
 from colbert_lab.model.maxsim import maxsim_lists
 from colbert_lab.training.data import Batch
+from colbert_lab.training.objectives.objective import BY_DIM, Objective
 from colbert_lab.training.objectives.scoring import Scoring
-from colbert_lab.training.objectives.term import BY_DIM, Learned, Objective, Pairs, Scored, Texts
+from colbert_lab.training.objectives.term import Learned, Pairs, Scored, Texts
 from colbert_lab.training.optim import Optimization, make_optimizer
 from colbert_lab.training.schedules import make_scheduler
 from colbert_lab.training.watch import Watch
@@ -78,7 +80,7 @@ class StudentModule(pl.LightningModule):
         )
         # Aggregated by torchmetrics over steps and processes between two logged points.
         by_dim = [] if model.matryoshka is None else [f"{BY_DIM}{dim}" for dim in model.matryoshka]
-        names = ("loss", *by_dim, *objective.terms, *MEANS[1:])
+        names = ("loss", *by_dim, *objective.terms, *objective.parts, *MEANS[1:])
         self.means = torch.nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
 
     def on_fit_start(self) -> None:
@@ -98,6 +100,7 @@ class StudentModule(pl.LightningModule):
                 part = term.loss(scored, self.learned_by(name))
                 loss = loss + term.weight * part
                 self._add(name, part)  # of a term, the mean over dimensions too
+                self._add_parts(name, scored)
             losses.append(loss)
             if self.model.matryoshka is not None:
                 self._add(f"{BY_DIM}{dim}", loss)
@@ -169,6 +172,18 @@ class StudentModule(pl.LightningModule):
         mean.mean_value += values.masked_fill(~known, 0).sum().to(mean.mean_value)
         mean.weight += known.sum().to(mean.weight)
 
+    def _add_parts(self, name: str, scored: Scored) -> None:
+        """Take what a term logged into its means.
+
+        Raises:
+            InputError: its class does not say that it logs it.
+        """
+        parts = self.objective.terms[name].parts
+        if other := [part for part in scored.logged if part not in parts]:
+            raise InputError(f"objective.{name}: logs {other[0]}, which its class does not name in parts")
+        for part in parts:  # in every process, as they sum up together
+            self._add(f"{name}_{part}", scored.logged.pop(part, scored.batch.keys_N.new_empty(0).float()))
+
     def sums(self) -> dict[str, list[Tensor]]:
         """What this process has summed since the last point: of each mean, the values and their number."""
         means = {name: self._mean(name) for name in self.means}
@@ -185,7 +200,8 @@ class StudentModule(pl.LightningModule):
 
         Returns:
             ``train/loss``, with Matryoshka that at each number of dimensions, such as ``train/loss_dim32``, each term
-            of the objective by its name, ``train/gradient_norm`` (before clipping), ``train/list_mrr`` (of the
+            of the objective by its name and what it logs, such as ``train/contrastive_accuracy``,
+            ``train/gradient_norm`` (before clipping), ``train/list_mrr`` (of the
             positive, or the teacher's best, in its closed list, at most dimensions), what terms learn, such as
             ``train/contrastive_temperature``, and ``train/lr``.
         """

@@ -34,8 +34,9 @@ from colbert_lab.training.freezing import check_head_only, frozen
 from colbert_lab.training.limits import LIMIT, REPEAT, count_steps, repeated
 from colbert_lab.training.lora import adapted
 from colbert_lab.training.objectives.distillation import FLAT, ONE_HOT, normalised_entropy
+from colbert_lab.training.objectives.objective import Objective
 from colbert_lab.training.objectives.scoring import Scoring
-from colbert_lab.training.objectives.term import Objective, Side
+from colbert_lab.training.objectives.term import Side
 from colbert_lab.training.optim import OptimizerFactory, make_optimizer, optimizer_factory
 from colbert_lab.training.positives import KnownPositives
 from colbert_lab.training.schedules import spans_of

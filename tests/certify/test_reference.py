@@ -18,7 +18,8 @@ from colbert_lab.certify.reference import Reference, plain_loss
 from colbert_lab.text.rows.examples import Example
 from colbert_lab.training.objectives.contrastive import Contrastive, ignored
 from colbert_lab.training.objectives.distillation import Distillation
-from colbert_lab.training.objectives.term import Learned, Objective, Scored, Term
+from colbert_lab.training.objectives.objective import Objective
+from colbert_lab.training.objectives.term import Learned, Scored, Term
 from tests.certify.support import micro_of, phase_of, student_of
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -16,8 +16,9 @@ from colbert_lab.training.data import Batch
 from colbert_lab.training.module import StudentModule
 from colbert_lab.training.objectives.contrastive import Contrastive
 from colbert_lab.training.objectives.distillation import Distillation
+from colbert_lab.training.objectives.objective import Objective
 from colbert_lab.training.objectives.scoring import Scoring
-from colbert_lab.training.objectives.term import Objective, Side
+from colbert_lab.training.objectives.term import Side
 from colbert_lab.training.optim import Optimization
 from colbert_lab.training.positives import DocumentKeys
 from tests.parity.make_golden import Inputs, outcome

@@ -26,9 +26,10 @@ from colbert_lab.settings.groups import TokenPoolingSettings
 from colbert_lab.training.objectives.contrastive import Contrastive
 from colbert_lab.training.objectives.document_to_query import DocumentToQuery
 from colbert_lab.training.objectives.margins import MarginMSE, PairwiseSoftmax
+from colbert_lab.training.objectives.objective import Objective
 from colbert_lab.training.objectives.ranks import ApproxNDCG, LambdaLoss, Weighting
 from colbert_lab.training.objectives.scoring import Scoring
-from colbert_lab.training.objectives.term import Objective, Side
+from colbert_lab.training.objectives.term import Side
 from colbert_lab.training.objectives.xtr import XTR
 from tests.parity import make_losses as lightning_ir
 from tests.parity.make_golden import CASES, Case, Table, features, make_inputs, outcome

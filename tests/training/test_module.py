@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from colbert_lab.base.errors import Diverged
+from colbert_lab.base.errors import Diverged, InputError
 from colbert_lab.training import watch
 from colbert_lab.training.checks import objective_from
 from colbert_lab.training.module import StudentModule
+from colbert_lab.training.objectives.contrastive import Contrastive
+from colbert_lab.training.objectives.objective import Objective
+from colbert_lab.training.objectives.term import Scored, scores_alone
 from colbert_lab.training.optim import Optimization
 from colbert_lab.training.watch import Watch
 from tests.toy import new_student
@@ -72,3 +75,31 @@ def test_all_processes_take_a_loss_of_one_for_their_own(monkeypatch: pytest.Monk
     with pytest.raises(Diverged, match="the gradient of step 2 is not a finite number"):
         own.gradient(nan, 1, 1, lambda: 1024.0)
     assert asked == [False, False]
+
+
+def test_what_a_term_logs_is_a_curve_of_its_own(student_settings: dict[str, Any]) -> None:
+    made = StudentModule(
+        new_student(**student_settings).model,
+        Objective({"one": Contrastive(temperature=1.0), "two": Contrastive(temperature=1.0)}),
+        Optimization(torch.optim.SGD, "constant", 0, 1),
+        log_every=1,
+        token_budget=64,
+        recompute=False,
+    )
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.5}])
+    made._trainer = SimpleNamespace(optimizers=[optimizer], _accelerator_connector=None)  # type: ignore[assignment]
+    batch: Any = SimpleNamespace(keys_N=torch.zeros(2, dtype=torch.int64))
+    for values in ([1.0, 0.0], [1.0, torch.nan, 1.0]):
+        scored = Scored(batch, scores_alone, scores_alone)
+        scored.log("accuracy", torch.tensor(values))
+        made._add_parts("one", scored)
+        assert not scored.logged
+        made._add_parts("two", scored)
+    point = made.point()
+    assert point["train/one_accuracy"] == 0.75
+    assert "train/two_accuracy" not in point  # it logged nothing
+    scored.log("precision", torch.ones(2))
+    with pytest.raises(
+        InputError, match=r"objective\.one: logs precision, which its class does not name in parts"
+    ):
+        made._add_parts("one", scored)

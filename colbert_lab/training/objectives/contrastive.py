@@ -14,7 +14,7 @@ from colbert_lab.settings.allowed import NO_DEFAULT, number
 from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.data import Batch
-from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares
+from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares, wide
 from colbert_lab.training.positives import DocumentKeys
 
 Scores = TypeVar("Scores", float, Tensor)
@@ -40,6 +40,7 @@ class Contrastive(Term):
     own_negatives: bool = True
     batch_negatives: bool = True
     all_pairs: ClassVar[bool] = True
+    parts: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -69,16 +70,17 @@ class Contrastive(Term):
         Returns:
             Scalar loss in nats.
         """
-        logits_BN = scores_BN.float() / (self.temperature if temperature is None else temperature)
+        logits_BN = wide(scores_BN) / (self.temperature if temperature is None else temperature)
         if ignore_BN is not None:
             keep_BN = torch.zeros_like(ignore_BN).scatter_(1, positive_B[:, None], True)
             logits_BN = logits_BN.masked_fill(ignore_BN & ~keep_BN, -torch.inf)
         return torch.nn.functional.cross_entropy(logits_BN, positive_B)
 
     def loss(self, scored: Scored, learned: Learned) -> Tensor:
-        """InfoNCE over the documents of all processes."""
+        """InfoNCE over the documents of all processes; logged is how many queries have their positive first."""
         scores_BN, keys_N, rows_BK = scored.pairs
         ignore_BN = self.ignored(scored.batch, keys_N, rows_BK)
+        scored.log("accuracy", first_B(scores_BN.detach(), rows_BK[:, :1], ignore_BN))
         return self(scores_BN, rows_BK[:, 0], ignore_BN, learned.get("temperature"))
 
     def ignored(self, batch: Batch, keys_N: Tensor, rows_BK: Tensor) -> Tensor:
@@ -138,6 +140,18 @@ class Contrastive(Term):
             out |= {text for text, drop in zip(example.documents, above.tolist(), strict=True) if drop}
         allowed = set(query.everything) if self.batch_negatives else own
         return [text for text in query.everything if text in allowed and text not in out]
+
+
+def first_B(scores_BN: Tensor, positive_B1: Tensor, ignore_BN: Tensor) -> Tensor:  # noqa: N802
+    """1 for each query whose positive scores above all its negatives, else 0 [B].
+
+    Args:
+        scores_BN: scores of every query against every document.
+        positive_B1: column of each query's positive.
+        ignore_BN: True where a document does not count as a negative of that query.
+    """
+    before_BN = (scores_BN >= scores_BN.gather(1, positive_B1)) & ~ignore_BN
+    return 1.0 - before_BN.scatter(1, positive_B1, False).any(dim=1).float()
 
 
 def share_of(positive: Scores, ratio: float) -> Scores:

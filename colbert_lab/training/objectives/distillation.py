@@ -23,6 +23,7 @@ from colbert_lab.training.objectives.term import (
     Side,
     Term,
     log_shares,
+    wide,
 )
 
 Direction = Literal["teacher_student", "student_teacher"]
@@ -55,8 +56,7 @@ def normalise_scores(scores_BK: Tensor, normalisation: Normalisation) -> Tensor:
 
 def log_distribution(scores_BK: Tensor, side: Side) -> Tensor:
     """Log-softmax of the normalised scores over temperature, in float32 or wider [B, K]."""
-    scores = scores_BK if scores_BK.dtype == torch.float64 else scores_BK.float()
-    return torch.log_softmax(normalise_scores(scores, side.normalisation) / side.temperature, dim=-1)
+    return torch.log_softmax(normalise_scores(wide(scores_BK), side.normalisation) / side.temperature, dim=-1)
 
 
 @dataclass(frozen=True)

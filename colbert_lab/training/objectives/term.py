@@ -1,8 +1,7 @@
-"""What every loss term is, and the weighted sum of terms that a phase minimises."""
+"""What every loss term is, and the scores that it gets."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,6 +92,16 @@ class Scored:
         self._lists = lists
         self._pairs = pairs
         self._tokens = tokens
+        self.logged: dict[str, Tensor] = {}
+
+    def log(self, part: str, values: Tensor) -> None:
+        """Have the mean of some values logged beside the term's own curve.
+
+        Args:
+            part: one of the term's ``parts``; the curve is ``train/<term>_<part>``.
+            values: such as one a query; not a number where there is none.
+        """
+        self.logged[part] = values
 
     @cached_property
     def lists_BK(self) -> Tensor:  # noqa: N802
@@ -183,6 +192,7 @@ class Term:
         tokens: whether it asks for :attr:`Scored.tokens`, which a student of one vector a text does not have.
         negatives: whether it takes documents for negatives, and so asks which others are positives of a query in the
             training data; who asks for all pairs does.
+        parts: names of what :meth:`loss` logs beside itself with :meth:`Scored.log`.
     """
 
     weight: float = number(0, default=1.0)
@@ -190,6 +200,7 @@ class Term:
     all_pairs: ClassVar[bool] = False
     tokens: ClassVar[bool] = False
     negatives: ClassVar[bool] = False
+    parts: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, scored: Scored, learned: Learned) -> Tensor:
         """The mean over this process' queries, a scalar.
@@ -235,66 +246,3 @@ class Term:
     def reference(self, query: PlainQuery, learned: Learned) -> Tensor | None:
         """The term for one query, each formula as it is written, for ``task=certify``; None where there is none."""
         return None
-
-
-CURVES = ("loss", "gradient_norm", "list_mrr", "lr", "queries_per_second", "tokens_per_second", "peak_memory_gib",
-          "peak_device_gib")  # fmt: skip
-"""Names of curves beside those of terms."""
-
-
-BY_DIM = "loss_dim"
-"""How names of curves of the loss at a number of dimensions begin."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """loss = sum of weight x term. ColBERT-AZ's card has 0.7 x distillation + 0.3 x contrastive.
-
-    Attributes:
-        terms: by the name that they have in the config and in the curves, those of weight 0 left out.
-    """
-
-    terms: Mapping[str, Term]
-
-    def __post_init__(self) -> None:
-        """Leave out what is turned off."""
-        object.__setattr__(
-            self, "terms", {name: term for name, term in self.terms.items() if term.weight > 0}
-        )
-        if not self.terms:
-            raise InputError("objective: every weight is 0, so there is nothing to minimise")
-        curves = Counter([*self.terms, *(f"{name}_{what}" for name, what, _ in self.learned)])
-        for name in self.terms:
-            if (
-                name in CURVES
-                or name.startswith(BY_DIM)
-                or curves[name] > 1
-                or hasattr(torch.nn.ModuleDict, name)
-            ):
-                raise InputError(f"objective.{name}: this name is taken; give the term another one")
-
-    @property
-    def learned(self) -> list[tuple[str, str, float]]:
-        """What terms learn: the term's name, the scalar's, and its start."""
-        return [(name, what, at) for name, term in self.terms.items() for what, at in term.learned().items()]
-
-    @property
-    def all_pairs(self) -> bool:
-        """Whether a term asks for every query against every document."""
-        return any(term.all_pairs for term in self.terms.values())
-
-    @property
-    def negatives(self) -> bool:
-        """Whether a term takes documents for negatives."""
-        return any(term.negatives or term.all_pairs for term in self.terms.values())
-
-    @property
-    def lists(self) -> bool:
-        """Whether a term asks for each query against its own documents alone."""
-        return any(not term.all_pairs for term in self.terms.values())
-
-    @property
-    def sides(self) -> dict[str, Side]:
-        """The terms that read teacher scores as a distribution, by name, and how each does."""
-        found = {name: term.side() for name, term in self.terms.items()}
-        return {name: side for name, side in found.items() if side is not None}

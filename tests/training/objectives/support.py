@@ -15,7 +15,8 @@ from torch import Tensor
 from colbert_lab.certify.reference import plain_loss, scored_plainly
 from colbert_lab.settings.typed import instance_of
 from colbert_lab.text.rows.examples import ScoredLists
-from colbert_lab.training.objectives.term import Objective, Term
+from colbert_lab.training.objectives.objective import Objective
+from colbert_lab.training.objectives.term import Term
 from colbert_lab.training.prepare import PreparedPhase, prepare_phase
 from tests.toy import new_student
 from tests.training.support import make_lists, phase_settings

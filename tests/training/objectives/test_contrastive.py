@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from colbert_lab.base.errors import InputError
-from colbert_lab.training.objectives.contrastive import Contrastive, ignored
+from colbert_lab.training.objectives.contrastive import Contrastive, first_B, ignored
 
 
 def loop(
@@ -124,3 +124,14 @@ def test_a_copy_of_the_positive_gets_no_gradient() -> None:
 def test_bad_settings(settings: tuple[float, ...], key: str) -> None:
     with pytest.raises(InputError, match=key):
         Contrastive(*settings)  # type: ignore[arg-type]
+
+
+def test_logged_is_how_many_queries_have_their_positive_first() -> None:
+    scores = torch.tensor([[3.0, 1.0, 2.0, 2.5], [1.0, 2.0, 2.0, 0.0], [0.5, 0.1, 0.2, 0.9]])
+    positive = torch.tensor([[0], [1], [0]])
+    ignore = torch.zeros(3, 4, dtype=torch.bool)
+    # The second has an equal one, the third a better one.
+    assert first_B(scores, positive, ignore).tolist() == [1.0, 0.0, 0.0]
+    ignore[1, 2] = ignore[2, 3] = True
+    ignore[0, 0] = True  # the positive itself is never left out
+    assert first_B(scores, positive, ignore).tolist() == [1.0, 1.0, 1.0]
