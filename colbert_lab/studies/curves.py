@@ -21,8 +21,11 @@ from colbert_lab.studies.study_runs import StudyRun
 LAW = (
     "law: limit - gap x (tokens / fewest tokens) ^ -rate, least squares on the points; intervals: 95%, over the same "
     "resampled queries for all points and recipes. They say nothing of other seeds.",
-    "limit: what the law tends to. A law says little far beyond its points.",
+    "limit: what the law tends to; the points do not tell it where the best one is 1, the most that a value can be. A "
+    "law says little far beyond its points.",
 )
+MOST = 1 - 1e-9
+"""A limit that is not below 1."""
 AHEAD = (
     "ahead: the recipe whose law is higher, where the 95% interval of the difference does not hold 0, at each amount "
     "by itself; from the largest of the fewest tokens to the smallest of the most.",
@@ -94,7 +97,7 @@ def curve_tables(study: Study, found: Sequence[Law]) -> list[Table]:
             if not law.at_an_end
             else "not told by the points"
         )
-        straight = law.rate <= RATES[0]
+        straight = law.rate <= RATES[0] or law.limit >= MOST
         limit = "not told by the points" if straight else f"{law.limit:.4f} {_interval(law.interval(0), 4)}"
         rows.append((law.curve.title, points, limit, rate, f"{law.error:.4f}"))
     columns = ("recipe", f"{title} by training tokens", "limit", "rate", "distance of the points")

@@ -101,6 +101,9 @@ def test_rates_at_an_end_are_not_told(tmp_path: Path) -> None:
     steep = replace(law, rate=5.0, fits_S3=np.tile([0.5, 0.1, 5.0], (10, 1)))
     (table,) = curve_tables(study, [steep])
     assert table.rows[0][3] == "not told by the points"
+    unbent = replace(law, limit=1.0, rate=0.06, fits_S3=np.tile([1.0, 0.7, 0.06], (10, 1)))
+    (table,) = curve_tables(study, [unbent])
+    assert table.rows[0][2:4] == ("not told by the points", "0.06 [0.06, 0.06]")
 
 
 @pytest.mark.parametrize(
