@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from colbert_lab.analysis.configurations import Configuration
 from colbert_lab.analysis.lineage import Link, Node, lineage
-from colbert_lab.evaluation.measures import PerQuery
+from colbert_lab.records.by_query import ByQuery
 from colbert_lab.records.cost import PhaseCost, cost_of
 from colbert_lab.records.runs import Run
 from colbert_lab.studies.evidence import runs_of
@@ -58,11 +58,11 @@ class RecordedRun(Run):
     measure: str
     costs: Mapping[str, PhaseCost]
 
-    def per_query(self, phase: str, split: str, measure: str, system: str = STUDENT) -> PerQuery | None:
+    def by_query(self, phase: str, split: str, measure: str, system: str = STUDENT) -> ByQuery | None:
         """The values of each query; None where the rows do not have them."""
         record = self.record(phase, split, measure, system)
         found = None if record is None else self.recorded.get(Key(system, phase, record.variant))
-        return None if found is None or measure != self.measure else PerQuery(self.queries, {measure: found})
+        return None if found is None or measure != self.measure else ByQuery(self.queries, found, ())
 
     @property
     def trained(self) -> tuple[str, ...]:

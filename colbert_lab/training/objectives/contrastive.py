@@ -14,7 +14,7 @@ from colbert_lab.settings.allowed import NO_DEFAULT, number
 from colbert_lab.settings.groups import LEAST_TEMPERATURE
 from colbert_lab.text.rows.examples import Examples
 from colbert_lab.training.data import Batch
-from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares, wide
+from colbert_lab.training.objectives.term import Learned, PlainQuery, Scored, Term, log_shares
 from colbert_lab.training.positives import DocumentKeys
 
 Scores = TypeVar("Scores", float, Tensor)
@@ -70,7 +70,7 @@ class Contrastive(Term):
         Returns:
             Scalar loss in nats.
         """
-        logits_BN = wide(scores_BN) / (self.temperature if temperature is None else temperature)
+        logits_BN = scores_BN.float() / (self.temperature if temperature is None else temperature)
         if ignore_BN is not None:
             keep_BN = torch.zeros_like(ignore_BN).scatter_(1, positive_B[:, None], True)
             logits_BN = logits_BN.masked_fill(ignore_BN & ~keep_BN, -torch.inf)
