@@ -49,7 +49,7 @@ def sweep(folder: Path, backbone: str) -> None:
                 per_device_train_batch_size=size["batch"],
                 max_steps=size["steps"],
                 learning_rate=rate,
-                warmup_ratio=0.1,
+                warmup_ratio=0.05,  # as colbert_lab has it
                 seed=seed,
                 use_cpu=True,
                 save_strategy="no",

@@ -154,6 +154,8 @@ def atomic_folder(path: Path, whole_with: str | None = None) -> Iterator[Path]:
 def _sync(folder: Path) -> None:
     """Have everything in a folder on the disk, so that a power cut after the rename does not leave empty files."""
     for each in (*folder.rglob("*"), folder):
+        if each.is_symlink():  # what it points to is another's
+            continue
         handle = os.open(each, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -23,8 +23,7 @@ from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
 from colbert_lab.settings.groups import ACCELERATORS, PRECISIONS
 from colbert_lab.teachers.dense_files import POOLINGS, DenseFiles, dense_files
-from colbert_lab.teachers.scorer import called
-from colbert_lab.text.contents import model_id
+from colbert_lab.text.contents import called, model_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -24,8 +24,7 @@ from colbert_lab.model.unread import check_known
 from colbert_lab.settings.allowed import one_of, whole
 from colbert_lab.settings.groups import ACCELERATORS, PRECISIONS
 from colbert_lab.teachers.cross_encoder import KEY, Reranker, load_network
-from colbert_lab.teachers.scorer import called
-from colbert_lab.text.contents import model_id
+from colbert_lab.text.contents import called, model_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

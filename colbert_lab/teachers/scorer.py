@@ -24,15 +24,6 @@ TEACHER = "teacher"
 """What teachers and retrievers call their own config key in errors, see :func:`told_of`."""
 
 
-def called(model: str) -> str:
-    """What tables call a model: the end of its id or path.
-
-    Args:
-        model: hub id, folder or ``package:NAME/FOLDER``.
-    """
-    return model.removeprefix("package:").rstrip("/").removesuffix("/model").rsplit("/", 1)[-1]
-
-
 class Index(Protocol):
     """A corpus made ready for scoring."""
 

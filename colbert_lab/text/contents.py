@@ -41,6 +41,15 @@ def package_folder(model: str) -> Path | None:
     return Path(spec.submodule_search_locations[0]) / folder
 
 
+def called(model: str) -> str:
+    """What tables call a model: the end of its id or path.
+
+    Args:
+        model: hub id, folder or ``package:NAME/FOLDER``.
+    """
+    return model.removeprefix(PACKAGE_PREFIX).rstrip("/").removesuffix("/model").rsplit("/", 1)[-1]
+
+
 def no_model(model: str) -> str | None:
     """What is wrong with the name of a model that is neither a folder nor could be an id on the hub; None otherwise."""
     path = Path(model).expanduser()

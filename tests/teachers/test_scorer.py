@@ -15,8 +15,9 @@ from colbert_lab.teachers.bi_encoder import BiEncoder
 from colbert_lab.teachers.bm25 import BM25
 from colbert_lab.teachers.cross_encoder import CrossEncoder
 from colbert_lab.teachers.llm_reranker import LLMReranker
-from colbert_lab.teachers.scorer import called, indexed, rank, rank_split, score_lists, zscore
+from colbert_lab.teachers.scorer import indexed, rank, rank_split, score_lists, zscore
 from colbert_lab.text.collections.collection import build_corpus, build_split
+from colbert_lab.text.contents import called
 from tests.teachers.support import Given, Hashed, make_corpus
 from tests.tiny import sentences
 
